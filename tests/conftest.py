@@ -1,0 +1,28 @@
+"""Settings and fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+# Two busy threads on tiny networks are many times slower than one.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Load one of the real data sets by name, or skip where they are not at hand."""
+    folder = os.environ.get("SKLEARN_CMR_DATA")
+
+    def load(name):
+        if not folder:
+            pytest.skip("set SKLEARN_CMR_DATA to the folder with the real data sets")
+        path = Path(folder) / f"{name}.npz"
+        if not path.exists():
+            pytest.skip(f"SKLEARN_CMR_DATA has no {path.name}")
+        with np.load(path) as arrays:
+            return dict(arrays)
+
+    return load
