@@ -1,0 +1,45 @@
+# `make quickstart` and `make test` need Python 3.11 or newer with pip, nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+# More arguments for pytest, such as ARGS='-m "not slow"'.
+ARGS ?=
+
+BIN := $(VENV)/bin
+
+.DELETE_ON_ERROR:
+.PHONY: help quickstart test lint format types clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+quickstart: $(VENV)/.installed-plots ## train, retrieve and print mAP on an embedded data set
+	$(BIN)/python examples/plot_quickstart.py
+
+test: $(VENV)/.installed-test ## run the whole test suite with coverage
+	$(BIN)/pytest --cov $(ARGS)
+
+lint: $(VENV)/.installed-dev ## check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/.installed-dev ## mend style and formatting
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(VENV)/.installed-dev ## check types
+	$(BIN)/mypy
+
+clean: ## remove the virtual environment and everything made
+	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find sklearn_cmr tests examples -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each extra of pyproject.toml: installed again only when a list changes.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV): the package and its extra '$*'. The first time takes a minute or more."
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$*]'
+	@touch $@
