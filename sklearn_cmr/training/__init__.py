@@ -1,1 +1,18 @@
-"""TODO."""
+"""The engine: batches on the device, players that take turns, fitting, inference."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from sklearn_cmr.training.batches import Batch, BatchIterator, RowDataset
+from sklearn_cmr.training.inference import encode_in_blocks
+from sklearn_cmr.training.net import EpochState, PairNet, Phase, Player
+
+__all__ = [
+    "Batch",
+    "BatchIterator",
+    "EpochState",
+    "PairNet",
+    "Phase",
+    "Player",
+    "RowDataset",
+    "encode_in_blocks",
+]

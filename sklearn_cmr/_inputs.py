@@ -1,0 +1,265 @@
+"""How estimators read their arguments: pairs in any form, and their labels."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from sklearn_cmr.pairs import (
+    MODALITIES,
+    PairLayout,
+    check_same_length,
+    frame_like,
+    is_frame,
+    prefixed_names,
+)
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def has_two_dimensions(y):
+    """Tell whether `y` is a matrix rather than a vector."""
+    return sparse.issparse(y) or np.asarray(y).ndim == 2
+
+
+def cut_plain(n_features, n_image_features):
+    """Return where a plain matrix is cut, or raise if it cannot be cut there.
+
+    Half of the columns, with a warning, if `n_image_features` is None: a wrong cut
+    puts image columns into the text, which makes scores look *better*.
+    """
+    if n_image_features is None:
+        n_image_features = n_features // 2
+        warnings.warn(
+            f"n_image_features is not set: the first {n_image_features} of the "
+            f"{n_features} columns are taken as image features.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if n_image_features >= n_features:
+        raise ValueError(
+            f"n_image_features={n_image_features} leaves no column for the text in a "
+            f"plain array with {n_features} features. A plain array holds both "
+            "modalities side by side; two arrays are passed as "
+            "fit(X_img, X_txt, y)."
+        )
+    return n_image_features
+
+
+def check_keys(parts, *, need_both):
+    """Raise if a mapping of features has other keys than the modalities."""
+    is_right = set(parts) == set(MODALITIES) if need_both else set(parts) <= {*MODALITIES}
+    if not parts or not is_right:
+        raise ValueError(
+            "a mapping X must have the keys 'image' and 'text'"
+            + ("" if need_both else ", or one of them")
+            + f"; got {list(parts)}."
+        )
+
+
+class FeatureReaderMixin:
+    """Reading of features and labels, with clear errors for wrong ones."""
+
+    def _read_arguments(self, X, Y, y):
+        """Apply the argument rule of `fit` and `score`.
+
+        Three arguments are image features, text features and labels; two are a
+        container of both and the labels.
+
+        Returns
+        -------
+        layout : PairLayout
+
+        y : object
+            Labels, unchecked.
+        """
+        if Y is not None and y is not None:
+            if PairLayout(X).is_container:
+                raise TypeError(
+                    "got a paired container as X and two more arguments. Pass (X, y) "
+                    "with a container or (X_img, X_txt, y) with arrays."
+                )
+            return PairLayout(X, Y), y
+        y = y if Y is None else Y
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but "
+                "the target y is None."
+            )
+        layout = PairLayout(X)
+        if (
+            layout.kind == "plain"
+            and self.n_image_features is None
+            and not hasattr(self, "n_image_features_in_")
+            and has_two_dimensions(y)
+        ):
+            # Text given as 0/1 tags looks exactly like a label indicator.
+            raise ValueError(
+                "got two 2-D arrays and no third argument. If they are the image and "
+                "the text features, pass the labels too: fit(X_img, X_txt, y). If the "
+                "first one is the [image | text] features side by side and the second "
+                "the label indicators, set n_image_features."
+            )
+        return layout, y
+
+    def _read_features(self, layout, *, reset):
+        """Validate features and return them by modality; `reset` is for `fit`."""
+        if layout.kind == "plain":
+            return self._read_plain(layout, reset)
+        parts = layout.split()
+        if layout.kind == "mapping":
+            check_keys(parts, need_both=reset)
+        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        check_same_length(checked)
+        if reset:
+            self._remember_parts(layout, parts, checked)
+        else:
+            for name, part in checked.items():
+                self._compare_part(parts[name], part, name)
+        return checked
+
+    def _read_modality(self, X, modality):
+        """Validate the features of one modality of a fitted estimator."""
+        if modality not in MODALITIES:
+            raise ValueError(
+                f"modality must be one of {list(MODALITIES)}, got {modality!r}."
+            )
+        part = self._check_part(X, modality)
+        self._compare_part(X, part, modality)
+        return part
+
+    def _read_plain(self, layout, reset):
+        X = layout.X if reset else self._with_fitted_names(layout.X)
+        try:
+            X = validate_data(
+                self,
+                X,
+                reset=reset,
+                accept_sparse="csr",
+                dtype="numeric",
+                ensure_min_features=2 if reset else 1,
+            )
+        except ValueError as error:
+            if reset or "is expecting" not in str(error):
+                raise
+            raise ValueError(
+                f"{error} A plain array holds both modalities side by side "
+                f"({self.n_image_features_in_} image + {self.n_text_features_in_} text "
+                "features); for one modality use transform_image or transform_text."
+            ) from None
+        if reset:
+            n_image = cut_plain(X.shape[1], self.n_image_features)
+            self.n_image_features_in_ = n_image
+            self.n_text_features_in_ = X.shape[1] - n_image
+        _check_float32_range(X, "X")
+        return PairLayout(X).split(self.n_image_features_in_)
+
+    def _with_fitted_names(self, X):
+        """Rename the bare columns of a plain frame as the fit knew them."""
+        fitted = getattr(self, "feature_names_in_", None)
+        if fitted is None or not is_frame(X) or X.shape[1] != len(fitted):
+            return X
+        cut = self.n_image_features_in_
+        names = [
+            *prefixed_names(X.columns[:cut], "image"),
+            *prefixed_names(X.columns[cut:], "text"),
+        ]
+        return frame_like(X, X, fitted) if names == list(fitted) else X
+
+    def _check_part(self, part, modality):
+        if _holds_strings(part):
+            raise ValueError(
+                f"The {modality} features are strings. Turn them into numbers first, "
+                f"e.g. with PairTransformer({modality}=TfidfVectorizer())."
+            )
+        part = check_array(
+            part,
+            accept_sparse="csr",
+            dtype="numeric",
+            estimator=self,
+            input_name=f"{modality} features",
+        )
+        _check_float32_range(part, f"{modality} features")
+        return part
+
+    def _remember_parts(self, layout, parts, checked):
+        self.n_image_features_in_ = checked["image"].shape[1]
+        self.n_text_features_in_ = checked["text"].shape[1]
+        names, frame = layout.column_names, layout.X
+        if names is None and all(is_frame(part) for part in parts.values()):
+            frame = parts["image"]
+            names = [
+                name
+                for modality in MODALITIES
+                for name in prefixed_names(parts[modality].columns, modality)
+            ]
+        n_columns = self.n_image_features_in_ + self.n_text_features_in_
+        header = np.empty((0, n_columns))
+        if names is not None:
+            header = frame_like(frame, header, names)
+        validate_data(self, header, reset=True, skip_check_array=True)
+
+    def _compare_part(self, raw, part, modality):
+        """Raise if names or width of one modality are not those of the fit."""
+        expected = getattr(self, f"n_{modality}_features_in_")
+        if is_frame(raw) and hasattr(self, "feature_names_in_"):
+            fitted = self._fitted_names(modality)
+            _compare_names(prefixed_names(raw.columns, modality), fitted, modality)
+        if part.shape[1] != expected:
+            raise ValueError(
+                f"X has {part.shape[1]} {modality} features, but "
+                f"{type(self).__name__} is expecting {expected} {modality} features as "
+                "input."
+            )
+
+    def _fitted_names(self, modality):
+        names = list(self.feature_names_in_)
+        own = [name for name in names if name.startswith(f"{modality}__")]
+        other = [name for name in names if name.split("__")[0] in MODALITIES]
+        if len(other) < len(names):  # fitted on a plain frame with bare names
+            cut = self.n_image_features_in_
+            own = names[:cut] if modality == "image" else names[cut:]
+        return prefixed_names(own, modality)
+
+
+def _compare_names(names, fitted, modality):
+    if names == fitted:
+        return
+    message = (
+        f"The {modality} feature names should match those that were passed during fit."
+    )
+    unseen = [name for name in names if name not in set(fitted)]
+    missing = [name for name in fitted if name not in set(names)]
+    if unseen:
+        message += f"\nFeature names unseen at fit time: {unseen[:5]}."
+    if missing:
+        message += f"\nFeature names seen at fit time, yet now missing: {missing[:5]}."
+    if not unseen and not missing:
+        message += "\nFeature names must be in the same order as they were in fit."
+    raise ValueError(message)
+
+
+def _holds_strings(part):
+    if sparse.issparse(part) or is_frame(part):
+        return False
+    part = np.asarray(part)
+    if part.dtype.kind in "US":
+        return True
+    return part.dtype == object and part.size > 0 and isinstance(part.flat[0], str)
+
+
+def _check_float32_range(X, name):
+    """Raise if values would overflow where the networks compute."""
+    values = X.data if sparse.issparse(X) else X
+    if values.dtype.kind != "f" or values.dtype.itemsize <= 4 or not values.size:
+        return
+    largest = max(values.max(), -values.min())
+    if largest > _FLOAT32_MAX:
+        raise ValueError(
+            f"{name} holds values as large as {largest:.3g}, beyond the range of "
+            "float32, in which the networks compute. Scale the features first."
+        )

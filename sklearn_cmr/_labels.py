@@ -1,0 +1,114 @@
+"""Labels: one class per row, or an indicator of several."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import assert_all_finite, check_array
+
+# Rows that an error message names.
+_N_NAMED = 5
+
+
+@dataclass
+class Labels:
+    """Checked labels.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The sorted classes; for an indicator the numbers of its columns.
+
+    indicator : uint8 ndarray of shape (n_samples, n_classes)
+
+    codes : ndarray of shape (n_samples,) or None
+        Positions in `classes`; None if the labels came as an indicator.
+    """
+
+    classes: np.ndarray
+    indicator: np.ndarray
+    codes: np.ndarray | None
+
+    @property
+    def has_single_labels(self):
+        """Whether every row has exactly one label."""
+        return bool((self.indicator.sum(axis=1) == 1).all())
+
+
+def check_labels(y, estimator):
+    """Check training labels.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+            (n_samples, n_classes)
+        Classes of any dtype, or an indicator of 0 and 1.
+
+    estimator : estimator
+        Named in messages.
+
+    Returns
+    -------
+    labels : Labels
+
+    Raises
+    ------
+    ValueError
+        If the labels are continuous, all of one class, or missing in some row.
+    """
+    name = type(estimator).__name__
+    if sparse.issparse(y):
+        y = check_array(y, accept_sparse="csr", input_name="y", estimator=estimator)
+    else:
+        if not hasattr(y, "ndim") and any(isinstance(row, (set, frozenset)) for row in y):
+            raise ValueError(
+                "y is a list of sets of labels. Turn it into an indicator with "
+                "sklearn.preprocessing.MultiLabelBinarizer."
+            )
+        y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y.toarray() if sparse.issparse(y) else y, warn=True)
+    if y.ndim > 2:
+        raise ValueError(f"y must be 1-D or 2-D, got an array of shape {y.shape}.")
+    if not sparse.issparse(y):
+        assert_all_finite(y, input_name="y", estimator_name=name)
+    check_classification_targets(y)
+    labels = _check_classes(y) if y.ndim == 1 else _check_indicator(y)
+    n_used = int((labels.indicator.sum(axis=0) > 0).sum())
+    if n_used < 2:
+        raise ValueError(
+            f"{name} needs labels of at least two classes, but y has only one class"
+            + (f": {labels.classes[0]!r}." if labels.codes is not None else ".")
+        )
+    return labels
+
+
+def _check_classes(y):
+    classes, codes = np.unique(y, return_inverse=True)
+    indicator = np.zeros((len(y), len(classes)), dtype=np.uint8)
+    indicator[np.arange(len(y)), codes] = 1
+    return Labels(classes, indicator, codes)
+
+
+def _check_indicator(y):
+    kind = type_of_target(y)
+    values = np.unique(y.data if sparse.issparse(y) else y)
+    if kind != "multilabel-indicator" or not np.isin(values, (0, 1)).all():
+        raise ValueError(
+            f"Unknown label type: {kind} with the values {values[:_N_NAMED].tolist()}. "
+            "A 2-D y must be an indicator of 0 and 1 with one column for each class."
+        )
+    indicator = (y.toarray() if sparse.issparse(y) else y).astype(np.uint8)
+    unlabelled = np.flatnonzero(indicator.sum(axis=1) == 0)
+    if len(unlabelled):
+        named = ", ".join(map(str, unlabelled[:_N_NAMED]))
+        raise ValueError(
+            f"{len(unlabelled)} of {len(indicator)} rows of y have no label (the first "
+            f"rows: {named}). Such a row is similar to nothing: drop it from the "
+            "features and from y."
+        )
+    return Labels(np.arange(indicator.shape[1]), indicator, None)

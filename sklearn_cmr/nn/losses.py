@@ -1,0 +1,36 @@
+"""Loss terms used by more than one method: pure functions of tensors."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import torch.nn.functional as F
+
+
+def softmax_label_loss(logits, y):
+    """Cross entropy of the softmax against labels that share one unit of mass.
+
+    Parameters
+    ----------
+    logits : tensor of shape (b, n_classes)
+
+    y : tensor of shape (b, n_classes)
+        Label indicator; every row is divided by its sum.
+    """
+    targets = y / y.sum(1, keepdim=True)
+    return -(targets * F.log_softmax(logits, 1)).sum(1).mean()
+
+
+def bce_label_loss(logits, y):
+    """Binary cross entropy of independent sigmoids, summed over the classes.
+
+    Parameters
+    ----------
+    logits : tensor of shape (b, n_classes)
+
+    y : tensor of shape (b, n_classes)
+        Label indicator.
+    """
+    terms = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+    return terms.sum(1).mean()
+
+
+LABEL_LOSSES = {"softmax": softmax_label_loss, "bce": bce_label_loss}

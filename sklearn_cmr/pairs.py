@@ -1,0 +1,327 @@
+"""Containers of paired features: how they are told apart, split and rebuilt."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from skorch.helper import SliceDict
+
+MODALITIES = ("image", "text")
+
+
+def make_pairs(X_img, X_txt):
+    """Put two feature matrices into one container that scikit-learn can slice.
+
+    ``GridSearchCV``, ``cross_validate``, ``train_test_split`` and ``Pipeline`` pass
+    one ``X`` around and slice its rows. The container made here is such an ``X``.
+
+    Parameters
+    ----------
+    X_img : {array-like, sparse matrix, tensor, dataframe} of shape \
+            (n_samples, n_image_features)
+        Image features; row `i` belongs to row `i` of `X_txt`.
+
+    X_txt : {array-like, sparse matrix, tensor, dataframe} of shape \
+            (n_samples, n_text_features), or array-like of str of shape (n_samples,)
+        Text features, or raw strings for a vectorizer in a
+        :class:`~sklearn_cmr.PairTransformer`.
+
+    Returns
+    -------
+    pairs : SliceDict or DataFrame
+        ``SliceDict(image=X_img, text=X_txt)``; two dataframes give one dataframe with
+        the columns ``image__*`` and ``text__*``, because a `SliceDict` would slice
+        their columns instead of their rows.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of rows or, for dataframes, the indices differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr import make_pairs
+    >>> pairs = make_pairs(np.zeros((4, 3)), np.ones((4, 2)))
+    >>> sorted(pairs), len(pairs)
+    (['image', 'text'], 4)
+    >>> pairs[1:3]["text"].shape
+    (2, 2)
+    """
+    parts = {"image": X_img, "text": X_txt}
+    if all(is_frame(part) for part in parts.values()):
+        return _join_frames(parts)
+    sliceable = {name: _sliceable(part, name) for name, part in parts.items()}
+    check_same_length(sliceable)
+    return SliceDict(**sliceable)
+
+
+def _sliceable(part, name):
+    if sparse.issparse(part):
+        return part.tocsr()
+    if is_frame(part) or not hasattr(part, "shape"):
+        part = np.asarray(part)
+    if len(part.shape) == 0:
+        raise ValueError(f"The {name} part has no rows: got {part!r}.")
+    return part
+
+
+def _join_frames(parts):
+    check_same_length(parts)
+    renamed = []
+    for modality, frame in parts.items():
+        names = prefixed_names(list(frame.columns), modality)
+        renamed.append(_with_columns(frame, names))
+    first, second = renamed
+    if hasattr(first, "index"):
+        if not first.index.equals(second.index):
+            raise ValueError(
+                "The image and the text dataframe have different indices, so that "
+                "their rows cannot be paired. Reset both indices, or reindex one like "
+                "the other."
+            )
+        import pandas as pd
+
+        return pd.concat(renamed, axis=1)
+    return first.hstack(second)
+
+
+def _with_columns(frame, names):
+    frame = frame.copy(deep=False) if hasattr(frame, "index") else frame.clone()
+    frame.columns = names
+    return frame
+
+
+def check_same_length(parts):
+    """Raise scikit-learn's error if the modalities differ in the number of rows."""
+    lengths = [part.shape[0] for part in parts.values()]
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: {lengths}"
+        )
+
+
+def is_frame(X):
+    """Tell whether `X` is a pandas or polars dataframe."""
+    return hasattr(X, "columns") and hasattr(X, "head")
+
+
+def is_mapping(X):
+    """Tell whether `X` maps modalities to features (scipy's DOK arrays do not)."""
+    return isinstance(X, Mapping) and not sparse.issparse(X)
+
+
+def prefixed_names(names, modality):
+    """Put ``modality__`` before every name, unless all of them have it already."""
+    prefix = f"{modality}__"
+    names = [str(name) for name in names]
+    if all(name.startswith(prefix) for name in names):
+        return names
+    return [prefix + name for name in names]
+
+
+def _modality_of(column):
+    """Return the modality that a flat column name starts with, or None."""
+    if isinstance(column, str):
+        for modality in MODALITIES:
+            if column.startswith(f"{modality}__"):
+                return modality
+    return None
+
+
+def frame_like(frame, values, names, index=None):
+    """Build a dataframe of the same library with the given values and column names."""
+    if hasattr(frame, "iloc"):
+        built = type(frame)(values, index=index)
+        built.columns = names
+        return built
+    return type(frame)(np.asarray(values), schema=list(names))
+
+
+def _take_columns(frame, positions):
+    return frame.iloc[:, positions] if hasattr(frame, "iloc") else frame[:, positions]
+
+
+class PairLayout:
+    """The form in which a caller passed the modalities.
+
+    Parameters
+    ----------
+    X : object
+        The first argument of the caller.
+
+    Y : object, default=None
+        The text features, where the modalities came as two arrays.
+
+    Attributes
+    ----------
+    kind : {"arrays", "mapping", "levels", "prefixed", "plain"}
+        Two arrays; a mapping; a dataframe with two column levels; a dataframe with the
+        columns ``image__*`` and ``text__*``; one matrix with the columns side by side.
+    """
+
+    def __init__(self, X, Y=None):
+        self.X, self.Y = X, Y
+        self.kind = self._find_kind()
+
+    def _find_kind(self):
+        X = self.X
+        if self.Y is not None:
+            return "arrays"
+        if is_mapping(X):
+            return "mapping"
+        if _is_list_of_arrays(X):
+            raise TypeError(
+                "got a list of two arrays as X. Pass (X_img, X_txt, y), or "
+                "SliceDict(image=X_img, text=X_txt)."
+            )
+        if not is_frame(X):
+            return "plain"
+        if getattr(X.columns, "nlevels", 1) > 1:
+            levels = list(dict.fromkeys(X.columns.get_level_values(0)))
+            if X.columns.nlevels != 2 or set(levels) != set(MODALITIES):
+                raise ValueError(
+                    "A dataframe with column levels must have two, the first one with "
+                    f"'image' and 'text'; got {X.columns.nlevels} levels, the first "
+                    f"one with {levels}."
+                )
+            return "levels"
+        modalities = [_modality_of(column) for column in X.columns]
+        n_bare = modalities.count(None)
+        if n_bare == len(modalities):
+            return "plain"
+        if n_bare:
+            raise ValueError(
+                "Either all columns of a dataframe start with 'image__' or 'text__', "
+                f"or none; {n_bare} of {len(modalities)} do not."
+            )
+        missing = set(MODALITIES) - set(modalities)
+        if missing:
+            raise ValueError(
+                "A dataframe with prefixed columns must have both 'image__' and "
+                f"'text__' columns; there is none for {missing.pop()!r}. For one "
+                "modality use transform_image or transform_text."
+            )
+        return "prefixed"
+
+    @property
+    def is_container(self):
+        """Whether one object names both modalities."""
+        return self.kind in ("mapping", "levels", "prefixed")
+
+    @property
+    def image_columns(self):
+        """Mask of the image columns of a paired dataframe, in its column order."""
+        if self.kind == "levels":
+            return np.asarray(self.X.columns.get_level_values(0) == "image")
+        return np.array([_modality_of(column) == "image" for column in self.X.columns])
+
+    @property
+    def column_names(self):
+        """Names of the columns with their prefixes, or None where there are none."""
+        if self.kind == "levels":
+            return [f"{modality}__{name}" for modality, name in self.X.columns]
+        if is_frame(self.X) and self.kind != "arrays":
+            return list(self.X.columns)
+        return None
+
+    def split(self, n_image_features=None):
+        """Return the parts as a dict from modality to features.
+
+        `n_image_features` is where a plain matrix is cut; the others ignore it.
+        """
+        X = self.X
+        if self.kind == "arrays":
+            return {"image": X, "text": self.Y}
+        if self.kind == "mapping":
+            return dict(X)
+        if self.kind == "plain":
+            if is_frame(X):
+                order = list(range(X.shape[1]))
+                return {
+                    "image": _take_columns(X, order[:n_image_features]),
+                    "text": _take_columns(X, order[n_image_features:]),
+                }
+            return {"image": X[:, :n_image_features], "text": X[:, n_image_features:]}
+        is_image = self.image_columns
+        parts = {
+            "image": _take_columns(X, np.flatnonzero(is_image).tolist()),
+            "text": _take_columns(X, np.flatnonzero(~is_image).tolist()),
+        }
+        if self.kind == "levels":
+            parts = {name: part.droplevel(0, axis=1) for name, part in parts.items()}
+        return parts
+
+    def join(self, parts: Mapping[str, Any], names: Mapping[str, Sequence], adapter):
+        """Build the like of the caller's container from encoded parts.
+
+        Parameters
+        ----------
+        parts : mapping of str to array of shape (n_samples, n_components)
+            One array for each modality of the container.
+
+        names : mapping of str to sequence of str
+            Column names without the modality's prefix.
+
+        adapter : object or None
+            scikit-learn's adapter of the dataframe library chosen by `set_output`.
+        """
+        if self.kind in ("levels", "prefixed"):
+            return self._join_paired_frame(parts, names)
+        if self.kind == "plain":
+            whole = _hstack([parts[name] for name in MODALITIES])
+            if adapter is None:
+                return whole
+            flat = [f"{m}__{name}" for m in MODALITIES for name in names[m]]
+            return adapter.create_container(_dense(whole), self.X, columns=flat)
+        if adapter is not None:
+            inputs = self.split()
+            parts = {
+                m: adapter.create_container(
+                    _dense(part),
+                    inputs[m],
+                    columns=[f"{m}__{name}" for name in names[m]],
+                )
+                for m, part in parts.items()
+            }
+        if self.kind == "arrays":
+            return tuple(parts[name] for name in MODALITIES)
+        return type(self.X)(**parts)
+
+    def _join_paired_frame(self, parts, names):
+        whole = np.hstack([_dense(parts[name]) for name in MODALITIES])
+        pairs = [(m, name) for m in MODALITIES for name in names[m]]
+        if self.kind == "levels":
+            import pandas as pd
+
+            columns = pd.MultiIndex.from_tuples(pairs)
+            return pd.DataFrame(whole, index=self.X.index, columns=columns)
+        flat = [f"{modality}__{name}" for modality, name in pairs]
+        return frame_like(self.X, whole, flat, getattr(self.X, "index", None))
+
+
+def _is_list_of_arrays(X):
+    return (
+        isinstance(X, (list, tuple))
+        and len(X) == 2
+        and all(len(getattr(part, "shape", ())) == 2 for part in X)
+    )
+
+
+def _dense(part):
+    if sparse.issparse(part):
+        raise ValueError(
+            "A dataframe cannot hold the sparse output of a transformer. Make it "
+            "dense, e.g. with TruncatedSVD, or pass the pairs as "
+            "SliceDict(image=..., text=...)."
+        )
+    return np.asarray(part)
+
+
+def _hstack(parts):
+    if any(sparse.issparse(part) for part in parts):
+        return sparse.hstack(parts, format="csr")
+    return np.hstack(parts)

@@ -1,0 +1,255 @@
+"""Batches cut from features that lie on the device, or travel there in chunks."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import mmap
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch.utils.data import Dataset, Subset
+
+# Share of the free memory of an accelerator that resident features may take.
+_RESIDENT_SHARE = 0.5
+# Batches that are read at once where features stay on the host.
+_BATCHES_PER_CHUNK = 16
+# Rows that are converted at once on the way to an accelerator.
+_ROWS_PER_MOVE = 65_536
+_TORCH_DTYPES = frozenset(map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1")))
+
+
+class Batch(NamedTuple):
+    """What a loss sees of the data.
+
+    Attributes
+    ----------
+    features : dict of str to float32 tensor of shape (*rows.shape, n_features)
+        One entry for each modality.
+
+    y : float32 tensor of shape (*rows.shape, n_classes)
+        Label indicator.
+
+    rows : int64 tensor of shape (b,) or (roles, b)
+        Rows of the data set.
+
+    shared : dict of str to tensor
+        What a player leaves, detached, for those who play after it on this batch, so
+        that no network runs twice on the same rows.
+    """
+
+    features: dict[str, torch.Tensor]
+    y: torch.Tensor
+    rows: torch.Tensor
+    shared: dict[str, torch.Tensor]
+
+
+class _DeviceRows:
+    """A matrix on the device; other dtypes than float32 are cast batch by batch."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def take(self, rows):
+        picked = self.tensor.index_select(0, rows.flatten())
+        return picked.float().view(*rows.shape, -1)
+
+
+class _HostRows:
+    """A matrix on the host (sparse, mapped from a file, or too large to move)."""
+
+    def __init__(self, X, device):
+        self.X, self.device = X, device
+
+    def take(self, rows):
+        picked = self.X[rows.flatten().numpy()]
+        dense = picked.toarray() if sparse.issparse(picked) else picked
+        tensor = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True).view(*rows.shape, -1)
+
+
+def _place_rows(X, device):
+    """Choose where the rows of a validated feature matrix live."""
+    if sparse.issparse(X):
+        return _HostRows(X, device)
+    if X.dtype == bool:
+        X = X.view(np.uint8)
+    movable = X.dtype in _TORCH_DTYPES and all(stride >= 0 for stride in X.strides)
+    if device.type == "cpu":
+        return _DeviceRows(_as_tensor(X)) if movable else _HostRows(X, device)
+    if _is_memory_mapped(X) or not _fits(X, device):
+        return _HostRows(X, device)
+    tensor = torch.empty(X.shape, dtype=torch.float32, device=device)
+    for start in range(0, len(X), _ROWS_PER_MOVE):
+        block = np.asarray(X[start : start + _ROWS_PER_MOVE], dtype=np.float32)
+        tensor[start : start + len(block)] = _as_tensor(block)
+    return _DeviceRows(tensor)
+
+
+def _as_tensor(X):
+    with warnings.catch_warnings():
+        # Rows are only ever read, so that a read-only array is safe to share.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(X)
+
+
+def _is_memory_mapped(X):
+    while X is not None:
+        if isinstance(X, (np.memmap, mmap.mmap)):
+            return True
+        X = getattr(X, "base", None)
+    return False
+
+
+def _fits(X, device):
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return 4 * X.size < _RESIDENT_SHARE * free
+
+
+class RowDataset(Dataset):
+    """Aligned rows of one or more modalities with their labels.
+
+    Parameters
+    ----------
+    features : dict of str to {ndarray, CSR} of shape (n_samples, n_features)
+        Validated features. None of them is copied whole on a CPU.
+
+    indicator : uint8 ndarray of shape (n_samples, n_classes)
+        Labels.
+
+    device : torch.device
+        Where the batches are wanted.
+    """
+
+    def __init__(self, features, indicator, device):
+        self.device = device
+        self.features = {
+            name: _place_rows(X, device) for name, X in features.items()
+        }
+        self.labels = _DeviceRows(torch.from_numpy(indicator).to(device))
+
+    def __len__(self):
+        return len(self.labels.tensor)
+
+    def __getitem__(self, row):
+        return self.take(torch.as_tensor([row]))
+
+    @property
+    def on_device(self):
+        """Whether a batch can be cut without touching the host."""
+        return all(isinstance(rows, _DeviceRows) for rows in self.features.values())
+
+    def take(self, rows):
+        """Return the batch of the given rows; features keep the shape of `rows`."""
+        on_device = rows.to(self.device, non_blocking=True)
+        features = {
+            name: source.take(on_device if isinstance(source, _DeviceRows) else rows)
+            for name, source in self.features.items()
+        }
+        return Batch(features, self.labels.take(on_device), on_device, {})
+
+
+Sampler = Callable[[int, int, torch.Generator], Iterator[torch.Tensor]]
+
+
+def shuffled(n_samples, batch_size, generator):
+    """Yield the rows of the batches of one epoch: each row once, in random order."""
+    return iter(torch.randperm(n_samples, generator=generator).split(batch_size))
+
+
+def in_order(n_samples, batch_size, generator=None):
+    """Yield the rows of consecutive batches."""
+    return iter(torch.arange(n_samples).split(batch_size))
+
+
+class BatchIterator:
+    """Iterate over the batches of one epoch; stands in for a ``DataLoader``.
+
+    Parameters
+    ----------
+    dataset : RowDataset or torch.utils.data.Subset of one
+
+    batch_size : int
+
+    sampler : callable, default=in_order
+        ``sampler(n_samples, batch_size, generator)`` yields the rows of each batch.
+
+    generator : torch.Generator, default=None
+        Source of the random order, on the CPU so that it is the same on all devices.
+
+    min_batch_size : int, default=1
+        A smaller last batch is merged into the one before it.
+    """
+
+    def __init__(
+        self, dataset, batch_size, sampler=in_order, generator=None, min_batch_size=1
+    ):
+        self.subset = None
+        if isinstance(dataset, Subset):
+            self.subset = torch.as_tensor(dataset.indices)
+            dataset = dataset.dataset
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self.generator = generator
+        self.min_batch_size = min_batch_size
+
+    def __len__(self):
+        return -(-self._n_samples // self.batch_size)
+
+    @property
+    def _n_samples(self):
+        return len(self.dataset if self.subset is None else self.subset)
+
+    def __iter__(self):
+        batches = self._rows_of_batches()
+        if self.dataset.on_device:
+            return map(self.dataset.take, batches)
+        return self._prefetch(batches)
+
+    def _rows_of_batches(self):
+        batches = list(self.sampler(self._n_samples, self.batch_size, self.generator))
+        lengths = [rows.shape[-1] for rows in batches]
+        if len(lengths) > 1 and lengths[-1] < self.min_batch_size:
+            last = lengths.pop()
+            lengths[-1] += last
+        order = torch.cat(batches, dim=-1)
+        if self.subset is not None:
+            order = self.subset[order]
+        if self.dataset.on_device:
+            order = order.to(self.dataset.device)
+        return order.split(lengths, dim=-1)
+
+    def _prefetch(self, batches):
+        """Read the next chunk in a thread while the batches of this one are used."""
+        size = _BATCHES_PER_CHUNK
+        chunks = [batches[i : i + size] for i in range(0, len(batches), size)]
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = reader.submit(self._read, chunks[0])
+            for following in [*chunks[1:], None]:
+                ready = ahead.result()
+                if following is not None:
+                    ahead = reader.submit(self._read, following)
+                yield from ready
+
+    def _read(self, chunk):
+        lengths = [rows.shape[-1] for rows in chunk]
+        whole = self.dataset.take(torch.cat(chunk, dim=-1))
+        axis = whole.rows.ndim - 1
+        features = {
+            name: block.split(lengths, dim=axis)
+            for name, block in whole.features.items()
+        }
+        labels = whole.y.split(lengths, dim=axis)
+        rows = whole.rows.split(lengths, dim=axis)
+        return [
+            Batch({name: part[i] for name, part in features.items()}, labels[i], rows[i], {})
+            for i in range(len(chunk))
+        ]

@@ -1,0 +1,101 @@
+"""Callbacks that every fit uses: validation mAP, early stopping, progress."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import sys
+import time
+
+from skorch.callbacks import Callback, EarlyStopping
+from tqdm.auto import tqdm
+
+# Share of the epochs between two lines of progress in a log file.
+_LOG_EVERY = 0.1
+
+
+class ValidationScore(Callback):
+    """Record `valid_map`, the mAP of held-out rows, at the end of every epoch.
+
+    Parameters
+    ----------
+    score : callable
+        Takes the module, in evaluation mode, and returns a float.
+    """
+
+    def __init__(self, score):
+        self.score = score
+
+    def on_epoch_end(self, net, **kwargs):
+        net.module_.eval()
+        net.history.record("valid_map", self.score(net.module_))
+
+
+def make_early_stopping(patience, tol):
+    """Build the callback that stops on `valid_map` and brings the best weights back."""
+    return EarlyStopping(
+        monitor="valid_map",
+        patience=patience,
+        threshold=tol,
+        threshold_mode="abs",
+        lower_is_better=False,
+        load_best=True,
+        sink=_silent,
+    )
+
+
+def _silent(text):
+    """Swallow the message of early stopping: `n_iter_` and `history_` tell it."""
+
+
+class ProgressBar(Callback):
+    """Show epochs, losses, validation mAP and the time left.
+
+    A terminal and a notebook get one moving bar, a log file a line now and then.
+
+    Parameters
+    ----------
+    total : int
+        Number of epochs to come.
+
+    label : str
+        What is being trained.
+    """
+
+    def __init__(self, total, label):
+        self.total = total
+        self.label = label
+
+    def on_train_begin(self, net, **kwargs):
+        self.done_ = 0
+        self.start_ = time.monotonic()
+        self.bar_ = None
+        if sys.stderr.isatty() or "ipykernel" in sys.modules:
+            self.bar_ = tqdm(total=self.total, desc=self.label, unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        self.done_ += 1
+        text = ", ".join(f"{k}={v:.4g}" for k, v in net.latest_values().items())
+        if self.bar_ is not None:
+            self.bar_.set_postfix_str(text, refresh=False)
+            self.bar_.update()
+        elif self._is_due():
+            elapsed = time.monotonic() - self.start_
+            line = tqdm.format_meter(
+                self.done_,
+                self.total,
+                elapsed,
+                prefix=self.label,
+                unit="epoch",
+                postfix=text,
+                ncols=0,
+            )
+            print(line, file=sys.stderr, flush=True)
+
+    def on_train_end(self, net, **kwargs):
+        if self.bar_ is not None:
+            self.bar_.close()
+            self.bar_ = None
+
+    def _is_due(self):
+        """Tell whether this epoch passes the next tenth of the way."""
+        step = max(1, round(self.total * _LOG_EVERY))
+        return self.done_ % step == 0 or self.done_ in (1, self.total)

@@ -1,0 +1,527 @@
+"""A skorch net whose players take turns on every batch."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
+
+from sklearn_cmr.training.batches import BatchIterator, Sampler, in_order, shuffled
+from sklearn_cmr.training.callbacks import (
+    ProgressBar,
+    ValidationScore,
+    make_early_stopping,
+)
+
+# Steps whose loss terms are kept as single tensors before they are summed.
+_STEPS_PER_SUM = 256
+# Multiply-adds of a step below which a second thread costs more than it brings.
+_SMALL_STEP = 2e9
+# What skorch notes of an epoch beside the values that users read.
+_BOOKKEEPING = frozenset({"batches", "dur", "train_batch_count", "valid_batch_count"})
+
+
+class EpochState(NamedTuple):
+    """What a loss may know beside the module and the batch.
+
+    Attributes
+    ----------
+    scalars : dict of str to 0-d float32 tensor on the device
+        Values of the phase's `schedule` in this epoch.
+
+    generator : torch.Generator
+        Source of random numbers on the device.
+    """
+
+    scalars: dict[str, torch.Tensor]
+    generator: torch.Generator
+
+
+Terms = dict[str, torch.Tensor]
+
+
+@dataclass
+class Player:
+    """One party of the training game.
+
+    Attributes
+    ----------
+    name : str
+        Names its optimizer, ``optimizer_{name}_``, and its gradient in callbacks.
+
+    parameters : sequence of torch.nn.Parameter
+        What it moves. Players of one phase share no parameter.
+
+    loss : callable
+        ``loss(module, batch, state)`` returns the 0-d tensor to minimise and a dict of
+        terms for the history. A pure function of tensors, without host synchronisation.
+
+    lr : float or callable
+        Learning rate, or ``lr(epoch)``.
+
+    betas : tuple of float
+        Decay rates of Adam's moments.
+
+    every : int
+        It plays in every `every`-th batch.
+
+    monitor : str, default=None
+        The term that falls as the model improves; the loss itself by default. Of the
+        first player it is recorded as `train_loss` and `valid_loss`.
+    """
+
+    name: str
+    parameters: Sequence[torch.nn.Parameter]
+    loss: Callable[..., tuple[torch.Tensor, Terms]]
+    lr: float | Callable[[int], float]
+    betas: tuple[float, float] = (0.9, 0.999)
+    every: int = 1
+    monitor: str | None = None
+
+    def lr_at(self, epoch):
+        """Return the learning rate of a 0-based epoch."""
+        return self.lr(epoch) if callable(self.lr) else self.lr
+
+    def make_optimizer(self):
+        """Build Adam; its fused form is several times faster where there is one."""
+        parameters = list(self.parameters)
+        fused = parameters[0].device.type in ("cpu", "cuda")
+        return torch.optim.Adam(
+            parameters, lr=self.lr_at(0), betas=tuple(self.betas), fused=fused
+        )
+
+
+@dataclass
+class Phase:
+    """A stretch of training with its own players.
+
+    Attributes
+    ----------
+    players : sequence of Player
+
+    dataset : RowDataset or Subset
+        Training rows.
+
+    max_epochs, batch_size : int
+
+    name : str
+        Put into the history where a method has more than one phase.
+
+    turns : sequence of str, default=None
+        Names of the players in the order of play within a batch, with repeats; each
+        once by default.
+
+    schedule : callable, default=None
+        ``schedule(epoch)`` gives named floats for the losses and for the history.
+
+    begin_epoch : callable, default=None
+        ``begin_epoch(module, state)`` runs before every epoch, e.g. to refresh banks.
+
+    sampler : callable, default=shuffled
+        See :class:`~sklearn_cmr.training.batches.BatchIterator`.
+
+    min_batch_size : int
+        A smaller last batch is merged into the one before it.
+
+    dataset_valid : RowDataset or Subset, default=None
+        Held-out rows.
+
+    score_valid : callable, default=None
+        ``score_valid(module)`` gives the mAP on them, which early stopping watches.
+    """
+
+    players: Sequence[Player]
+    dataset: torch.utils.data.Dataset
+    max_epochs: int
+    batch_size: int
+    name: str = ""
+    turns: Sequence[str] | None = None
+    schedule: Callable[[int], dict[str, float]] | None = None
+    begin_epoch: Callable[[torch.nn.Module, EpochState], None] | None = None
+    sampler: Sampler = shuffled
+    min_batch_size: int = 1
+    dataset_valid: torch.utils.data.Dataset | None = None
+    score_valid: Callable[[torch.nn.Module], float] | None = None
+
+
+class PairNet(NeuralNet):
+    """Train one module through the phases of a method.
+
+    Everything that learns is a named child of `module`, so that early stopping and
+    checkpoints, which know ``module_`` alone, cover it all.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Trained in place.
+
+    seed : int, default=0
+        Fixes the order of the batches and the numbers that losses draw.
+
+    start_epoch : int, default=0
+        Epochs that the module was trained for already.
+
+    optimizer_states : dict, default=None
+        States of the players' optimizers to continue from, by player.
+
+    patience : int, default=None
+        Epochs without a better `valid_map` before a phase stops; None does not stop.
+
+    tol : float, default=0.0
+        What counts as better.
+
+    label : str, default="fit"
+        Shown in messages and in the progress bar.
+
+    **kwargs : dict
+        Parameters of :class:`skorch.NeuralNet`.
+    """
+
+    def __init__(
+        self,
+        module,
+        *,
+        seed=0,
+        start_epoch=0,
+        optimizer_states=None,
+        patience=None,
+        tol=0.0,
+        label="fit",
+        **kwargs,
+    ):
+        self.seed = seed
+        self.start_epoch = start_epoch
+        self.optimizer_states = optimizer_states
+        self.patience = patience
+        self.tol = tol
+        self.label = label
+        kwargs.setdefault("criterion", torch.nn.Identity)
+        super().__init__(module, train_split=None, **kwargs)
+
+    # -- set-up ----------------------------------------------------------------
+
+    @property
+    def _default_callbacks(self):
+        printing = [("print_log", PrintLog())] if self.verbose > 1 else []
+        return [("epoch_timer", EpochTimer()), *printing]
+
+    def initialize_module(self):
+        """Take the module as it is and seed the phase."""
+        self.module_ = self.module
+        self.device_ = next(self.module.parameters()).device
+        self.order_generator_ = torch.Generator().manual_seed(self.seed)
+        self.generator_ = torch.Generator(self.device_).manual_seed(self.seed)
+        self.names_ = {p: name for name, p in self.module.named_parameters()}
+        return self
+
+    def initialize_optimizer(self):
+        """Give every player of the phase its optimizer; the first is `optimizer_`."""
+        states = self.optimizer_states or {}
+        optimizers = {}
+        for player in self.phase_.players:
+            optimizer = player.make_optimizer()
+            if player.name in states:
+                optimizer.load_state_dict(states[player.name])
+            setattr(self, f"optimizer_{player.name}_", optimizer)
+            optimizers[player.name] = optimizer
+        players = {player.name: player for player in self.phase_.players}
+        order = self.phase_.turns or list(players)
+        self.turns_ = [(players[name], optimizers[name]) for name in order]
+        self.optimizer_ = next(iter(optimizers.values()))
+        return self
+
+    def initialize_callbacks(self):
+        """Put what the phase needs before the caller's callbacks."""
+        phase, added, given = self.phase_, [], self.callbacks
+        if phase.score_valid is not None:
+            added.append(("valid_map", ValidationScore(phase.score_valid)))
+            if self.patience is not None:
+                stopping = make_early_stopping(self.patience, self.tol)
+                added.append(("early_stopping", stopping))
+        if self.verbose == 1:
+            label = f"{self.label} {phase.name}".rstrip()
+            added.append(("progress_bar", ProgressBar(phase.max_epochs, label)))
+        # The caller's callbacks hold state: every fit works on copies of them.
+        self.callbacks = [*added, *copy.deepcopy(given or [])]
+        super().initialize_callbacks()
+        self.callbacks = given
+        self.watches_batches_ = self._is_overridden("on_batch_begin", "on_batch_end")
+        self.watches_gradients_ = self._is_overridden("on_grad_computed")
+        return self
+
+    def _is_overridden(self, *methods):
+        return any(
+            getattr(type(callback), method) is not getattr(Callback, method)
+            for _, callback in self.callbacks_
+            for method in methods
+        )
+
+    def initialize_history(self):
+        """Keep one history over all phases."""
+        if self.history_ is None:
+            super().initialize_history()
+        return self
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Return the data sets of the phase."""
+        return self.phase_.dataset, self.phase_.dataset_valid
+
+    def get_iterator(self, dataset, training=False):
+        """Return the batches of the phase's data set, shuffled for training."""
+        phase = self.phase_
+        if not training:
+            return BatchIterator(dataset, phase.batch_size, in_order)
+        return BatchIterator(
+            dataset,
+            phase.batch_size,
+            phase.sampler,
+            self.order_generator_,
+            phase.min_batch_size,
+        )
+
+    # -- the loop --------------------------------------------------------------
+
+    def fit_phases(self, phases: Iterable[Phase]):
+        """Train through all phases.
+
+        `phases` may be a generator: what stands behind a ``yield`` sees the module as
+        that phase has left it.
+        """
+        self.optimizer_states_: dict[str, dict] = {}
+        for phase in phases:
+            self.phase_ = phase
+            self.initialized_ = False  # a new phase is no re-initialisation to report
+            self.initialize()
+            self.max_epochs = phase.max_epochs
+            self.epoch_, self.step_ = self.start_epoch, 0
+            try:
+                with _threads_for(self.module_, phase.batch_size):
+                    self.partial_fit(phase.dataset)
+            finally:
+                self.module_.eval()
+                for player, optimizer in self.turns_:
+                    self.optimizer_states_[player.name] = optimizer.state_dict()
+        return self
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train through the current phase; unlike skorch's, pass Ctrl-C on."""
+        self.notify("on_train_begin", X=X, y=y)
+        self.good_weights_ = _copy_tensors(self.module_)
+        try:
+            self.fit_loop(X, y)
+        except KeyboardInterrupt:
+            if not self._is_stopped_early():
+                raise
+        finally:
+            self.notify("on_train_end", X=X, y=y)
+            del self.good_weights_
+        return self
+
+    def _is_stopped_early(self):
+        return any(
+            isinstance(callback, EarlyStopping)
+            and callback.misses_ == callback.patience
+            for _, callback in self.callbacks_
+        )
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Open the history's row; set learning rates, scalars and banks."""
+        super().on_epoch_begin(net, **kwargs)
+        phase = self.phase_
+        self.history.record("epoch", self.start_epoch + len(self.history))
+        if phase.name:
+            self.history.record("phase", phase.name)
+        for player, optimizer in self.turns_:
+            if callable(player.lr):
+                for group in optimizer.param_groups:
+                    group["lr"] = player.lr_at(self.epoch_)
+        values = phase.schedule(self.epoch_) if phase.schedule else {}
+        for name, value in values.items():
+            self.history.record(name, value)
+        scalars = {k: torch.tensor(v, device=self.device_) for k, v in values.items()}
+        self.state_ = EpochState(scalars, self.generator_)
+        if phase.begin_epoch is not None:
+            phase.begin_epoch(self.module_, self.state_)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Count the epoch."""
+        self.epoch_ += 1
+
+    def train_step(self, batch, **fit_params):
+        """Let every player whose turn it is move its own parameters.
+
+        Returns
+        -------
+        step : dict
+            ``loss`` of the first player, and all `terms` by player.
+        """
+        step_terms: dict[str, Terms] = {}
+        first_loss = None
+        for player, optimizer in self.turns_:
+            if (self.step_ + 1) % player.every:
+                continue
+            optimizer.zero_grad(set_to_none=True)
+            loss, terms = player.loss(self.module_, batch, self.state_)
+            loss.backward(inputs=player.parameters)
+            if self.watches_gradients_:
+                named = [(self.names_[p], p) for p in player.parameters]
+                self.notify(
+                    "on_grad_computed",
+                    named_parameters=named,
+                    batch=batch,
+                    training=True,
+                )
+            optimizer.step()
+            terms[f"{player.name}_loss"] = loss
+            if player is self.phase_.players[0]:
+                terms["train_loss"] = first_loss = terms.get(player.monitor, loss)
+            step_terms[player.name] = {k: v.detach() for k, v in terms.items()}
+        self.step_ += 1
+        return {"loss": first_loss, "terms": step_terms}
+
+    def validation_step(self, batch, **fit_params):
+        """Evaluate the loss of the first player, which falls as the module improves."""
+        with torch.no_grad():
+            player = self.phase_.players[0]
+            loss, _ = player.loss(self.module_, batch, self.state_)
+        return {"loss": loss, "terms": {"valid": {"valid_loss": loss}}}
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run one epoch; the device is waited for once, at its end.
+
+        Batches are recorded and announced only if a callback listens to them.
+        """
+        if iterator is None:
+            return
+        self._set_training(training)
+        means = _TermMeans()
+        n_batches = 0
+        for batch in iterator:
+            if self.watches_batches_:
+                self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch)
+            n_rows = batch.rows.shape[-1]
+            for player, terms in step["terms"].items():
+                means.add(player, terms, n_rows)
+            if self.watches_batches_:
+                if step["loss"] is not None:
+                    self.history.record_batch(f"{prefix}_loss", step["loss"].item())
+                self.history.record_batch(f"{prefix}_batch_size", n_rows)
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+            n_batches += 1
+        values = means.compute()
+        if training:
+            self._guard_weights(values)
+        for name, value in values.items():
+            self.history.record(name, value)
+        self.history.record(f"{prefix}_batch_count", n_batches)
+
+    def _guard_weights(self, values):
+        """Keep the weights of a finite epoch; bring them back after another one."""
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if not bad and not _all_finite(self.module_):
+            bad = ["the weights"]
+        if not bad:
+            _load_tensors(self.module_, self.good_weights_)
+            return
+        _restore_tensors(self.module_, self.good_weights_)
+        rates = {player.name: player.lr_at(self.epoch_) for player, _ in self.turns_}
+        epoch = self.history[-1, "epoch"]
+        raise FloatingPointError(
+            f"{self.label}: {', '.join(bad)} became infinite or NaN in epoch {epoch}; "
+            "the last finite weights are back in module_. Standardise the features "
+            "(PairTransformer(image=StandardScaler(), text=StandardScaler())), lower "
+            f"the learning rate (now {rates}), or clip gradients with "
+            "callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
+        )
+
+    def epochs(self):
+        """Return the finished epochs as plain dicts, for the estimator's `history_`."""
+        rows = []
+        for row in self.history or []:
+            if "train_loss" in row:
+                kept = {k: v for k, v in row.items() if k not in _BOOKKEEPING}
+                rows.append(kept | {"seconds": row.get("dur", math.nan)})
+        return rows
+
+    def latest_values(self):
+        """Return what to show of the last epoch: losses and the validation mAP."""
+        others = [f"{player.name}_loss" for player in self.phase_.players[1:]]
+        shown = ["train_loss", *others, "valid_loss", "valid_map"]
+        row = self.history[-1]
+        return {name: row[name] for name in shown if name in row}
+
+
+class _TermMeans:
+    """Mean of every loss term over the rows of an epoch, without waiting for it."""
+
+    def __init__(self):
+        self.pending: dict[str, list[torch.Tensor]] = {}
+        self.weights: dict[str, list[float]] = {}
+        self.names: dict[str, list[str]] = {}
+        self.sums: dict[str, torch.Tensor] = {}
+        self.n_rows: dict[str, float] = {}
+
+    def add(self, player, terms, n_rows):
+        self.names[player] = list(terms)
+        self.pending.setdefault(player, []).extend(terms.values())
+        self.weights.setdefault(player, []).append(n_rows)
+        if len(self.weights[player]) == _STEPS_PER_SUM:
+            self._sum_up(player)
+
+    def _sum_up(self, player):
+        weights = self.weights.pop(player)
+        values = torch.stack(self.pending.pop(player)).view(len(weights), -1)
+        sums = values.new_tensor(weights) @ values
+        self.sums[player] = self.sums.get(player, 0) + sums
+        self.n_rows[player] = self.n_rows.get(player, 0) + sum(weights)
+
+    def compute(self):
+        for player in list(self.pending):
+            self._sum_up(player)
+        means = {}
+        for player, sums in self.sums.items():
+            values = (sums / self.n_rows[player]).tolist()
+            means.update(zip(self.names[player], values, strict=True))
+        return means
+
+
+def _copy_tensors(module):
+    return [tensor.detach().clone() for tensor in module.state_dict().values()]
+
+
+def _load_tensors(module, copies):
+    for copied, tensor in zip(copies, module.state_dict().values(), strict=True):
+        copied.copy_(tensor)
+
+
+def _restore_tensors(module, copies):
+    for copied, tensor in zip(copies, module.state_dict().values(), strict=True):
+        tensor.copy_(copied)
+
+
+def _all_finite(module):
+    sums = [parameter.detach().sum() for parameter in module.parameters()]
+    return torch.stack(sums).isfinite().all().item()
+
+
+@contextmanager
+def _threads_for(module, batch_size):
+    """Use one thread where the matrices are too small for more, then give it back."""
+    n_threads = torch.get_num_threads()
+    n_weights = sum(parameter.numel() for parameter in module.parameters())
+    is_small = 3 * n_weights * batch_size < _SMALL_STEP
+    if n_threads > 1 and is_small:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != n_threads:
+            torch.set_num_threads(n_threads)
