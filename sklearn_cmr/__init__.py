@@ -2,9 +2,10 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from sklearn_cmr.compose import PairTransformer
 from sklearn_cmr.pairs import make_pairs
 from sklearn_cmr.projection import ACMRProjector
 
-__all__ = ["ACMRProjector", "make_pairs"]
+__all__ = ["ACMRProjector", "PairTransformer", "make_pairs"]
 
 __version__ = "0.1.0.dev0"

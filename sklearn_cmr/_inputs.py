@@ -64,6 +64,22 @@ def check_keys(parts, *, need_both):
 class FeatureReaderMixin:
     """Reading of features and labels, with clear errors for wrong ones."""
 
+    def _check_plain_options(self):
+        """Return more options for the validation of a plain matrix."""
+        return {}
+
+    def _check_range(self, X, name):
+        """Raise if values would overflow where the networks compute."""
+        values = X.data if sparse.issparse(X) else X
+        if values.dtype.kind != "f" or values.dtype.itemsize <= 4 or not values.size:
+            return
+        largest = max(values.max(), -values.min())
+        if largest > _FLOAT32_MAX:
+            raise ValueError(
+                f"{name} holds values as large as {largest:.3g}, beyond the range of "
+                "float32, in which the networks compute. Scale the features first."
+            )
+
     def _read_arguments(self, X, Y, y):
         """Apply the argument rule of `fit` and `score`.
 
@@ -142,6 +158,7 @@ class FeatureReaderMixin:
                 accept_sparse="csr",
                 dtype="numeric",
                 ensure_min_features=2 if reset else 1,
+                **self._check_plain_options(),
             )
         except ValueError as error:
             if reset or "is expecting" not in str(error):
@@ -155,7 +172,7 @@ class FeatureReaderMixin:
             n_image = cut_plain(X.shape[1], self.n_image_features)
             self.n_image_features_in_ = n_image
             self.n_text_features_in_ = X.shape[1] - n_image
-        _check_float32_range(X, "X")
+        self._check_range(X, "X")
         return PairLayout(X).split(self.n_image_features_in_)
 
     def _with_fitted_names(self, X):
@@ -183,12 +200,12 @@ class FeatureReaderMixin:
             estimator=self,
             input_name=f"{modality} features",
         )
-        _check_float32_range(part, f"{modality} features")
+        self._check_range(part, f"{modality} features")
         return part
 
     def _remember_parts(self, layout, parts, checked):
-        self.n_image_features_in_ = checked["image"].shape[1]
-        self.n_text_features_in_ = checked["text"].shape[1]
+        self.n_image_features_in_ = _width(checked["image"])
+        self.n_text_features_in_ = _width(checked["text"])
         names, frame = layout.column_names, layout.X
         if names is None and all(is_frame(part) for part in parts.values()):
             frame = parts["image"]
@@ -209,9 +226,9 @@ class FeatureReaderMixin:
         if is_frame(raw) and hasattr(self, "feature_names_in_"):
             fitted = self._fitted_names(modality)
             _compare_names(prefixed_names(raw.columns, modality), fitted, modality)
-        if part.shape[1] != expected:
+        if _width(part) != expected:
             raise ValueError(
-                f"X has {part.shape[1]} {modality} features, but "
+                f"X has {_width(part)} {modality} features, but "
                 f"{type(self).__name__} is expecting {expected} {modality} features as "
                 "input."
             )
@@ -224,6 +241,11 @@ class FeatureReaderMixin:
             cut = self.n_image_features_in_
             own = names[:cut] if modality == "image" else names[cut:]
         return prefixed_names(own, modality)
+
+
+def _width(part):
+    """Return the number of features; raw strings are one."""
+    return part.shape[1] if len(part.shape) > 1 else 1
 
 
 def _compare_names(names, fitted, modality):
@@ -250,16 +272,3 @@ def _holds_strings(part):
     if part.dtype.kind in "US":
         return True
     return part.dtype == object and part.size > 0 and isinstance(part.flat[0], str)
-
-
-def _check_float32_range(X, name):
-    """Raise if values would overflow where the networks compute."""
-    values = X.data if sparse.issparse(X) else X
-    if values.dtype.kind != "f" or values.dtype.itemsize <= 4 or not values.size:
-        return
-    largest = max(values.max(), -values.min())
-    if largest > _FLOAT32_MAX:
-        raise ValueError(
-            f"{name} holds values as large as {largest:.3g}, beyond the range of "
-            "float32, in which the networks compute. Scale the features first."
-        )

@@ -64,12 +64,12 @@ def check_labels(y, estimator):
     if sparse.issparse(y):
         y = check_array(y, accept_sparse="csr", input_name="y", estimator=estimator)
     else:
-        if not hasattr(y, "ndim") and any(isinstance(row, (set, frozenset)) for row in y):
+        y = np.asarray(y)
+        if y.dtype == object and y.size and isinstance(y.flat[0], (set, frozenset)):
             raise ValueError(
                 "y is a list of sets of labels. Turn it into an indicator with "
                 "sklearn.preprocessing.MultiLabelBinarizer."
             )
-        y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y.toarray() if sparse.issparse(y) else y, warn=True)
     if y.ndim > 2:

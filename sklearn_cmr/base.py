@@ -14,14 +14,18 @@ import torch
 from skorch.callbacks import Callback
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    check_consistent_length,
+    check_is_fitted,
+)
 from torch.utils.data import Subset
 
 from sklearn_cmr._inputs import FeatureReaderMixin
 from sklearn_cmr._labels import check_labels
+from sklearn_cmr._outputs import PairOutputMixin
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.pairs import MODALITIES, PairLayout
 from sklearn_cmr.training import (
@@ -67,6 +71,7 @@ class TrainingTask:
 
 class CrossModalTransformer(
     FeatureReaderMixin,
+    PairOutputMixin,
     TransformerMixin,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -315,8 +320,8 @@ class CrossModalTransformer(
 
         Parameters
         ----------
-        input_features : object
-            Ignored.
+        input_features : array-like of str, default=None
+            Only checked against the features that were passed to `fit`.
 
         Returns
         -------
@@ -324,6 +329,7 @@ class CrossModalTransformer(
             ``image__{name}{i}``, then ``text__{name}{i}``, with the class's name.
         """
         check_is_fitted(self)
+        _check_feature_names_in(self, input_features, generate_names=False)
         return np.array(
             [f"{m}__{name}" for m in MODALITIES for name in self._component_names()],
             dtype=object,
@@ -491,30 +497,6 @@ class CrossModalTransformer(
         name = type(self).__name__.lower()
         return [f"{name}{i}" for i in range(self._n_components)]
 
-    def _output_adapter(self):
-        """Return scikit-learn's adapter of the library that `set_output` asks for."""
-        library = _get_output_config("transform", self)["dense"]
-        return ADAPTERS_MANAGER.adapters.get(library)
-
-    def set_output(self, *, transform=None):
-        """Set the output container of `transform` and `fit_transform`.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            ``"default"`` mirrors the container that was passed; None changes nothing.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
-        if transform is not None:
-            if not hasattr(self, "_sklearn_output_config"):
-                self._sklearn_output_config = {}
-            self._sklearn_output_config["transform"] = transform
-        return self
-
 
 class LabelProbabilityMixin:
     """Class probabilities from the label head that a method trains."""
@@ -556,6 +538,12 @@ class LabelProbabilityMixin:
             for name, part in parts.items()
         ]
         return np.mean(by_modality, axis=0)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # No classifier, but scikit-learn reads these of all that give probabilities.
+        tags.classifier_tags = ClassifierTags(multi_label=True)
+        return tags
 
 
 class ProjectorMixin:

@@ -123,6 +123,12 @@ def prefixed_names(names, modality):
     return [prefix + name for name in names]
 
 
+def bare_names(names, modality):
+    """Take ``modality__`` from the front of every name, if all of them have it."""
+    prefix = f"{modality}__"
+    return [name.removeprefix(prefix) for name in prefixed_names(names, modality)]
+
+
 def _modality_of(column):
     """Return the modality that a flat column name starts with, or None."""
     if isinstance(column, str):
@@ -252,8 +258,11 @@ class PairLayout:
             "text": _take_columns(X, np.flatnonzero(~is_image).tolist()),
         }
         if self.kind == "levels":
-            parts = {name: part.droplevel(0, axis=1) for name, part in parts.items()}
-        return parts
+            return {name: part.droplevel(0, axis=1) for name, part in parts.items()}
+        return {
+            name: _with_columns(part, bare_names(part.columns, name))
+            for name, part in parts.items()
+        }
 
     def join(self, parts: Mapping[str, Any], names: Mapping[str, Sequence], adapter):
         """Build the like of the caller's container from encoded parts.

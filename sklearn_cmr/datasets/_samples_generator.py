@@ -1,0 +1,225 @@
+"""Generate paired image and text features that share a latent class structure."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Interval, validate_params
+
+
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_image_features": [Interval(Integral, 1, None, closed="left")],
+        "n_text_features": [Interval(Integral, 1, None, closed="left")],
+        "n_classes": [Interval(Integral, 2, None, closed="left")],
+        "n_latent": [Interval(Integral, 1, None, closed="left")],
+        "class_sep": [Interval(Real, 0, None, closed="left")],
+        "nonlinearity": [Interval(Real, 0, 1, closed="both")],
+        "image_noise": [Interval(Real, 0, None, closed="left")],
+        "text_noise": [Interval(Real, 0, None, closed="left")],
+        "multilabel": ["boolean"],
+        "n_labels": [Interval(Real, 1, None, closed="left")],
+        "weights": ["array-like", None],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_cross_modal_classification(
+    n_samples=1000,
+    *,
+    n_image_features=64,
+    n_text_features=32,
+    n_classes=10,
+    n_latent=8,
+    class_sep=1.5,
+    nonlinearity=0.5,
+    image_noise=1.0,
+    text_noise=1.0,
+    multilabel=False,
+    n_labels=2,
+    weights=None,
+    random_state=None,
+):
+    r"""Generate a random cross-modal classification problem.
+
+    Every class has a centre in a latent space, and every instance a latent point near
+    the centre of its class. The image and the text of an instance are two noisy views
+    of this one point, each through its own random map. The modalities therefore share
+    the class of an instance and what sets it apart within the class, and nothing else.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of pairs.
+
+    n_image_features : int, default=64
+        Number of image features.
+
+    n_text_features : int, default=32
+        Number of text features.
+
+    n_classes : int, default=10
+        Number of classes, or of labels if `multilabel` is true; at least 2.
+
+    n_latent : int, default=8
+        Dimension of the latent space. The fewer dimensions, the more the classes
+        overlap.
+
+    class_sep : float, default=1.5
+        Standard deviation of the class centres; that of the instances around their
+        centre is 1. With 0 the modalities are paired, but no feature tells the
+        classes apart.
+
+    nonlinearity : float, default=0.5
+        Share of the hyperbolic tangent in the maps, from 0 (linear) to 1.
+
+    image_noise : float, default=1.0
+        Standard deviation of the Gaussian noise added to every image feature.
+
+    text_noise : float, default=1.0
+        Standard deviation of the Gaussian noise added to every text feature.
+
+    multilabel : bool, default=False
+        Whether an instance has several labels. Its latent point then lies near the sum
+        of their centres, scaled to the length of one.
+
+    n_labels : float, default=2
+        Mean number of labels of an instance if `multilabel` is true, from 1 to
+        `n_classes`. Every instance has at least one label.
+
+    weights : array-like of shape (n_classes,), default=None
+        Proportions of the classes, positive; they are scaled to sum to 1. If None, the
+        classes are balanced. The class sizes follow the proportions exactly, up to
+        rounding. If `multilabel` is true, labels are drawn with these weights, without
+        replacement.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines all random numbers. Pass an int for reproducible output across
+        multiple function calls. See :term:`Glossary <random_state>`.
+
+    Returns
+    -------
+    X_img : ndarray of shape (n_samples, n_image_features)
+        Image features, float64.
+
+    X_txt : ndarray of shape (n_samples, n_text_features)
+        Text features, float64. Row `i` belongs to row `i` of `X_img`.
+
+    y : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        Classes from 0 to ``n_classes - 1``, or the label indicator matrix if
+        `multilabel` is true; int64.
+
+    Raises
+    ------
+    ValueError
+        If `weights` does not hold one positive, finite number per class, or if
+        `n_labels` exceeds `n_classes`.
+
+    See Also
+    --------
+    load_captioned_digits : Real handwritten digits with generated captions.
+    fetch_wikipedia : Real features of articles and their pictures.
+
+    Notes
+    -----
+    With the label indicator :math:`y_i`, the class centres :math:`C \sim
+    \mathcal{N}(0, \text{class\_sep}^2)`, and :math:`W_v, u_i, \varepsilon_{iv}`
+    standard normal, the instance :math:`i` has in the modality :math:`v` the features
+
+    .. math::
+
+        z_i &= C^\top y_i / \sqrt{|y_i|} + u_i \\
+        a_{iv} &= W_v^\top z_i / \sqrt{\text{n\_latent}} \\
+        x_{iv} &= (1 - \text{nonlinearity}) \, a_{iv}
+            + \text{nonlinearity} \, \tanh(a_{iv})
+            + \text{noise}_v \, \varepsilon_{iv}
+
+    The random numbers of the image do not depend on the parameters of the text, and
+    the noise is scaled after it is drawn: with a fixed seed, a change of `image_noise`
+    or `text_noise` changes the amount of the noise and nothing else.
+
+    Examples
+    --------
+    >>> from sklearn_cmr.datasets import make_cross_modal_classification
+    >>> X_img, X_txt, y = make_cross_modal_classification(
+    ...     200, n_image_features=12, n_text_features=7, n_classes=4, random_state=0
+    ... )
+    >>> X_img.shape, X_txt.shape, y.shape
+    ((200, 12), (200, 7), (200,))
+
+    Several labels for each pair:
+
+    >>> *_, Y = make_cross_modal_classification(
+    ...     200, n_classes=4, multilabel=True, random_state=0
+    ... )
+    >>> Y.shape, int(Y.sum(axis=1).min())
+    ((200, 4), 1)
+    """
+    if multilabel and n_labels > n_classes:
+        raise ValueError(
+            f"n_labels={n_labels} must not exceed n_classes={n_classes}: an instance "
+            "has each label at most once."
+        )
+    proportions = _check_weights(weights, n_classes)
+    rng = check_random_state(random_state)
+
+    if multilabel:
+        Y = _draw_label_sets(n_samples, n_labels, proportions, rng)
+    else:
+        Y = _draw_classes(n_samples, proportions, rng)
+    centers = class_sep * rng.standard_normal((n_classes, n_latent))
+    latent = Y @ centers / np.sqrt(Y.sum(axis=1, keepdims=True))
+    latent += rng.standard_normal(latent.shape)
+
+    X_img, X_txt = (
+        _view(latent, n_features, nonlinearity, noise, rng)
+        for n_features, noise in (
+            (n_image_features, image_noise),
+            (n_text_features, text_noise),
+        )
+    )
+    return X_img, X_txt, Y if multilabel else Y.argmax(axis=1)
+
+
+def _check_weights(weights, n_classes):
+    if weights is None:
+        return np.full(n_classes, 1 / n_classes)
+    weights = check_array(
+        weights, ensure_2d=False, dtype=np.float64, input_name="weights"
+    )
+    if weights.shape != (n_classes,) or weights.min() <= 0:
+        raise ValueError(
+            f"weights must hold one positive number for each of the {n_classes} "
+            f"classes; got {weights}."
+        )
+    return weights / weights.sum()
+
+
+def _draw_classes(n_samples, proportions, rng):
+    # Rounding the cumulative sizes, not each size by itself, keeps their sum.
+    ends = np.rint(n_samples * proportions.cumsum()).astype(np.int64)
+    classes = np.searchsorted(ends, np.arange(n_samples), side="right")
+    return np.eye(len(proportions), dtype=np.int64)[rng.permutation(classes)]
+
+
+def _draw_label_sets(n_samples, n_labels, proportions, rng):
+    n_classes = len(proportions)
+    sizes = 1 + rng.binomial(
+        n_classes - 1, (n_labels - 1) / (n_classes - 1), size=(n_samples, 1)
+    )
+    # The labels with the largest Gumbel-perturbed log-weights are a weighted sample
+    # without replacement.
+    keys = np.log(proportions) + rng.gumbel(size=(n_samples, n_classes))
+    ranks = (-keys).argsort(axis=1).argsort(axis=1)
+    return (ranks < sizes).astype(np.int64)
+
+
+def _view(latent, n_features, nonlinearity, noise, rng):
+    n_latent = latent.shape[1]
+    activation = latent @ rng.standard_normal((n_latent, n_features))
+    activation /= np.sqrt(n_latent)
+    signal = (1 - nonlinearity) * activation + nonlinearity * np.tanh(activation)
+    return signal + noise * rng.standard_normal(signal.shape)
