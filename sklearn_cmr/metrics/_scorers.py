@@ -1,0 +1,335 @@
+"""Scorers that evaluate cross-modal retrieval in scikit-learn's model selection."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import re
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions, validate_params
+from sklearn.utils.metadata_routing import UNUSED
+
+from sklearn_cmr.metrics._ranking import _OPTIONS, mean_average_precision
+
+_DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
+
+# The modality in a feature name such as "image__0" or "union__text__0".
+_TOKEN = re.compile(r"(?:^|(?<=__))(image|text)__")
+
+
+def _modality_columns(names):
+    """Return the image and text columns by their names, None if no name tells."""
+    modalities = [set(_TOKEN.findall(name)) for name in names]
+    if not any(modalities):
+        return None
+    unclear = [
+        name for name, found in zip(names, modalities, strict=True) if len(found) != 1
+    ]
+    if unclear:
+        raise ValueError(
+            "Either every output column carries one of 'image__' and 'text__' in its "
+            f"name, or none does; {len(unclear)} of {len(names)} do not, such as "
+            f"{unclear[0]!r}."
+        )
+    columns = tuple(
+        np.flatnonzero([modality in found for found in modalities])
+        for modality in ("image", "text")
+    )
+    if 0 in map(len, columns):
+        raise ValueError(
+            "The output of transform has columns of one modality only, such as "
+            f"{names[0]!r}. A scorer needs the embeddings of both."
+        )
+    return columns
+
+
+def _output_names(estimator, output):
+    """Return the names of the output columns, None if there are none to be had."""
+    if hasattr(output, "columns"):
+        # Two column levels become one name: ("image", 0) is "image__0".
+        return [
+            "__".join(map(str, name)) if isinstance(name, tuple) else str(name)
+            for name in output.columns
+        ]
+    try:
+        return [str(name) for name in estimator.get_feature_names_out()]
+    except (AttributeError, NotImplementedError, ValueError):
+        # A step of a pipeline or a member of a union may have no names.
+        return None
+
+
+def _split_output(estimator, output):
+    """Split the output of `transform` into image and text embeddings."""
+    if isinstance(output, Mapping) and not issparse(output):
+        missing = {"image", "text"} - set(output)
+        if missing:
+            raise ValueError(
+                "A mapping returned by transform must have the keys 'image' and 'text';"
+                f" got {sorted(map(str, output))}."
+            )
+        return output["image"], output["text"]
+    if isinstance(output, tuple | list) and len(output) == 2:
+        return tuple(output)
+
+    names = _output_names(estimator, output)
+    array = np.asarray(output)
+    if array.ndim != 2:
+        raise ValueError(
+            "transform must return embeddings of both modalities: a mapping with the "
+            "keys 'image' and 'text', a tuple of two arrays, a DataFrame or one 2-D "
+            f"array; got {type(output).__name__} of shape {array.shape}."
+        )
+    n_columns = array.shape[1]
+    columns = None
+    if names is not None:
+        if len(names) != n_columns:
+            raise ValueError(
+                f"get_feature_names_out gives {len(names)} names, but transform "
+                f"returns {n_columns} columns."
+            )
+        columns = _modality_columns(names)
+    if columns is None:
+        if n_columns % 2:
+            raise ValueError(
+                f"transform returns {n_columns} columns, which cannot be halved into "
+                "image and text embeddings of equal width, and no column name says "
+                "which is which. Name the columns 'image__*' and 'text__*'."
+            )
+        return array[:, : n_columns // 2], array[:, n_columns // 2 :]
+    return array[:, columns[0]], array[:, columns[1]]
+
+
+def _warn_sorted_fold(estimator, y):
+    """Warn if the classes in `y` look like a block of rows sorted by label.
+
+    Folds drawn at random show nearly all classes the estimator knows, and hardly any
+    that it does not. With less than ten rows a class, missing classes say nothing.
+    """
+    classes = np.asarray(getattr(estimator, "classes_", ()))
+    y = np.asarray(y.toarray() if issparse(y) else y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or classes.ndim != 1 or len(classes) == 0 or len(y) == 0:
+        return
+    known = np.isin(y, classes)
+    n_found = len(set(y[known].tolist()))
+    if np.mean(known) <= 0.5:
+        finding = (
+            f"{np.count_nonzero(~known)} of {len(y)} rows belong to classes the "
+            "estimator was not trained on"
+        )
+    elif len(y) >= 10 * len(classes) and n_found < len(classes) / 2:
+        finding = (
+            f"{len(y)} rows hold only {n_found} of the {len(classes)} classes the "
+            "estimator was trained on"
+        )
+    else:
+        return
+    warnings.warn(
+        f"{finding}. Folds of rows that are sorted by label make such scores far too "
+        "high or meaningless. In a cross-validation use a splitter that shuffles, such "
+        "as StratifiedKFold(shuffle=True) or KFold(shuffle=True).",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+class _MapScorer(BaseEstimator):
+    """Mean average precision of a fitted estimator, see :func:`make_map_scorer`.
+
+    Being an estimator gives the scorer parameters, cloning and metadata routing.
+    """
+
+    # The first argument of a scorer is no metadata.
+    __metadata_request__score = {"estimator": UNUSED}
+
+    def __init__(
+        self,
+        *,
+        direction="mean",
+        metric="auto",
+        k=None,
+        normalizer="retrieved",
+        ties="auto",
+        zero_relevant="zero",
+        chunk_size=None,
+        random_state=None,
+    ):
+        self.direction = direction
+        self.metric = metric
+        self.k = k
+        self.normalizer = normalizer
+        self.ties = ties
+        self.zero_relevant = zero_relevant
+        self.chunk_size = chunk_size
+        self.random_state = random_state
+
+    def __call__(self, estimator, X, y=None, sample_weight=None):
+        return self.score(estimator, X, y, sample_weight=sample_weight)
+
+    def score(self, estimator, X, y, sample_weight=None):
+        """Score the retrieval of the other modality by a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator whose `transform` gives image and text embeddings.
+
+        X : {mapping, dataframe, array-like}
+            Pairs in a form that `estimator.transform` takes.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Classes or label indicator of the pairs.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the queries.
+
+        Returns
+        -------
+        score : float
+            The mean average precision.
+        """
+        if y is None:
+            raise ValueError(
+                "The mean average precision needs labels to know what is relevant, but "
+                "y is None. Pass y to the search or the cross-validation."
+            )
+        image, text = _split_output(estimator, estimator.transform(X))
+        _warn_sorted_fold(estimator, y)
+        embeddings = {"image": image, "text": text}
+        options = self.get_params(deep=False)
+        direction = options.pop("direction")
+        scores = [
+            mean_average_precision(
+                embeddings[query],
+                embeddings[gallery],
+                y,
+                y,
+                sample_weight=sample_weight,
+                **options,
+            )
+            for name, (query, gallery) in _DIRECTIONS.items()
+            if direction in ("mean", name)
+        ]
+        return float(np.mean(scores))
+
+    def _accept_sample_weight(self):
+        # Asked by searches while metadata routing is off.
+        return True
+
+    def __repr__(self, N_CHAR_MAX=None):
+        names = ("direction", *_OPTIONS)
+        params = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"make_map_scorer({params})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_params() == other.get_params()
+
+    def __hash__(self):
+        return hash(repr(self))
+
+
+@validate_params(
+    {"direction": [StrOptions({"mean", "i2t", "t2i"})], **_OPTIONS},
+    prefer_skip_nested_validation=True,
+)
+def make_map_scorer(
+    *,
+    direction="mean",
+    metric="auto",
+    k=None,
+    normalizer="retrieved",
+    ties="auto",
+    zero_relevant="zero",
+    chunk_size=None,
+    random_state=None,
+):
+    """Make a scorer of the mean average precision for searches and cross-validation.
+
+    The scorer encodes the held-out pairs with one call of `estimator.transform` and
+    lets one modality retrieve the other. The output may have any of these forms:
+
+    - a mapping with the keys "image" and "text", or a tuple of both;
+    - a DataFrame or an array whose column names, or `get_feature_names_out` names,
+      carry `image__` or `text__` at their beginning or after another prefix, so that
+      the groups of a :class:`~sklearn.pipeline.FeatureUnion` find together;
+    - an array without such names: the first half is the image.
+
+    Parameters
+    ----------
+    direction : {"mean", "i2t", "t2i"}, default="mean"
+        Images retrieve texts ("i2t"), texts retrieve images ("t2i"), or the mean of
+        both.
+
+    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        See :func:`mean_average_precision`, as for all parameters below.
+
+    k : int, default=None
+        Length of the ranked list, None for all pairs.
+
+    normalizer : {"retrieved", "min", "all"}, default="retrieved"
+        Divisor of the average precision at `k`.
+
+    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
+            default="auto"
+        Order of tied items.
+
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Value of a query without any relevant item.
+
+    chunk_size : int, default=None
+        Number of queries handled at once.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of tied items if `ties="random"`.
+
+    Returns
+    -------
+    scorer : callable
+        Object with the signature `scorer(estimator, X, y, sample_weight=None)`, for
+        the parameter `scoring`. Greater is better.
+
+    Warns
+    -----
+    UserWarning
+        If the classes in `y` look like a fold of rows sorted by label: most rows are
+        of classes the estimator does not know, or many rows hold less than half of
+        its classes. The scores of such folds are meaningless.
+    UndefinedMetricWarning
+        See :func:`mean_average_precision`.
+
+    See Also
+    --------
+    mean_average_precision : The metric.
+
+    Notes
+    -----
+    With metadata routing enabled, `make_map_scorer().set_score_request(
+    sample_weight=True)` asks for weights of the queries. Make a new scorer for this:
+    the request would stick to the shared `map_scorer`.
+
+    Examples
+    --------
+    >>> from sklearn_cmr.metrics import make_map_scorer
+    >>> scorer = make_map_scorer(direction="i2t", k=50)
+    >>> scorer.get_params()["k"]
+    50
+    """
+    return _MapScorer(
+        direction=direction,
+        metric=metric,
+        k=k,
+        normalizer=normalizer,
+        ties=ties,
+        zero_relevant=zero_relevant,
+        chunk_size=chunk_size,
+        random_state=random_state,
+    )
+
+
+map_scorer = make_map_scorer()
+map_i2t_scorer = make_map_scorer(direction="i2t")
+map_t2i_scorer = make_map_scorer(direction="t2i")
