@@ -1,0 +1,108 @@
+"""Relevance of gallery items by the labels that they share with a query."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+from functools import reduce
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import assert_all_finite, gen_batches
+
+from sklearn_cmr.metrics._similarity import as_words
+
+
+class _SameClass:
+    """Items of the same class are relevant."""
+
+    def __init__(self, query, gallery):
+        if query.dtype.kind != gallery.dtype.kind:
+            # Joining numbers and strings would turn the numbers into strings.
+            query, gallery = query.astype(object), gallery.astype(object)
+        try:
+            classes, codes = np.unique(
+                np.concatenate([query, gallery]), return_inverse=True
+            )
+        except TypeError as error:
+            raise ValueError(
+                "The labels must be all numbers or all strings, but y_query and "
+                "y_gallery mix them."
+            ) from error
+        codes = codes.astype(np.min_scalar_type(len(classes) - 1))
+        self.query, self.gallery = codes[: len(query)], codes[len(query) :]
+
+    def block(self, rows):
+        return self.query[rows, None] == self.gallery
+
+
+class _SharedLabel:
+    """Items with at least one label in common are relevant."""
+
+    def __init__(self, query, gallery):
+        if query.shape[1] != gallery.shape[1]:
+            raise ValueError(
+                f"y_query has {query.shape[1]} label columns and y_gallery has "
+                f"{gallery.shape[1]}. Binarise both with the same label set."
+            )
+        self.query = self._pack(query, "y_query")
+        self.gallery = self._pack(gallery, "y_gallery")
+
+    @staticmethod
+    def _pack(labels, name):
+        packed = []
+        for rows in gen_batches(labels.shape[0], max(1, 2**24 // labels.shape[1])):
+            dense = labels[rows].toarray() if issparse(labels) else labels[rows]
+            if not np.isin(dense, (0, 1)).all():
+                raise ValueError(
+                    f"A 2-D {name} must be a label indicator of 0 and 1. Pass classes "
+                    "as a 1-D array, or binarise sets of labels with "
+                    "MultiLabelBinarizer."
+                )
+            packed.append(np.packbits(dense == 1, axis=1))
+        return as_words(np.concatenate(packed))
+
+    def block(self, rows):
+        shared = (
+            (query[rows, None] & gallery) != 0
+            for query, gallery in zip(self.query, self.gallery, strict=True)
+        )
+        return reduce(np.logical_or, shared)
+
+
+def _check_one_labels(y, n_items, name, owner):
+    if issparse(y):
+        y = y.tocsr()
+    else:
+        y = np.asarray(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            warnings.warn(
+                f"{name} is a column vector; it is read as a 1-D array of classes.",
+                DataConversionWarning,
+                stacklevel=6,
+            )
+            y = y[:, 0]
+        assert_all_finite(y, input_name=name)
+    if y.ndim not in (1, 2) or 0 in y.shape:
+        raise ValueError(
+            f"{name} must be a 1-D array of classes or a 2-D label indicator, not "
+            f"empty; got the shape {y.shape}."
+        )
+    if y.shape[0] != n_items:
+        raise ValueError(
+            f"{owner} has {n_items} rows but {name} has {y.shape[0]}. Pass one label "
+            "(row) for each item, in the same order."
+        )
+    return y
+
+
+def make_relevance(y_query, y_gallery, n_query, n_gallery):
+    """Validate the labels and return the relation that says what is relevant."""
+    y_query = _check_one_labels(y_query, n_query, "y_query", "query")
+    y_gallery = _check_one_labels(y_gallery, n_gallery, "y_gallery", "gallery")
+    if y_query.ndim != y_gallery.ndim:
+        raise ValueError(
+            f"y_query is {y_query.ndim}-D and y_gallery is {y_gallery.ndim}-D. Pass "
+            "classes (1-D) or label indicators (2-D) for both."
+        )
+    return (_SameClass if y_query.ndim == 1 else _SharedLabel)(y_query, y_gallery)

@@ -1,0 +1,165 @@
+"""Similarities of embeddings and codes, a chunk of queries at a time."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from functools import partial, reduce
+
+import numpy as np
+from sklearn.utils import check_array
+
+# BLAS kernels sum the rows left over from full blocks in another order. With whole
+# blocks only, equal items get equal scores, whatever the chunk and their position.
+BLOCK_ROWS = 32
+
+
+def _score_dtype(query, gallery) -> np.dtype:
+    """Precision in which scores are compared."""
+    single = np.result_type(query, gallery, np.float32) == np.float32
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def _pad_rows(X, dtype):
+    """Copy X with zero rows below, up to a whole number of blocks."""
+    padded = np.zeros((-(-len(X) // BLOCK_ROWS) * BLOCK_ROWS, X.shape[1]), dtype)
+    padded[: len(X)] = X
+    return padded
+
+
+def as_words(packed):
+    """View rows of packed bits as a few wide integers, one contiguous array each."""
+    n_bytes = packed.shape[1]
+    width = next((width for width in (1, 2, 4) if n_bytes <= width), 8)
+    padded = np.zeros((len(packed), -(-n_bytes // width) * width), dtype=np.uint8)
+    padded[:, :n_bytes] = packed
+    return np.ascontiguousarray(padded.view(f"u{width}").T)
+
+
+class _Cosine:
+    """Negative cosine similarity, 0 with a zero vector.
+
+    The products are taken before dividing by the length of the gallery item, and the
+    length of the query, which does not change its ranking, is left out: the values of
+    -1/+1 codes stay exact and tie where the Hamming distances tie.
+    """
+
+    def __init__(self, query, gallery):
+        self.dtype = _score_dtype(query, gallery)
+        self.query = query
+        self.n_gallery = len(gallery)
+        self.gallery = self._scale(gallery)
+        length = np.sqrt(np.einsum("ij,ij->i", self.gallery, self.gallery))
+        length = length[: self.n_gallery]
+        self.weight = np.divide(-1, length, out=np.zeros_like(length), where=length > 0)
+
+    def _scale(self, X):
+        # Powers of two are exact, and the products of the scaled rows cannot overflow.
+        largest = np.maximum(
+            X.max(axis=1).astype(np.float64), -X.min(axis=1).astype(np.float64)
+        )
+        limit = np.finfo(self.dtype).maxexp - 2
+        exponent = np.clip(-np.frexp(largest)[1], -limit, limit)
+        scaled = _pad_rows(X, self.dtype)
+        scaled[: len(X)] *= np.ldexp(self.dtype.type(1), exponent)[:, None]
+        return scaled
+
+    def distances(self, rows):
+        n_rows = len(self.query[rows])
+        products = self._scale(self.query[rows]) @ self.gallery.T
+        products = products[:n_rows, : self.n_gallery]
+        products *= self.weight
+        return products
+
+
+class _Euclidean:
+    """Squared Euclidean distance.
+
+    It is taken in float64 because |a|^2 + |b|^2 - 2 <a, b> cancels, and rounded to the
+    precision of the input.
+    """
+
+    def __init__(self, query, gallery):
+        self.dtype = _score_dtype(query, gallery)
+        self.query = query
+        self.n_gallery = len(gallery)
+        self.gallery = _pad_rows(gallery, np.float64)
+        self.squares = np.einsum("ij,ij->i", self.gallery, self.gallery)
+
+    def distances(self, rows):
+        n_rows = len(self.query[rows])
+        query = _pad_rows(self.query[rows], np.float64)
+        distances = query @ self.gallery.T
+        distances *= -2
+        distances += np.einsum("ij,ij->i", query, query)[:, None]
+        distances += self.squares
+        # Rounding may leave the distance of equal vectors a little below zero.
+        np.maximum(distances, 0, out=distances)
+        return distances[:n_rows, : self.n_gallery].astype(self.dtype)
+
+
+class _Hamming:
+    """Number of bits that differ, an integer."""
+
+    def __init__(self, query, gallery):
+        if (query.dtype == np.uint8) != (gallery.dtype == np.uint8):
+            raise ValueError(
+                f"query has dtype {query.dtype} and gallery has dtype {gallery.dtype}: "
+                "uint8 means packed bits, any other dtype codes of -1 and +1. Give "
+                "both in the same form."
+            )
+        packed = query.dtype == np.uint8
+        self.n_gallery = len(gallery)
+        self.n_levels = query.shape[1] * (8 if packed else 1) + 1
+        if not packed:
+            query = self._pack(query, "query")
+            gallery = self._pack(gallery, "gallery")
+        self.query = as_words(query)
+        self.gallery = as_words(gallery)
+
+    @staticmethod
+    def _pack(codes, name):
+        positive = codes == 1
+        wrong = ~positive & (codes != -1)
+        if wrong.any():
+            raise ValueError(
+                f"Codes must be -1 or +1, but {name} contains the value "
+                f"{codes[wrong][0]!s}. Binarise real values with "
+                "np.where(h >= 0, 1, -1), or choose metric='cosine' or 'euclidean'."
+            )
+        return np.packbits(positive, axis=1)
+
+    def distances(self, rows):
+        dtype = np.min_scalar_type(self.n_levels - 1)
+        differing = (
+            np.bitwise_count(query[rows, None] ^ gallery)
+            for query, gallery in zip(self.query, self.gallery, strict=True)
+        )
+        return reduce(partial(np.add, dtype=dtype), differing)
+
+
+SIMILARITIES: dict[str, type[_Cosine] | type[_Euclidean] | type[_Hamming]] = {
+    "cosine": _Cosine,
+    "euclidean": _Euclidean,
+    "hamming": _Hamming,
+}
+
+
+def check_embeddings(query, gallery, metric):
+    """Validate both sets and return the similarity that ranks them."""
+    query = check_array(query, input_name="query")
+    gallery = check_array(gallery, input_name="gallery")
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"query has {query.shape[1]} columns and gallery has {gallery.shape[1]}. "
+            "Both must lie in one common space: pass the transformed data of the two "
+            "modalities."
+        )
+    if metric == "auto":
+        codes = {X.dtype in (np.int8, np.uint8) for X in (query, gallery)}
+        if len(codes) == 2:
+            raise ValueError(
+                f"metric='auto' cannot decide: query has dtype {query.dtype} and "
+                f"gallery has dtype {gallery.dtype}. Name the metric, or give both in "
+                "the same form."
+            )
+        metric = "hamming" if codes.pop() else "cosine"
+    return query, gallery, metric
