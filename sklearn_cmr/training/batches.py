@@ -19,7 +19,9 @@ _RESIDENT_SHARE = 0.5
 _BATCHES_PER_CHUNK = 16
 # Rows that are converted at once on the way to an accelerator.
 _ROWS_PER_MOVE = 65_536
-_TORCH_DTYPES = frozenset(map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1")))
+_TORCH_DTYPES = frozenset(
+    map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1"))
+)
 
 
 class Batch(NamedTuple):
@@ -79,9 +81,8 @@ def _place_rows(X, device):
         return _HostRows(X, device)
     if X.dtype == bool:
         X = X.view(np.uint8)
-    movable = X.dtype in _TORCH_DTYPES and all(stride >= 0 for stride in X.strides)
     if device.type == "cpu":
-        return _DeviceRows(_as_tensor(X)) if movable else _HostRows(X, device)
+        return _DeviceRows(_as_tensor(X)) if _torch_reads(X) else _HostRows(X, device)
     if _is_memory_mapped(X) or not _fits(X, device):
         return _HostRows(X, device)
     tensor = torch.empty(X.shape, dtype=torch.float32, device=device)
@@ -91,7 +92,15 @@ def _place_rows(X, device):
     return _DeviceRows(tensor)
 
 
+def _torch_reads(X):
+    """Tell whether torch can use an array without copying it."""
+    steps_forward = all(s >= 0 and s % X.itemsize == 0 for s in X.strides)
+    return X.dtype in _TORCH_DTYPES and steps_forward
+
+
 def _as_tensor(X):
+    if X.flags.writeable:
+        return torch.from_numpy(X)
     with warnings.catch_warnings():
         # Rows are only ever read, so that a read-only array is safe to share.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
@@ -130,9 +139,7 @@ class RowDataset(Dataset):
 
     def __init__(self, features, indicator, device):
         self.device = device
-        self.features = {
-            name: _place_rows(X, device) for name, X in features.items()
-        }
+        self.features = {name: _place_rows(X, device) for name, X in features.items()}
         self.labels = _DeviceRows(torch.from_numpy(indicator).to(device))
 
     def __len__(self):
@@ -201,13 +208,6 @@ class BatchIterator:
         self.generator = generator
         self.min_batch_size = min_batch_size
 
-    def __len__(self):
-        return -(-self._n_samples // self.batch_size)
-
-    @property
-    def _n_samples(self):
-        return len(self.dataset if self.subset is None else self.subset)
-
     def __iter__(self):
         batches = self._rows_of_batches()
         if self.dataset.on_device:
@@ -215,7 +215,8 @@ class BatchIterator:
         return self._prefetch(batches)
 
     def _rows_of_batches(self):
-        batches = list(self.sampler(self._n_samples, self.batch_size, self.generator))
+        n_samples = len(self.dataset if self.subset is None else self.subset)
+        batches = list(self.sampler(n_samples, self.batch_size, self.generator))
         lengths = [rows.shape[-1] for rows in batches]
         if len(lengths) > 1 and lengths[-1] < self.min_batch_size:
             last = lengths.pop()
@@ -250,6 +251,11 @@ class BatchIterator:
         labels = whole.y.split(lengths, dim=axis)
         rows = whole.rows.split(lengths, dim=axis)
         return [
-            Batch({name: part[i] for name, part in features.items()}, labels[i], rows[i], {})
+            Batch(
+                {name: part[i] for name, part in features.items()},
+                labels[i],
+                rows[i],
+                {},
+            )
             for i in range(len(chunk))
         ]

@@ -27,6 +27,7 @@ class ValidationScore(Callback):
     def on_epoch_end(self, net, **kwargs):
         net.module_.eval()
         net.history.record("valid_map", self.score(net.module_))
+        net.record_best("valid_map", lower_is_better=False)
 
 
 def make_early_stopping(patience, tol):
@@ -65,7 +66,7 @@ class ProgressBar(Callback):
         self.label = label
 
     def on_train_begin(self, net, **kwargs):
-        self.done_ = 0
+        self.done_ = self.printed_ = 0
         self.start_ = time.monotonic()
         self.bar_ = None
         if sys.stderr.isatty() or "ipykernel" in sys.modules:
@@ -73,29 +74,34 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         self.done_ += 1
-        text = ", ".join(f"{k}={v:.4g}" for k, v in net.latest_values().items())
+        values = net.latest_values()
+        self.text_ = ", ".join(f"{name}={v:.4g}" for name, v in values.items())
         if self.bar_ is not None:
-            self.bar_.set_postfix_str(text, refresh=False)
+            self.bar_.set_postfix_str(self.text_, refresh=False)
             self.bar_.update()
-        elif self._is_due():
-            elapsed = time.monotonic() - self.start_
-            line = tqdm.format_meter(
-                self.done_,
-                self.total,
-                elapsed,
-                prefix=self.label,
-                unit="epoch",
-                postfix=text,
-                ncols=0,
-            )
-            print(line, file=sys.stderr, flush=True)
+        elif self.done_ == 1 or self.done_ % self._log_every == 0:
+            self._print_line()
 
     def on_train_end(self, net, **kwargs):
         if self.bar_ is not None:
             self.bar_.close()
-            self.bar_ = None
+        elif self.printed_ < self.done_:
+            self._print_line()
 
-    def _is_due(self):
-        """Tell whether this epoch passes the next tenth of the way."""
-        step = max(1, round(self.total * _LOG_EVERY))
-        return self.done_ % step == 0 or self.done_ in (1, self.total)
+    @property
+    def _log_every(self):
+        return max(1, round(self.total * _LOG_EVERY))
+
+    def _print_line(self):
+        self.printed_ = self.done_
+        elapsed = time.monotonic() - self.start_
+        line = tqdm.format_meter(
+            self.done_,
+            self.total,
+            elapsed,
+            prefix=self.label,
+            unit="epoch",
+            postfix=self.text_,
+            ncols=0,
+        )
+        print(line, file=sys.stderr, flush=True)

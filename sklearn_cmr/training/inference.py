@@ -7,7 +7,8 @@ import torch
 from scipy import sparse
 
 # Matrix kernels differ by shape in the last bits. One fixed block size for all calls
-# on a device makes the output of a row the same in any company, bit for bit.
+# on a device makes the output of a row the same in any company, bit for bit. (Wide
+# networks may still differ in the last bits between one and more threads.)
 _BLOCK_ROWS = {"cpu": 64, "cuda": 1024}
 
 
@@ -31,7 +32,7 @@ def encode_in_blocks(encode, X, device):
     """
     n_samples, n_features = X.shape
     n_block = _BLOCK_ROWS.get(device.type, _BLOCK_ROWS["cuda"])
-    staging = torch.zeros(n_block, n_features)
+    staging = torch.zeros(n_block, n_features, dtype=torch.float32)
     Z = None
     with torch.inference_mode():
         for start in range(0, n_samples, n_block):

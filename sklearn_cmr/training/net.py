@@ -25,7 +25,7 @@ _STEPS_PER_SUM = 256
 # Multiply-adds of a step below which a second thread costs more than it brings.
 _SMALL_STEP = 2e9
 # What skorch notes of an epoch beside the values that users read.
-_BOOKKEEPING = frozenset({"batches", "dur", "train_batch_count", "valid_batch_count"})
+_BOOKKEEPING = ("batches", "dur", "_batch_count", "_best")
 
 
 class EpochState(NamedTuple):
@@ -54,7 +54,8 @@ class Player:
     Attributes
     ----------
     name : str
-        Names its optimizer, ``optimizer_{name}_``, and its gradient in callbacks.
+        Unique in the method, over all phases. Names its optimizer,
+        ``optimizer_{name}_``, and its loss in the history, ``{name}_loss``.
 
     parameters : sequence of torch.nn.Parameter
         What it moves. Players of one phase share no parameter.
@@ -93,9 +94,14 @@ class Player:
         """Build Adam; its fused form is several times faster where there is one."""
         parameters = list(self.parameters)
         fused = parameters[0].device.type in ("cpu", "cuda")
+        beta1, beta2 = self.betas
         return torch.optim.Adam(
-            parameters, lr=self.lr_at(0), betas=tuple(self.betas), fused=fused
+            parameters, lr=self.lr_at(0), betas=(beta1, beta2), fused=fused
         )
+
+    def monitored(self, loss, terms):
+        """Return what falls as the model improves."""
+        return loss if self.monitor is None else terms[self.monitor]
 
 
 @dataclass
@@ -105,6 +111,7 @@ class Phase:
     Attributes
     ----------
     players : sequence of Player
+        The first leads: it plays on every batch, and its loss is the one to monitor.
 
     dataset : RowDataset or Subset
         Training rows.
@@ -112,7 +119,7 @@ class Phase:
     max_epochs, batch_size : int
 
     name : str
-        Put into the history where a method has more than one phase.
+        Put into the history; where a method has more than one phase, each has its own.
 
     turns : sequence of str, default=None
         Names of the players in the order of play within a batch, with repeats; each
@@ -126,6 +133,9 @@ class Phase:
 
     sampler : callable, default=shuffled
         See :class:`~sklearn_cmr.training.batches.BatchIterator`.
+
+    sampler_valid : callable, default=in_order
+        The same for the held-out rows.
 
     min_batch_size : int
         A smaller last batch is merged into the one before it.
@@ -146,6 +156,7 @@ class Phase:
     schedule: Callable[[int], dict[str, float]] | None = None
     begin_epoch: Callable[[torch.nn.Module, EpochState], None] | None = None
     sampler: Sampler = shuffled
+    sampler_valid: Sampler = in_order
     min_batch_size: int = 1
     dataset_valid: torch.utils.data.Dataset | None = None
     score_valid: Callable[[torch.nn.Module], float] | None = None
@@ -165,8 +176,8 @@ class PairNet(NeuralNet):
     seed : int, default=0
         Fixes the order of the batches and the numbers that losses draw.
 
-    start_epoch : int, default=0
-        Epochs that the module was trained for already.
+    epochs : list of dict, default=None
+        Finished epochs of earlier trainings, which this one continues and extends.
 
     optimizer_states : dict, default=None
         States of the players' optimizers to continue from, by player.
@@ -184,12 +195,14 @@ class PairNet(NeuralNet):
         Parameters of :class:`skorch.NeuralNet`.
     """
 
+    callbacks: list | None
+
     def __init__(
         self,
         module,
         *,
         seed=0,
-        start_epoch=0,
+        epochs=None,
         optimizer_states=None,
         patience=None,
         tol=0.0,
@@ -197,7 +210,7 @@ class PairNet(NeuralNet):
         **kwargs,
     ):
         self.seed = seed
-        self.start_epoch = start_epoch
+        self.epochs = [] if epochs is None else epochs
         self.optimizer_states = optimizer_states
         self.patience = patience
         self.tol = tol
@@ -213,11 +226,11 @@ class PairNet(NeuralNet):
         return [("epoch_timer", EpochTimer()), *printing]
 
     def initialize_module(self):
-        """Take the module as it is and seed the phase."""
+        """Take the module as it is."""
         self.module_ = self.module
         self.device_ = next(self.module.parameters()).device
-        self.order_generator_ = torch.Generator().manual_seed(self.seed)
-        self.generator_ = torch.Generator(self.device_).manual_seed(self.seed)
+        self.order_generator_ = torch.Generator()
+        self.generator_ = torch.Generator(self.device_)
         self.names_ = {p: name for name, p in self.module.named_parameters()}
         return self
 
@@ -228,7 +241,10 @@ class PairNet(NeuralNet):
         for player in self.phase_.players:
             optimizer = player.make_optimizer()
             if player.name in states:
-                optimizer.load_state_dict(states[player.name])
+                # Moments and step counts alone: the learning rate may have changed.
+                # Copies, since the optimizer would write into what it is given.
+                state = copy.deepcopy(states[player.name])
+                optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
             setattr(self, f"optimizer_{player.name}_", optimizer)
             optimizers[player.name] = optimizer
         players = {player.name: player for player in self.phase_.players}
@@ -241,13 +257,11 @@ class PairNet(NeuralNet):
         """Put what the phase needs before the caller's callbacks."""
         phase, added, given = self.phase_, [], self.callbacks
         if phase.score_valid is not None:
-            added.append(("valid_map", ValidationScore(phase.score_valid)))
-            if self.patience is not None:
-                stopping = make_early_stopping(self.patience, self.tol)
-                added.append(("early_stopping", stopping))
+            added.append(ValidationScore(phase.score_valid))
         if self.verbose == 1:
-            label = f"{self.label} {phase.name}".rstrip()
-            added.append(("progress_bar", ProgressBar(phase.max_epochs, label)))
+            added.append(ProgressBar(phase.max_epochs, self._phase_label()))
+        if phase.score_valid is not None and self.patience is not None:
+            added.append(make_early_stopping(self.patience, self.tol))
         # The caller's callbacks hold state: every fit works on copies of them.
         self.callbacks = [*added, *copy.deepcopy(given or [])]
         super().initialize_callbacks()
@@ -263,25 +277,20 @@ class PairNet(NeuralNet):
             for method in methods
         )
 
-    def initialize_history(self):
-        """Keep one history over all phases."""
-        if self.history_ is None:
-            super().initialize_history()
-        return self
+    def _phase_label(self):
+        return f"{self.label} {self.phase_.name}".rstrip()
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return the data sets of the phase."""
         return self.phase_.dataset, self.phase_.dataset_valid
 
     def get_iterator(self, dataset, training=False):
-        """Return the batches of the phase's data set, shuffled for training."""
+        """Return the batches of a data set of the phase."""
         phase = self.phase_
-        if not training:
-            return BatchIterator(dataset, phase.batch_size, in_order)
         return BatchIterator(
             dataset,
             phase.batch_size,
-            phase.sampler,
+            phase.sampler if training else phase.sampler_valid,
             self.order_generator_,
             phase.min_batch_size,
         )
@@ -292,7 +301,8 @@ class PairNet(NeuralNet):
         """Train through all phases.
 
         `phases` may be a generator: what stands behind a ``yield`` sees the module as
-        that phase has left it.
+        that phase has left it. Every phase starts with a history and callbacks of its
+        own; `epochs` holds what all of them have left.
         """
         self.optimizer_states_: dict[str, dict] = {}
         for phase in phases:
@@ -300,20 +310,23 @@ class PairNet(NeuralNet):
             self.initialized_ = False  # a new phase is no re-initialisation to report
             self.initialize()
             self.max_epochs = phase.max_epochs
-            self.epoch_, self.step_ = self.start_epoch, 0
+            self.epoch_ = sum(row.get("phase", "") == phase.name for row in self.epochs)
+            self.step_ = 0
             try:
                 with _threads_for(self.module_, phase.batch_size):
                     self.partial_fit(phase.dataset)
             finally:
                 self.module_.eval()
+                self.epochs += self._finished_epochs()
                 for player, optimizer in self.turns_:
-                    self.optimizer_states_[player.name] = optimizer.state_dict()
+                    state = optimizer.state_dict()["state"]
+                    self.optimizer_states_[player.name] = state
         return self
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         """Train through the current phase; unlike skorch's, pass Ctrl-C on."""
         self.notify("on_train_begin", X=X, y=y)
-        self.good_weights_ = _copy_tensors(self.module_)
+        self.good_weights_ = copy.deepcopy(self.module_.state_dict())
         try:
             self.fit_loop(X, y)
         except KeyboardInterrupt:
@@ -332,10 +345,13 @@ class PairNet(NeuralNet):
         )
 
     def on_epoch_begin(self, net, **kwargs):
-        """Open the history's row; set learning rates, scalars and banks."""
+        """Open the history's row; set seeds, learning rates, scalars and banks."""
         super().on_epoch_begin(net, **kwargs)
         phase = self.phase_
-        self.history.record("epoch", self.start_epoch + len(self.history))
+        # Seeded anew in every epoch: a warm start goes on as if it had never stopped.
+        self.order_generator_.manual_seed(self.seed + self.epoch_)
+        self.generator_.manual_seed(self.seed + self.epoch_)
+        self.history.record("epoch", len(self.epochs) + len(self.history))
         if phase.name:
             self.history.record("phase", phase.name)
         for player, optimizer in self.turns_:
@@ -345,7 +361,10 @@ class PairNet(NeuralNet):
         values = phase.schedule(self.epoch_) if phase.schedule else {}
         for name, value in values.items():
             self.history.record(name, value)
-        scalars = {k: torch.tensor(v, device=self.device_) for k, v in values.items()}
+        scalars = {
+            name: torch.tensor(value, dtype=torch.float32, device=self.device_)
+            for name, value in values.items()
+        }
         self.state_ = EpochState(scalars, self.generator_)
         if phase.begin_epoch is not None:
             phase.begin_epoch(self.module_, self.state_)
@@ -363,15 +382,18 @@ class PairNet(NeuralNet):
             ``loss`` of the first player, and all `terms` by player.
         """
         step_terms: dict[str, Terms] = {}
-        first_loss = None
+        first = self.phase_.players[0]
         for player, optimizer in self.turns_:
             if (self.step_ + 1) % player.every:
                 continue
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in player.parameters:
+                parameter.grad = None  # ten times quicker than optimizer.zero_grad()
+            moved = [p for p in player.parameters if p.requires_grad]
             loss, terms = player.loss(self.module_, batch, self.state_)
-            loss.backward(inputs=player.parameters)
+            if moved:
+                loss.backward(inputs=moved)
             if self.watches_gradients_:
-                named = [(self.names_[p], p) for p in player.parameters]
+                named = [(self.names_[p], p) for p in moved]
                 self.notify(
                     "on_grad_computed",
                     named_parameters=named,
@@ -380,17 +402,18 @@ class PairNet(NeuralNet):
                 )
             optimizer.step()
             terms[f"{player.name}_loss"] = loss
-            if player is self.phase_.players[0]:
-                terms["train_loss"] = first_loss = terms.get(player.monitor, loss)
+            if player is first:
+                terms["train_loss"] = player.monitored(loss, terms)
             step_terms[player.name] = {k: v.detach() for k, v in terms.items()}
         self.step_ += 1
-        return {"loss": first_loss, "terms": step_terms}
+        return {"loss": step_terms[first.name]["train_loss"], "terms": step_terms}
 
     def validation_step(self, batch, **fit_params):
-        """Evaluate the loss of the first player, which falls as the module improves."""
+        """Evaluate what falls as the model improves, by the first player."""
+        player = self.phase_.players[0]
         with torch.no_grad():
-            player = self.phase_.players[0]
-            loss, _ = player.loss(self.module_, batch, self.state_)
+            loss, terms = player.loss(self.module_, batch, self.state_)
+        loss = player.monitored(loss, terms)
         return {"loss": loss, "terms": {"valid": {"valid_loss": loss}}}
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -411,17 +434,28 @@ class PairNet(NeuralNet):
             for player, terms in step["terms"].items():
                 means.add(player, terms, n_rows)
             if self.watches_batches_:
-                if step["loss"] is not None:
-                    self.history.record_batch(f"{prefix}_loss", step["loss"].item())
+                self.history.record_batch(f"{prefix}_loss", step["loss"].item())
                 self.history.record_batch(f"{prefix}_batch_size", n_rows)
                 self.notify("on_batch_end", batch=batch, training=training, **step)
             n_batches += 1
+        if not self.watches_batches_:
+            # Checkpoint looks for the last batch in the history.
+            self.history.new_batch()
+            self.history.record_batch(f"{prefix}_batch_size", n_rows)
         values = means.compute()
         if training:
             self._guard_weights(values)
         for name, value in values.items():
             self.history.record(name, value)
+        self.record_best(f"{prefix}_loss", lower_is_better=True)
         self.history.record(f"{prefix}_batch_count", n_batches)
+
+    def record_best(self, name, *, lower_is_better):
+        """Note in `{name}_best`, for callbacks, if the last value is the best yet."""
+        *earlier, value = self.history[:, name]
+        if not lower_is_better:
+            earlier, value = [-other for other in earlier], -value
+        self.history.record(f"{name}_best", all(value < other for other in earlier))
 
     def _guard_weights(self, values):
         """Keep the weights of a finite epoch; bring them back after another one."""
@@ -429,27 +463,29 @@ class PairNet(NeuralNet):
         if not bad and not _all_finite(self.module_):
             bad = ["the weights"]
         if not bad:
-            _load_tensors(self.module_, self.good_weights_)
+            self.good_weights_ = copy.deepcopy(self.module_.state_dict())
             return
-        _restore_tensors(self.module_, self.good_weights_)
-        rates = {player.name: player.lr_at(self.epoch_) for player, _ in self.turns_}
-        epoch = self.history[-1, "epoch"]
+        self.module_.load_state_dict(self.good_weights_)
+        rates = {
+            p.name: optimizer.param_groups[0]["lr"] for p, optimizer in self.turns_
+        }
         raise FloatingPointError(
-            f"{self.label}: {', '.join(bad)} became infinite or NaN in epoch {epoch}; "
-            "the last finite weights are back in module_. Standardise the features "
+            f"{self._phase_label()}: {', '.join(bad)} became infinite or NaN in epoch "
+            f"{self.history[-1, 'epoch']}; the last finite weights are back in "
+            "module_. Standardise the features "
             "(PairTransformer(image=StandardScaler(), text=StandardScaler())), lower "
             f"the learning rate (now {rates}), or clip gradients with "
             "callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
         )
 
-    def epochs(self):
-        """Return the finished epochs as plain dicts, for the estimator's `history_`."""
-        rows = []
-        for row in self.history or []:
-            if "train_loss" in row:
-                kept = {k: v for k, v in row.items() if k not in _BOOKKEEPING}
-                rows.append(kept | {"seconds": row.get("dur", math.nan)})
-        return rows
+    def _finished_epochs(self):
+        """Return the finished epochs of the phase as plain dicts."""
+        return [
+            {k: v for k, v in row.items() if not k.endswith(_BOOKKEEPING)}
+            | {"seconds": row["dur"]}
+            for row in self.history
+            if "dur" in row
+        ]
 
     def latest_values(self):
         """Return what to show of the last epoch: losses and the validation mAP."""
@@ -486,25 +522,11 @@ class _TermMeans:
     def compute(self):
         for player in list(self.pending):
             self._sum_up(player)
-        means = {}
+        means: dict[str, float] = {}
         for player, sums in self.sums.items():
             values = (sums / self.n_rows[player]).tolist()
             means.update(zip(self.names[player], values, strict=True))
         return means
-
-
-def _copy_tensors(module):
-    return [tensor.detach().clone() for tensor in module.state_dict().values()]
-
-
-def _load_tensors(module, copies):
-    for copied, tensor in zip(copies, module.state_dict().values(), strict=True):
-        copied.copy_(tensor)
-
-
-def _restore_tensors(module, copies):
-    for copied, tensor in zip(copies, module.state_dict().values(), strict=True):
-        tensor.copy_(copied)
 
 
 def _all_finite(module):
