@@ -13,8 +13,10 @@ from sklearn_cmr.pairs import (
     MODALITIES,
     PairLayout,
     check_same_length,
+    check_unpaired,
     frame_like,
     is_frame,
+    is_paired,
     prefixed_names,
 )
 
@@ -23,7 +25,17 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 def has_two_dimensions(y):
     """Tell whether `y` is a matrix rather than a vector."""
-    return sparse.issparse(y) or np.asarray(y).ndim == 2
+    return len(shape_of_labels(y)) == 2
+
+
+def shape_of_labels(y):
+    """Return the shape of `y`, where lists of different lengths count as items."""
+    if sparse.issparse(y):
+        return y.shape
+    try:
+        return np.asarray(y).shape
+    except ValueError:
+        return (len(y),)
 
 
 def cut_plain(n_features, n_image_features):
@@ -52,7 +64,8 @@ def cut_plain(n_features, n_image_features):
 
 def check_keys(parts, *, need_both):
     """Raise if a mapping of features has other keys than the modalities."""
-    is_right = set(parts) == set(MODALITIES) if need_both else set(parts) <= {*MODALITIES}
+    keys, wanted = set(parts), set(MODALITIES)
+    is_right = keys == wanted if need_both else keys <= wanted
     if not parts or not is_right:
         raise ValueError(
             "a mapping X must have the keys 'image' and 'text'"
@@ -64,13 +77,23 @@ def check_keys(parts, *, need_both):
 class FeatureReaderMixin:
     """Reading of features and labels, with clear errors for wrong ones."""
 
+    n_image_features: int | None
+    n_image_features_in_: int
+    n_text_features_in_: int
+    feature_names_in_: np.ndarray
+
     def _check_plain_options(self):
         """Return more options for the validation of a plain matrix."""
         return {}
 
     def _check_range(self, X, name):
-        """Raise if values would overflow where the networks compute."""
+        """Raise if values are no numbers or overflow where the networks compute."""
         values = X.data if sparse.issparse(X) else X
+        if values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} must hold numbers, got the dtype {values.dtype}. Turn them "
+                "into numbers first."
+            )
         if values.dtype.kind != "f" or values.dtype.itemsize <= 4 or not values.size:
             return
         largest = max(values.max(), -values.min())
@@ -80,11 +103,11 @@ class FeatureReaderMixin:
                 "float32, in which the networks compute. Scale the features first."
             )
 
-    def _read_arguments(self, X, Y, y):
+    def _read_arguments(self, X, Y, y, *, reset):
         """Apply the argument rule of `fit` and `score`.
 
         Three arguments are image features, text features and labels; two are a
-        container of both and the labels.
+        container of both and the labels. `reset` is for `fit`.
 
         Returns
         -------
@@ -94,7 +117,7 @@ class FeatureReaderMixin:
             Labels, unchecked.
         """
         if Y is not None and y is not None:
-            if PairLayout(X).is_container:
+            if is_paired(X):
                 raise TypeError(
                     "got a paired container as X and two more arguments. Pass (X, y) "
                     "with a container or (X_img, X_txt, y) with arrays."
@@ -107,13 +130,12 @@ class FeatureReaderMixin:
                 "the target y is None."
             )
         layout = PairLayout(X)
+        # Text given as 0/1 tags looks exactly like a label indicator.
         if (
             layout.kind == "plain"
-            and self.n_image_features is None
-            and not hasattr(self, "n_image_features_in_")
             and has_two_dimensions(y)
+            and self._is_like_image(X, reset)
         ):
-            # Text given as 0/1 tags looks exactly like a label indicator.
             raise ValueError(
                 "got two 2-D arrays and no third argument. If they are the image and "
                 "the text features, pass the labels too: fit(X_img, X_txt, y). If the "
@@ -122,11 +144,19 @@ class FeatureReaderMixin:
             )
         return layout, y
 
+    def _is_like_image(self, X, reset):
+        """Tell whether a plain matrix may be the image features alone."""
+        if reset:
+            return self.n_image_features is None
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        return X.shape[1:] == (self.n_image_features_in_,)
+
     def _read_features(self, layout, *, reset):
         """Validate features and return them by modality; `reset` is for `fit`."""
         if layout.kind == "plain":
             return self._read_plain(layout, reset)
         parts = layout.split()
+        check_unpaired(parts)
         if layout.kind == "mapping":
             check_keys(parts, need_both=reset)
         checked = {name: self._check_part(part, name) for name, part in parts.items()}
@@ -144,16 +174,19 @@ class FeatureReaderMixin:
             raise ValueError(
                 f"modality must be one of {list(MODALITIES)}, got {modality!r}."
             )
+        check_unpaired({modality: X})
         part = self._check_part(X, modality)
         self._compare_part(X, part, modality)
         return part
 
     def _read_plain(self, layout, reset):
         X = layout.X if reset else self._with_fitted_names(layout.X)
+        if not reset:
+            self._check_image_first(X)
         try:
             X = validate_data(
                 self,
-                X,
+                _as_array(X),
                 reset=reset,
                 accept_sparse="csr",
                 dtype="numeric",
@@ -175,6 +208,17 @@ class FeatureReaderMixin:
         self._check_range(X, "X")
         return PairLayout(X).split(self.n_image_features_in_)
 
+    def _check_image_first(self, X):
+        """Raise if a plain matrix cannot have the column order of the fit."""
+        names = getattr(self, "feature_names_in_", ())
+        is_image = [str(name).startswith("image__") for name in names]
+        if any(is_image) and not is_frame(X) and is_image != sorted(is_image)[::-1]:
+            raise ValueError(
+                f"{type(self).__name__} was fitted on a dataframe whose image columns "
+                "do not come first, so that a plain array is ambiguous. Pass a "
+                "dataframe with the same columns, or two arrays."
+            )
+
     def _with_fitted_names(self, X):
         """Rename the bare columns of a plain frame as the fit knew them."""
         fitted = getattr(self, "feature_names_in_", None)
@@ -188,19 +232,26 @@ class FeatureReaderMixin:
         return frame_like(X, X, fitted) if names == list(fitted) else X
 
     def _check_part(self, part, modality):
+        name = f"{modality} features"
+        part = _as_array(part)
         if _holds_strings(part):
             raise ValueError(
-                f"The {modality} features are strings. Turn them into numbers first, "
-                f"e.g. with PairTransformer({modality}=TfidfVectorizer())."
+                f"The {name} are strings. Turn them into numbers first, e.g. with "
+                f"PairTransformer({modality}=TfidfVectorizer())."
             )
-        part = check_array(
-            part,
-            accept_sparse="csr",
-            dtype="numeric",
-            estimator=self,
-            input_name=f"{modality} features",
-        )
-        self._check_range(part, f"{modality} features")
+        try:
+            part = check_array(
+                part,
+                accept_sparse="csr",
+                dtype="numeric",
+                estimator=self,
+                input_name=name,
+            )
+        except ValueError as error:
+            if name in str(error):
+                raise
+            raise ValueError(f"The {name} cannot be used: {error}") from error
+        self._check_range(part, name)
         return part
 
     def _remember_parts(self, layout, parts, checked):
@@ -225,7 +276,10 @@ class FeatureReaderMixin:
         expected = getattr(self, f"n_{modality}_features_in_")
         if is_frame(raw) and hasattr(self, "feature_names_in_"):
             fitted = self._fitted_names(modality)
-            _compare_names(prefixed_names(raw.columns, modality), fitted, modality)
+            names = prefixed_names(raw.columns, modality)
+            # What looks like the prefix may belong to the name.
+            if [f"{modality}__{name}" for name in raw.columns] != fitted:
+                _compare_names(names, fitted, modality)
         if _width(part) != expected:
             raise ValueError(
                 f"X has {_width(part)} {modality} features, but "
@@ -241,6 +295,20 @@ class FeatureReaderMixin:
             cut = self.n_image_features_in_
             own = names[:cut] if modality == "image" else names[cut:]
         return prefixed_names(own, modality)
+
+
+def _as_array(X):
+    """Turn lists and tensors into what scikit-learn's checks see through.
+
+    They leave lists of None or of huge integers as objects, and stop at tensors that
+    record gradients.
+    """
+    if isinstance(X, (list, tuple)):
+        return np.asarray(X)
+    if hasattr(X, "detach"):  # a tensor, maybe one that records gradients
+        X = X.detach()
+        return X.float() if "bfloat16" in str(X.dtype) else X
+    return X
 
 
 def _width(part):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from sklearn.utils import column_or_1d
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite, check_array
 
@@ -64,12 +65,7 @@ def check_labels(y, estimator):
     if sparse.issparse(y):
         y = check_array(y, accept_sparse="csr", input_name="y", estimator=estimator)
     else:
-        y = np.asarray(y)
-        if y.dtype == object and y.size and isinstance(y.flat[0], (set, frozenset)):
-            raise ValueError(
-                "y is a list of sets of labels. Turn it into an indicator with "
-                "sklearn.preprocessing.MultiLabelBinarizer."
-            )
+        y = _as_array(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y.toarray() if sparse.issparse(y) else y, warn=True)
     if y.ndim > 2:
@@ -80,11 +76,46 @@ def check_labels(y, estimator):
     labels = _check_classes(y) if y.ndim == 1 else _check_indicator(y)
     n_used = int((labels.indicator.sum(axis=0) > 0).sum())
     if n_used < 2:
+        found = "" if labels.codes is None else f": {labels.classes.tolist()[0]!r}"
         raise ValueError(
-            f"{name} needs labels of at least two classes, but y has only one class"
-            + (f": {labels.classes[0]!r}." if labels.codes is not None else ".")
+            f"{name} needs labels of at least two classes, but y has only one "
+            f"class{found}."
         )
     return labels
+
+
+def _as_array(y):
+    is_ragged = False
+    try:
+        y = np.asarray(y)
+    except ValueError:  # lists of different lengths
+        is_ragged = True
+    if is_ragged or (
+        y.dtype == object
+        and y.size
+        and isinstance(y.flat[0], (set, frozenset, list, tuple, np.ndarray))
+    ):
+        raise ValueError(
+            "y holds a collection of labels for each row. Turn it into an indicator "
+            "with sklearn.preprocessing.MultiLabelBinarizer."
+        )
+    if y.dtype != object or y.ndim not in (1, 2):
+        return y
+    by_row = y.reshape(len(y), -1)
+    rows = [i for i, labels in enumerate(by_row) if any(map(_is_missing, labels))]
+    if rows:
+        named = ", ".join(map(str, rows[:_N_NAMED]))
+        raise ValueError(
+            f"Input y contains NaN or None in {len(rows)} of {len(y)} rows (the first "
+            f"rows: {named})."
+        )
+    # Integers and booleans that a dataframe has kept as objects.
+    plain = np.asarray(y.tolist())
+    return plain if plain.dtype.kind in "biu" else y
+
+
+def _is_missing(label):
+    return label is None or is_scalar_nan(label) or is_pandas_na(label)
 
 
 def _check_classes(y):

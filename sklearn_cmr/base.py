@@ -11,7 +11,6 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.model_selection import train_test_split
 from sklearn.utils import ClassifierTags, check_random_state
@@ -21,9 +20,10 @@ from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
 )
+from skorch.callbacks import Callback
 from torch.utils.data import Subset
 
-from sklearn_cmr._inputs import FeatureReaderMixin
+from sklearn_cmr._inputs import FeatureReaderMixin, check_keys
 from sklearn_cmr._labels import check_labels
 from sklearn_cmr._outputs import PairOutputMixin
 from sklearn_cmr.metrics import mean_average_precision
@@ -178,7 +178,7 @@ class CrossModalTransformer(
         FloatingPointError
             If a loss becomes infinite or NaN; the last finite weights are in `module_`.
         """
-        layout, y = self._read_arguments(X, Y, y)
+        layout, y = self._read_arguments(X, Y, y, reset=True)
         self._check_callbacks()
         device = _resolve_device(self.device)
         continues = self.warm_start and hasattr(self, "module_")
@@ -187,9 +187,10 @@ class CrossModalTransformer(
         check_consistent_length(*features.values(), labels.indicator)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         if continues:
-            self._check_same_classes(labels)
+            self._check_continuation(labels)
         else:
             self.classes_ = labels.classes
+            self._n_features_out = self._n_components
             self.module_ = self._build_seeded(features, seed)
             self.history_: list[dict] = []
             self._optimizer_states: dict[str, dict] = {}
@@ -311,8 +312,10 @@ class CrossModalTransformer(
             Between 0 and 1.
         """
         check_is_fitted(self)
-        layout, y = self._read_arguments(X, Y, y)
-        parts = self._encode_parts(self._read_features(layout, reset=False))
+        layout, y = self._read_arguments(X, Y, y, reset=False)
+        features = self._read_features(layout, reset=False)
+        check_keys(features, need_both=True)
+        parts = self._encode_parts(features)
         return self._mean_map(parts, y, sample_weight=sample_weight)
 
     def get_feature_names_out(self, input_features=None):
@@ -347,8 +350,12 @@ class CrossModalTransformer(
         tags.non_deterministic = False
         return tags
 
+    def __sklearn_is_fitted__(self):
+        # A fit that failed may have left attributes that end in an underscore.
+        return hasattr(self, "module_")
+
     def __getstate__(self):
-        state = super().__getstate__()
+        state = super().__getstate__().copy()
         module = state.get("module_")
         if module is not None and _device_of(module).type != "cpu":
             # A model trained on an accelerator must load where there is none.
@@ -367,7 +374,7 @@ class CrossModalTransformer(
                 )
 
     def _layer_sizes(self, parameter, modality=None):
-        """Return the hidden widths that a parameter gives, for a modality or for all."""
+        """Return the hidden widths that a parameter gives, or gives a modality."""
         sizes = getattr(self, parameter)
         if isinstance(sizes, dict):
             if modality is None or modality not in sizes:
@@ -376,12 +383,21 @@ class CrossModalTransformer(
                     f"{list(MODALITIES)}; got {list(sizes)}."
                 )
             sizes = sizes[modality]
-        sizes = tuple(sizes)
-        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
-            raise ValueError(f"{parameter} must hold positive integers, got {sizes}.")
-        return sizes
+        if not np.iterable(sizes) or not all(
+            isinstance(size, Integral) and size > 0 for size in sizes
+        ):
+            raise ValueError(
+                f"{parameter} must be a sequence of positive integers, got {sizes!r}."
+            )
+        return tuple(sizes)
 
-    def _check_same_classes(self, labels):
+    def _check_continuation(self, labels):
+        if self._n_components != self._n_features_out:
+            raise ValueError(
+                "warm_start=True continues with the same outputs: expected "
+                f"{self._n_features_out} for each modality, got {self._n_components}. "
+                "Set warm_start=False to start anew."
+            )
         if not np.array_equal(labels.classes, self.classes_):
             raise ValueError(
                 "warm_start=True continues with the same classes: expected "
@@ -429,15 +445,15 @@ class CrossModalTransformer(
             raise ValueError(
                 f"early_stopping=True holds out validation_fraction="
                 f"{self.validation_fraction} of {len(rows)} rows, stratified by class, "
-                f"which is not possible: {error} Use more rows, another "
-                "validation_fraction, or early_stopping=False."
+                f"which is not possible: {str(error).rstrip('.')}. Use more rows, "
+                "another validation_fraction, or early_stopping=False."
             ) from error
 
     def _train(self, task, seed):
         net = PairNet(
             self.module_,
             seed=seed,
-            start_epoch=len(self.history_),
+            epochs=self.history_,
             optimizer_states=self._optimizer_states,
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
@@ -450,7 +466,6 @@ class CrossModalTransformer(
             net.fit_phases(self._objective(self.module_, task))
         finally:
             self.module_.eval()
-            self.history_ += net.epochs()
             self.n_iter_ = len(self.history_)
             self.loss_curve_ = [row["train_loss"] for row in self.history_]
         if self.warm_start:
@@ -495,7 +510,7 @@ class CrossModalTransformer(
 
     def _component_names(self):
         name = type(self).__name__.lower()
-        return [f"{name}{i}" for i in range(self._n_components)]
+        return [f"{name}{i}" for i in range(self._n_features_out)]
 
 
 class LabelProbabilityMixin:
@@ -530,7 +545,9 @@ class LabelProbabilityMixin:
         if modality is None:
             parts = self._read_features(PairLayout(X, Y), reset=False)
         elif Y is not None:
-            raise TypeError("With modality given, pass the features of that modality alone.")
+            raise TypeError(
+                "With modality given, pass the features of that modality alone."
+            )
         else:
             parts = {modality: self._read_modality(X, modality)}
         by_modality = [
@@ -580,8 +597,8 @@ def _resolve_device(device):
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used: {error} Use 'auto', 'cpu', or a device "
-            "that torch sees here."
+            f"device={device!r} cannot be used: {str(error).rstrip('.')}. Use 'auto', "
+            "'cpu', or a device that torch sees here."
         ) from error
     return resolved
 

@@ -15,7 +15,7 @@ from sklearn_cmr._outputs import PairOutputMixin
 from sklearn_cmr.pairs import MODALITIES, PairLayout, bare_names
 
 
-class PairTransformer(
+class PairTransformer(  # type: ignore[call-arg]
     FeatureReaderMixin,
     PairOutputMixin,
     TransformerMixin,
@@ -141,9 +141,10 @@ class PairTransformer(
             if transformer != "passthrough":
                 transformer = clone(transformer)
                 if hasattr(transformer, "fit_transform"):
-                    part = transformer.fit_transform(part, y)
+                    output = transformer.fit_transform(part, y)
                 else:
-                    part = transformer.fit(part, y).transform(part)
+                    output = transformer.fit(part, y).transform(part)
+                part = _check_rows(output, part, modality, transformer)
             setattr(self, f"{modality}_", transformer)
             outputs[modality] = part
         return self._join(layout, outputs)
@@ -170,9 +171,9 @@ class PairTransformer(
         outputs = {}
         for modality, part in self._read_features(layout, reset=False).items():
             fitted = getattr(self, f"{modality}_")
-            outputs[modality] = (
-                part if fitted == "passthrough" else fitted.transform(part)
-            )
+            if fitted != "passthrough":
+                part = _check_rows(fitted.transform(part), part, modality, fitted)
+            outputs[modality] = part
         return self._join(layout, outputs)
 
     def get_feature_names_out(self, input_features=None):
@@ -203,6 +204,10 @@ class PairTransformer(
             names += [f"{modality}__{name}" for name in own]
         return np.array(names, dtype=object)
 
+    def __sklearn_is_fitted__(self):
+        # A fit that failed may have left attributes that end in an underscore.
+        return hasattr(self, "text_")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         parts = [part for part in (self.image, self.text) if part != "passthrough"]
@@ -217,32 +222,39 @@ class PairTransformer(
         return tags
 
     def _read_optional_labels(self, X, Y, y):
-        if Y is None and y is None:
-            return PairLayout(X), None
-        layout = PairLayout(X)
-        is_labelled = Y is not None and y is not None
-        if layout.kind == "plain" and not is_labelled and self.n_image_features is None:
-            if has_two_dimensions(y if Y is None else Y):
-                raise ValueError(
-                    "got two 2-D arrays and no third argument. If they are the image "
-                    "and the text features, put them into one container: "
-                    "fit(make_pairs(X_img, X_txt)). If the first one is the "
-                    "[image | text] features side by side and the second the label "
-                    "indicators, set n_image_features."
-                )
-        return self._read_arguments(X, Y, y)
+        if Y is not None and y is not None:
+            return self._read_arguments(X, Y, y, reset=True)
+        layout, y = PairLayout(X), y if Y is None else Y
+        if (
+            y is not None
+            and layout.kind == "plain"
+            and self.n_image_features is None
+            and has_two_dimensions(y)
+        ):
+            raise ValueError(
+                "got two 2-D arrays and no third argument. If they are the image and "
+                "the text features, put them into one container: "
+                "fit(make_pairs(X_img, X_txt)). If the first one is the [image | text] "
+                "features side by side and the second the label indicators, set "
+                "n_image_features."
+            )
+        return layout, y
 
     def _check_part(self, part, modality):
         """Leave the check of a part to its transformer."""
-        return part if hasattr(part, "shape") else np.asarray(part)
+        part = part if hasattr(part, "shape") else np.asarray(part)
+        if len(part.shape) == 0:
+            raise ValueError(f"The {modality} features have no rows: got {part!r}.")
+        return part
 
     def _check_range(self, X, name):
         """Accept all values: scaling them may be what the transformer is for."""
 
     def _check_plain_options(self):
-        # Parts that accept NaN, such as an imputer, must get to see it.
-        allows_nan = get_tags(self).input_tags.allow_nan
-        return {"ensure_all_finite": "allow-nan"} if allows_nan else {}
+        # Transformers check for themselves: an imputer must get to see NaN, also as
+        # the first step of a pipeline, whose tags do not tell.
+        transforms = (self.image, self.text) != ("passthrough", "passthrough")
+        return {"ensure_all_finite": False} if transforms else {}
 
     def _join(self, layout, outputs):
         adapter = self._output_adapter()
@@ -256,3 +268,15 @@ class PairTransformer(
             for modality in outputs
         }
         return layout.join(outputs, by_modality, adapter)
+
+
+def _check_rows(output, part, modality, transformer):
+    """Raise if a transformer did not give one row for each of its input's."""
+    if output.shape[0] != part.shape[0]:
+        raise ValueError(
+            f"The {modality} transformer, {transformer}, made {output.shape[0]} rows "
+            f"of {part.shape[0]}. A vectorizer wants a 1-D array of strings, as in "
+            "make_pairs(X_img, frame['caption']); of a dataframe it sees the column "
+            "names, and needs a ColumnTransformer that names its column."
+        )
+    return output

@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections import UserDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,10 @@ def make_pairs(X_img, X_txt):
     Raises
     ------
     ValueError
-        If the numbers of rows or, for dataframes, the indices differ.
+        If the numbers of rows or, for pandas objects, the indices differ.
+
+    TypeError
+        If one of them is a container of pairs already.
 
     Examples
     --------
@@ -52,7 +56,9 @@ def make_pairs(X_img, X_txt):
     (2, 2)
     """
     parts = {"image": X_img, "text": X_txt}
-    if all(is_frame(part) for part in parts.values()):
+    check_unpaired(parts)
+    _check_same_index(parts)
+    if is_frame(X_img) and is_frame(X_txt) and _is_pandas(X_img) == _is_pandas(X_txt):
         return _join_frames(parts)
     sliceable = {name: _sliceable(part, name) for name, part in parts.items()}
     check_same_length(sliceable)
@@ -62,7 +68,8 @@ def make_pairs(X_img, X_txt):
 def _sliceable(part, name):
     if sparse.issparse(part):
         return part.tocsr()
-    if is_frame(part) or not hasattr(part, "shape"):
+    if hasattr(part, "to_numpy") or not hasattr(part, "shape"):
+        # A SliceDict would slice the columns of a frame, and a series by its labels.
         part = np.asarray(part)
     if len(part.shape) == 0:
         raise ValueError(f"The {name} part has no rows: got {part!r}.")
@@ -76,21 +83,30 @@ def _join_frames(parts):
         names = prefixed_names(list(frame.columns), modality)
         renamed.append(_with_columns(frame, names))
     first, second = renamed
-    if hasattr(first, "index"):
-        if not first.index.equals(second.index):
-            raise ValueError(
-                "The image and the text dataframe have different indices, so that "
-                "their rows cannot be paired. Reset both indices, or reindex one like "
-                "the other."
-            )
+    if _is_pandas(first):
         import pandas as pd
 
         return pd.concat(renamed, axis=1)
     return first.hstack(second)
 
 
+def _check_same_index(parts):
+    indices = [part.index for part in parts.values() if _is_pandas(part)]
+    if len(indices) == 2 and len(indices[0]) == len(indices[1]):
+        if not indices[0].equals(indices[1]):
+            raise ValueError(
+                "The image and the text features have different indices, so that their "
+                "rows cannot be paired. Reset both indices, or reindex one like the "
+                "other."
+            )
+
+
+def _is_pandas(part):
+    return hasattr(part, "iloc")
+
+
 def _with_columns(frame, names):
-    frame = frame.copy(deep=False) if hasattr(frame, "index") else frame.clone()
+    frame = frame.copy(deep=False) if _is_pandas(frame) else frame.clone()
     frame.columns = names
     return frame
 
@@ -112,6 +128,29 @@ def is_frame(X):
 def is_mapping(X):
     """Tell whether `X` maps modalities to features (scipy's DOK arrays do not)."""
     return isinstance(X, Mapping) and not sparse.issparse(X)
+
+
+def is_paired(X):
+    """Tell whether one object names the features of both modalities."""
+    if not is_frame(X):
+        return is_mapping(X)
+    if getattr(X.columns, "nlevels", 1) > 1:
+        return set(X.columns.get_level_values(0)) == set(MODALITIES)
+    return set(map(_modality_of, X.columns)) >= set(MODALITIES)
+
+
+def check_unpaired(parts):
+    """Raise if what stands for one modality is a container of both."""
+    for modality, part in parts.items():
+        if is_paired(part):
+            raise TypeError(
+                f"got a paired container as the {modality} features. Pass it as the "
+                f"only features, or take the {modality} features out of it."
+            )
+        if _is_list_of_arrays(part):
+            raise TypeError(
+                f"got a list of two arrays as the {modality} features. Pass one array."
+            )
 
 
 def prefixed_names(names, modality):
@@ -140,7 +179,7 @@ def _modality_of(column):
 
 def frame_like(frame, values, names, index=None):
     """Build a dataframe of the same library with the given values and column names."""
-    if hasattr(frame, "iloc"):
+    if _is_pandas(frame):
         built = type(frame)(values, index=index)
         built.columns = names
         return built
@@ -148,7 +187,7 @@ def frame_like(frame, values, names, index=None):
 
 
 def _take_columns(frame, positions):
-    return frame.iloc[:, positions] if hasattr(frame, "iloc") else frame[:, positions]
+    return frame.iloc[:, positions] if _is_pandas(frame) else frame[:, positions]
 
 
 class PairLayout:
@@ -214,11 +253,6 @@ class PairLayout:
         return "prefixed"
 
     @property
-    def is_container(self):
-        """Whether one object names both modalities."""
-        return self.kind in ("mapping", "levels", "prefixed")
-
-    @property
     def image_columns(self):
         """Mask of the image columns of a paired dataframe, in its column order."""
         if self.kind == "levels":
@@ -243,7 +277,10 @@ class PairLayout:
         if self.kind == "arrays":
             return {"image": X, "text": self.Y}
         if self.kind == "mapping":
-            return dict(X)
+            # In one order, so that the order of the keys does not matter.
+            known = [modality for modality in MODALITIES if modality in X]
+            others = [name for name in X if name not in MODALITIES]
+            return {name: X[name] for name in [*known, *others]}
         if self.kind == "plain":
             if is_frame(X):
                 order = list(range(X.shape[1]))
@@ -278,9 +315,10 @@ class PairLayout:
         adapter : object or None
             scikit-learn's adapter of the dataframe library chosen by `set_output`.
         """
-        if self.kind in ("levels", "prefixed"):
+        is_wanted_frame = adapter is None or adapter.is_supported_container(self.X)
+        if self.kind in ("levels", "prefixed") and is_wanted_frame:
             return self._join_paired_frame(parts, names)
-        if self.kind == "plain":
+        if self.kind in ("levels", "prefixed", "plain"):
             whole = _hstack([parts[name] for name in MODALITIES])
             if adapter is None:
                 return whole
@@ -298,26 +336,40 @@ class PairLayout:
             }
         if self.kind == "arrays":
             return tuple(parts[name] for name in MODALITIES)
-        return type(self.X)(**parts)
+        in_order = {name: parts[name] for name in self.X}
+        # Files opened as a mapping, such as .npz, cannot be built from their content.
+        is_dict = isinstance(self.X, (dict, UserDict))
+        return type(self.X)(**in_order) if is_dict else in_order
 
     def _join_paired_frame(self, parts, names):
-        whole = np.hstack([_dense(parts[name]) for name in MODALITIES])
-        pairs = [(m, name) for m in MODALITIES for name in names[m]]
-        if self.kind == "levels":
-            import pandas as pd
+        index = getattr(self.X, "index", None)
+        frames = []
+        for modality in MODALITIES:
+            part = parts[modality]
+            flat = [f"{modality}__{name}" for name in names[modality]]
+            if type(part) is type(self.X):
+                frames.append(_with_columns(part, flat))
+            else:
+                frames.append(frame_like(self.X, _dense(part), flat, index))
+        if not _is_pandas(self.X):
+            return frames[0].hstack(frames[1])
+        import pandas as pd
 
-            columns = pd.MultiIndex.from_tuples(pairs)
-            return pd.DataFrame(whole, index=self.X.index, columns=columns)
-        flat = [f"{modality}__{name}" for modality, name in pairs]
-        return frame_like(self.X, whole, flat, getattr(self.X, "index", None))
+        whole = pd.concat(frames, axis=1)
+        if self.kind == "levels":
+            pairs = [(m, name) for m in MODALITIES for name in names[m]]
+            whole.columns = pd.MultiIndex.from_tuples(pairs)
+        return whole
 
 
 def _is_list_of_arrays(X):
-    return (
-        isinstance(X, (list, tuple))
-        and len(X) == 2
-        and all(len(getattr(part, "shape", ())) == 2 for part in X)
-    )
+    return isinstance(X, (list, tuple)) and len(X) == 2 and all(map(_is_matrix, X))
+
+
+def _is_matrix(part):
+    if isinstance(part, (list, tuple)):
+        return len(part) > 0 and isinstance(part[0], (list, tuple, np.ndarray))
+    return len(getattr(part, "shape", ())) == 2
 
 
 def _dense(part):
