@@ -1,0 +1,83 @@
+"""The examples run as scripts and find what they promise."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def run_example(monkeypatch, tmp_path, capsys):
+    """Run an example in an empty folder, without a window; return what it prints."""
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        try:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        finally:
+            matplotlib.pyplot.close("all")
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.slow
+def test_quickstart_finds_the_digits_that_words_describe(run_example, tmp_path):
+    out = run_example("plot_quickstart.py")
+    scores = [float(score) for score in re.findall(r"mAP (\d\.\d+)", out)]
+    assert len(scores) == 2
+    assert min(scores) > 0.85
+    nought = re.search(r"'a round nought' finds the digits (.*)", out)[1].split()
+    assert nought.count("0") >= 8
+    assert (tmp_path / "quickstart.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_quickstart_takes_typed_words(run_example):
+    out = run_example("plot_quickstart.py", "the", "figure", "one")
+    found = re.search(r"'the figure one' finds the digits (.*)", out)[1].split()
+    assert found.count("1") >= 8
+
+
+def test_wikipedia_example_ends_with_a_message_where_there_is_no_data(
+    run_example, monkeypatch, capsys
+):
+    def unreachable(**kwargs):
+        raise OSError("no connection")
+
+    monkeypatch.setattr("sklearn_cmr.datasets.fetch_wikipedia", unreachable)
+    with pytest.raises(SystemExit) as end:
+        run_example("plot_wikipedia_grid_search.py")
+    assert end.value.code == 0
+    assert "Skipped" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_wikipedia_example_beats_semantic_matching(run_example, monkeypatch, real_data):
+    from sklearn_cmr import make_pairs
+
+    arrays = real_data("wiki_sift_lda")
+
+    def fetch(*, subset, return_X_y):
+        X = make_pairs(arrays[f"image_{subset}"], arrays[f"text_{subset}"])
+        return X, arrays[f"y_{subset}"]
+
+    monkeypatch.setattr("sklearn_cmr.datasets.fetch_wikipedia", fetch)
+    out = run_example("plot_wikipedia_grid_search.py")
+    means = {
+        name: sum(map(float, numbers)) / 2
+        for name, *numbers in re.findall(
+            r"(.*): image -> text (\d\.\d+), text -> image (\d\.\d+)", out
+        )
+    }
+    assert means["ACMR"] > means["semantic matching"]

@@ -1,0 +1,30 @@
+"""Retrieval quality with the defaults on real feature sets."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_cmr import ACMRProjector, PairTransformer, make_pairs
+from sklearn_cmr.metrics import map_scorer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("wiki_sift_lda", 0.240), ("wiki_cnn_pca", 0.375), ("uci_mfeat", 0.765)],
+)
+def test_defaults_work_out_of_the_box(real_data, name, expected):
+    arrays = real_data(name)
+    train = make_pairs(arrays["image_train"], arrays["text_train"])
+    test = make_pairs(arrays["image_test"], arrays["text_test"])
+    scores = []
+    for seed in range(3):
+        model = make_pipeline(
+            PairTransformer(image=StandardScaler(), text=StandardScaler()),
+            ACMRProjector(random_state=seed),
+        ).fit(train, arrays["y_train"])
+        scores.append(map_scorer(model, test, arrays["y_test"]))
+    assert np.mean(scores) >= expected
