@@ -3,79 +3,35 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
-import threading
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.model_selection import train_test_split
+from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_feature_names_in,
-    check_consistent_length,
     check_is_fitted,
 )
-from skorch.callbacks import Callback
-from torch.utils.data import Subset
 
+from sklearn_cmr._fitting import Trainer, device_of, resolve_device
 from sklearn_cmr._inputs import FeatureReaderMixin, check_keys
-from sklearn_cmr._labels import check_labels
 from sklearn_cmr._outputs import PairOutputMixin
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.pairs import MODALITIES, PairLayout
-from sklearn_cmr.training import (
-    BatchIterator,
-    PairNet,
-    Phase,
-    RowDataset,
-    encode_in_blocks,
-)
-
-# Networks are initialised from torch's global generator, which fits in parallel
-# threads would otherwise draw from in turns.
-_BUILD_LOCK = threading.Lock()
-# Held-out rows that are encoded at once.
-_VALID_BATCH = 4096
-
-
-@dataclass
-class TrainingTask:
-    """What a method gets to define its objective on.
-
-    Attributes
-    ----------
-    dataset : RowDataset or Subset
-        Training rows.
-
-    indicator : uint8 ndarray of shape (n_samples, n_classes)
-        Labels of all rows of the underlying data set.
-
-    single_label : bool
-        Whether every row has exactly one label.
-
-    make_phase : callable
-        :class:`~sklearn_cmr.training.Phase` with the estimator's epochs, batch size
-        and validation filled in.
-    """
-
-    dataset: RowDataset | Subset
-    indicator: np.ndarray
-    single_label: bool
-    make_phase: partial
+from sklearn_cmr.training import encode_in_blocks
 
 
 class CrossModalTransformer(
     FeatureReaderMixin,
     PairOutputMixin,
     TransformerMixin,
-    BaseEstimator,
+    Trainer,
     metaclass=ABCMeta,
-    auto_wrap_output_keys=None,
+    auto_wrap_output_keys=None,  # type: ignore[call-arg]
 ):
     """Learn to encode two modalities so that items with common labels are close.
 
@@ -178,13 +134,13 @@ class CrossModalTransformer(
         FloatingPointError
             If a loss becomes infinite or NaN; the last finite weights are in `module_`.
         """
-        layout, y = self._read_arguments(X, Y, y, reset=True)
         self._check_callbacks()
-        device = _resolve_device(self.device)
+        device = resolve_device(self.device)
         continues = self.warm_start and hasattr(self, "module_")
-        features = self._read_features(layout, reset=not continues)
-        labels = check_labels(y, self)
-        check_consistent_length(*features.values(), labels.indicator)
+        if not continues:
+            # Should this fit fail, nothing of an earlier one must seem to be fitted.
+            self.__dict__.pop("module_", None)
+        features, labels = self._read_training_set(X, Y, y, reset=not continues)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         if continues:
             self._check_continuation(labels)
@@ -193,10 +149,9 @@ class CrossModalTransformer(
             self._n_features_out = self._n_components
             self.module_ = self._build_seeded(features, seed)
             self.history_: list[dict] = []
-            self._optimizer_states: dict[str, dict] = {}
+            self._optimizer_states = {}
         self.module_.to(device)
-        dataset = RowDataset(features, labels.indicator, device)
-        self._train(self._make_task(dataset, labels, seed), seed)
+        self._train(self._make_task(features, labels, device, seed), seed)
         return self
 
     def fit_transform(self, X, Y=None, y=None):
@@ -357,129 +312,10 @@ class CrossModalTransformer(
     def __getstate__(self):
         state = super().__getstate__().copy()
         module = state.get("module_")
-        if module is not None and _device_of(module).type != "cpu":
+        if module is not None and device_of(module).type != "cpu":
             # A model trained on an accelerator must load where there is none.
             state["module_"] = copy.deepcopy(module).cpu()
         return state
-
-    # -- fitting ---------------------------------------------------------------
-
-    def _check_callbacks(self):
-        for item in self.callbacks or []:
-            callback = item[1] if isinstance(item, tuple) else item
-            is_class = isinstance(callback, type) and issubclass(callback, Callback)
-            if not is_class and not isinstance(callback, Callback):
-                raise TypeError(
-                    f"callbacks must hold skorch callbacks, got {callback!r}."
-                )
-
-    def _layer_sizes(self, parameter, modality=None):
-        """Return the hidden widths that a parameter gives, or gives a modality."""
-        sizes = getattr(self, parameter)
-        if isinstance(sizes, dict):
-            if modality is None or modality not in sizes:
-                raise ValueError(
-                    f"{parameter} given as a dict must have a key for each modality, "
-                    f"{list(MODALITIES)}; got {list(sizes)}."
-                )
-            sizes = sizes[modality]
-        if not np.iterable(sizes) or not all(
-            isinstance(size, Integral) and size > 0 for size in sizes
-        ):
-            raise ValueError(
-                f"{parameter} must be a sequence of positive integers, got {sizes!r}."
-            )
-        return tuple(sizes)
-
-    def _check_continuation(self, labels):
-        if self._n_components != self._n_features_out:
-            raise ValueError(
-                "warm_start=True continues with the same outputs: expected "
-                f"{self._n_features_out} for each modality, got {self._n_components}. "
-                "Set warm_start=False to start anew."
-            )
-        if not np.array_equal(labels.classes, self.classes_):
-            raise ValueError(
-                "warm_start=True continues with the same classes: expected "
-                f"{self.classes_.tolist()}, got {labels.classes.tolist()}. Set "
-                "warm_start=False to start anew."
-            )
-
-    def _build_seeded(self, features, seed):
-        n_features = {name: part.shape[1] for name, part in features.items()}
-        with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self._build(n_features, len(self.classes_))
-
-    def _make_task(self, dataset, labels, seed):
-        train, validation = dataset, {}
-        if self.early_stopping:
-            train_rows, valid_rows = self._split_rows(labels, seed)
-            train, held_out = Subset(dataset, train_rows), Subset(dataset, valid_rows)
-            score = partial(
-                self._valid_map, dataset=held_out, y=labels.indicator[valid_rows]
-            )
-            validation = {"dataset_valid": held_out, "score_valid": score}
-        make_phase = partial(
-            Phase,
-            dataset=train,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            **validation,
-        )
-        return TrainingTask(
-            train, labels.indicator, labels.has_single_labels, make_phase
-        )
-
-    def _split_rows(self, labels, seed):
-        """Hold out rows for early stopping: shuffled, and stratified by class."""
-        rows = np.arange(len(labels.indicator))
-        try:
-            return train_test_split(
-                rows,
-                test_size=self.validation_fraction,
-                stratify=labels.codes,
-                random_state=seed,
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True holds out validation_fraction="
-                f"{self.validation_fraction} of {len(rows)} rows, stratified by class, "
-                f"which is not possible: {str(error).rstrip('.')}. Use more rows, "
-                "another validation_fraction, or early_stopping=False."
-            ) from error
-
-    def _train(self, task, seed):
-        net = PairNet(
-            self.module_,
-            seed=seed,
-            epochs=self.history_,
-            optimizer_states=self._optimizer_states,
-            patience=self.n_iter_no_change if self.early_stopping else None,
-            tol=self.tol,
-            label=type(self).__name__,
-            callbacks=self.callbacks,
-            verbose=int(self.verbose),
-            device=str(_device_of(self.module_)),
-        )
-        try:
-            net.fit_phases(self._objective(self.module_, task))
-        finally:
-            self.module_.eval()
-            self.n_iter_ = len(self.history_)
-            self.loss_curve_ = [row["train_loss"] for row in self.history_]
-        if self.warm_start:
-            self._optimizer_states = _copy_to_cpu(net.optimizer_states_)
-        self._review_history()
-
-    def _valid_map(self, module, dataset, y):
-        encoded = {modality: [] for modality in MODALITIES}
-        with torch.inference_mode():
-            for batch in BatchIterator(dataset, _VALID_BATCH):
-                for modality, parts in encoded.items():
-                    Z = self._encode(module, modality, batch.features[modality])
-                    parts.append(Z.cpu().numpy())
-        return self._mean_map({m: np.concatenate(Z) for m, Z in encoded.items()}, y)
 
     # -- encoding --------------------------------------------------------------
 
@@ -491,7 +327,7 @@ class CrossModalTransformer(
 
     def _apply_in_blocks(self, function, modality, X):
         function = partial(function, self.module_, modality)
-        return encode_in_blocks(function, X, _device_of(self.module_))
+        return encode_in_blocks(function, X, device_of(self.module_))
 
     def _mean_map(self, parts, y, **kwargs):
         score = partial(
@@ -513,7 +349,7 @@ class CrossModalTransformer(
         return [f"{name}{i}" for i in range(self._n_features_out)]
 
 
-class LabelProbabilityMixin:
+class LabelProbabilityMixin(CrossModalTransformer, metaclass=ABCMeta):
     """Class probabilities from the label head that a method trains."""
 
     @abstractmethod
@@ -570,6 +406,8 @@ class ProjectorMixin:
         "embedding_dim": [Interval(Integral, 1, None, closed="left")],
         "metric": [StrOptions({"cosine", "euclidean"})],
     }
+    embedding_dim: int
+    metric: str
 
     @property
     def _n_components(self):
@@ -579,36 +417,6 @@ class ProjectorMixin:
         return self.metric
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _device_of(module):
-    return next(module.parameters()).device
-
-
-def _resolve_device(device):
-    """Return the torch device for a constructor argument; check that it is there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device={device!r} cannot be used: {str(error).rstrip('.')}. Use 'auto', "
-            "'cpu', or a device that torch sees here."
-        ) from error
-    return resolved
-
-
-def _copy_to_cpu(value):
-    """Copy the tensors in nested dicts and lists to the CPU."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, dict):
-        return {key: _copy_to_cpu(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy_to_cpu(item) for item in value]
-    return value

@@ -316,3 +316,17 @@ def test_copies_encode_alike(copy_of, reference):
     assert_array_equal(copied.transform_image(A), reference.transform_image(A))
     assert copied.history_ == reference.history_
     assert copied.fit(A, B, y).n_iter_ == 2
+
+
+def test_a_failed_refit_leaves_nothing_that_seems_fitted():
+    estimator = projector().fit(A, B, y)
+    with pytest.raises(ValueError, match="one class"):
+        estimator.fit(A[:, :2], B, np.zeros(len(y)))
+    with pytest.raises(NotFittedError):
+        estimator.transform(A, B)
+
+
+def test_a_dict_of_widths_names_each_modality_and_no_other():
+    sizes = {"image": (4,), "text": (4,), "audio": (4,)}
+    with pytest.raises(ValueError, match="a key for each modality.*audio"):
+        projector(hidden_layer_sizes=sizes).fit(A, B, y)

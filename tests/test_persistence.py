@@ -123,7 +123,7 @@ def test_pickle_moves_the_module_to_the_cpu(data, monkeypatch):
     estimator = fit(data)
     module = estimator.module_
     assert estimator.__getstate__()["module_"] is module  # nothing to move
-    monkeypatch.setattr(base, "_device_of", lambda module: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(base, "device_of", lambda module: SimpleNamespace(type="cuda"))
     moved = []
     monkeypatch.setattr(
         torch.nn.Module, "cpu", lambda module: moved.append(module) or module

@@ -86,6 +86,13 @@ class Player:
     every: int = 1
     monitor: str | None = None
 
+    def __post_init__(self):
+        if len(self.betas) != 2:
+            raise ValueError(
+                f"betas must be two numbers, the decay rates of Adam's first and "
+                f"second moment; got {self.betas!r}."
+            )
+
     def lr_at(self, epoch):
         """Return the learning rate of a 0-based epoch."""
         return self.lr(epoch) if callable(self.lr) else self.lr

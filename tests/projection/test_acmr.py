@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sklearn_cmr.base import TrainingTask
+from sklearn_cmr._fitting import TrainingTask
 from sklearn_cmr.datasets import make_cross_modal_classification
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.losses import LABEL_LOSSES

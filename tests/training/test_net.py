@@ -638,3 +638,9 @@ def test_gpu_gives_the_losses_of_the_cpu():
         net = train(module, phase, device=device)
         curves.append([row["train_loss"] for row in net.epochs])
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-4)
+
+
+def test_betas_are_two_numbers():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    with pytest.raises(ValueError, match=r"betas must be two numbers.*\(0.5,\)"):
+        Player("one", [parameter], loss=None, lr=1e-3, betas=(0.5,))

@@ -1,0 +1,218 @@
+"""What happens in `fit` between validated arguments and the engine."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import threading
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_consistent_length
+from skorch.callbacks import Callback
+from torch.utils.data import Subset
+
+from sklearn_cmr._labels import check_labels
+from sklearn_cmr.pairs import MODALITIES
+from sklearn_cmr.training import BatchIterator, PairNet, Phase, RowDataset
+
+# Networks are initialised from torch's global generator, which fits in parallel
+# threads would otherwise draw from in turns.
+_BUILD_LOCK = threading.Lock()
+# Held-out rows that are encoded at once.
+_VALID_BATCH = 4096
+
+
+@dataclass
+class TrainingTask:
+    """What a method gets to define its objective on.
+
+    Attributes
+    ----------
+    dataset : RowDataset or Subset
+        Training rows.
+
+    indicator : uint8 ndarray of shape (n_samples, n_classes)
+        Labels of all rows of the underlying data set.
+
+    single_label : bool
+        Whether every row has exactly one label.
+
+    make_phase : callable
+        :class:`~sklearn_cmr.training.Phase` with the estimator's epochs, batch size
+        and validation filled in.
+    """
+
+    dataset: RowDataset | Subset
+    indicator: np.ndarray
+    single_label: bool
+    make_phase: partial
+
+
+class Trainer(BaseEstimator):
+    """The part of :class:`CrossModalTransformer` that builds, splits and trains."""
+
+    _optimizer_states: dict[str, dict]
+
+    def _check_callbacks(self):
+        for item in self.callbacks or []:
+            callback = item[1] if isinstance(item, tuple) else item
+            is_class = isinstance(callback, type) and issubclass(callback, Callback)
+            if not is_class and not isinstance(callback, Callback):
+                raise TypeError(
+                    f"callbacks must hold skorch callbacks, got {callback!r}."
+                )
+
+    def _layer_sizes(self, parameter, modality=None):
+        """Return the hidden widths that a parameter gives, or gives a modality."""
+        sizes = getattr(self, parameter)
+        if isinstance(sizes, dict):
+            if modality is None or set(sizes) != set(MODALITIES):
+                raise ValueError(
+                    f"{parameter} given as a dict must have a key for each modality, "
+                    f"{list(MODALITIES)}; got {list(sizes)}."
+                )
+            sizes = sizes[modality]
+        if not np.iterable(sizes) or not all(
+            isinstance(size, Integral) and int(size) > 0 for size in sizes
+        ):
+            raise ValueError(
+                f"{parameter} must be a sequence of positive integers, got {sizes!r}."
+            )
+        return tuple(sizes)
+
+    def _check_continuation(self, labels):
+        if self._n_components != self._n_features_out:
+            raise ValueError(
+                "warm_start=True continues with the same outputs: expected "
+                f"{self._n_features_out} for each modality, got {self._n_components}. "
+                "Set warm_start=False to start anew."
+            )
+        if not np.array_equal(labels.classes, self.classes_):
+            raise ValueError(
+                "warm_start=True continues with the same classes: expected "
+                f"{self.classes_.tolist()}, got {labels.classes.tolist()}. Set "
+                "warm_start=False to start anew."
+            )
+
+    def _build_seeded(self, features, seed):
+        n_features = {name: part.shape[1] for name, part in features.items()}
+        with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
+            # The generator of the CPU alone: those of accelerators are the caller's.
+            torch.default_generator.manual_seed(seed)
+            return self._build(n_features, len(self.classes_))
+
+    def _read_training_set(self, X, Y, y, *, reset):
+        """Validate the arguments of `fit`; return features by modality, and labels."""
+        layout, y = self._read_arguments(X, Y, y, reset=True)
+        features = self._read_features(layout, reset=reset)
+        labels = check_labels(y, self)
+        check_consistent_length(*features.values(), labels.indicator)
+        return features, labels
+
+    def _make_task(self, features, labels, device, seed):
+        """Put the training set on the device and hold rows out where asked to."""
+        dataset = RowDataset(features, labels.indicator, device)
+        train: RowDataset | Subset = dataset
+        validation: dict[str, Any] = {}
+        if self.early_stopping:
+            train_rows, valid_rows = self._split_rows(labels, seed)
+            train, held_out = Subset(dataset, train_rows), Subset(dataset, valid_rows)
+            score = partial(
+                self._valid_map, dataset=held_out, y=labels.indicator[valid_rows]
+            )
+            validation = {"dataset_valid": held_out, "score_valid": score}
+        make_phase = partial(
+            Phase,
+            dataset=train,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            **validation,
+        )
+        return TrainingTask(
+            train, labels.indicator, labels.has_single_labels, make_phase
+        )
+
+    def _split_rows(self, labels, seed):
+        """Hold out rows for early stopping: shuffled, and stratified by class."""
+        rows = np.arange(len(labels.indicator))
+        try:
+            return train_test_split(
+                rows,
+                test_size=self.validation_fraction,
+                stratify=labels.codes,
+                random_state=seed,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True holds out validation_fraction="
+                f"{self.validation_fraction} of {len(rows)} rows, stratified by class, "
+                f"which is not possible: {str(error).rstrip('.')}. Use more rows, "
+                "another validation_fraction, or early_stopping=False."
+            ) from error
+
+    def _train(self, task, seed):
+        net = PairNet(
+            self.module_,
+            seed=seed,
+            epochs=self.history_,
+            optimizer_states=self._optimizer_states,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            tol=self.tol,
+            label=type(self).__name__,
+            callbacks=self.callbacks,
+            verbose=int(self.verbose),
+            device=str(device_of(self.module_)),
+        )
+        try:
+            net.fit_phases(self._objective(self.module_, task))
+        finally:
+            self.module_.eval()
+            self.n_iter_ = len(self.history_)
+            self.loss_curve_ = [row["train_loss"] for row in self.history_]
+        if self.warm_start:
+            self._optimizer_states = _copy_to_cpu(net.optimizer_states_)
+        self._review_history()
+
+    def _valid_map(self, module, dataset, y):
+        encoded: dict[str, list] = {modality: [] for modality in MODALITIES}
+        with torch.inference_mode():
+            for batch in BatchIterator(dataset, _VALID_BATCH):
+                for modality, parts in encoded.items():
+                    Z = self._encode(module, modality, batch.features[modality])
+                    parts.append(Z.cpu().numpy())
+        return self._mean_map({m: np.concatenate(Z) for m, Z in encoded.items()}, y)
+
+
+def device_of(module):
+    return next(module.parameters()).device
+
+
+def resolve_device(device):
+    """Return the torch device for a constructor argument; check that it is there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used: {str(error).rstrip('.')}. Use 'auto', "
+            "'cpu', or a device that torch sees here."
+        ) from error
+    return resolved
+
+
+def _copy_to_cpu(value):
+    """Copy the tensors in nested dicts and lists to the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {key: _copy_to_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy_to_cpu(item) for item in value]
+    return value
