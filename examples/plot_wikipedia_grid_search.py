@@ -46,7 +46,7 @@ pipeline = make_pipeline(
 )
 grid = {
     "acmrprojector__margin": [2.0, 4.0, 6.0],
-    "acmrprojector__lr": [1e-4, 2e-4, 5e-4],
+    "acmrprojector__lr": [3e-4, 5e-4, 1e-3],
 }
 search = GridSearchCV(
     pipeline,

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from collections import Counter
 
 import numpy as np
 from scipy import sparse
@@ -268,6 +269,12 @@ class FeatureReaderMixin:
         n_columns = self.n_image_features_in_ + self.n_text_features_in_
         header = np.empty((0, n_columns))
         if names is not None:
+            twice = sorted(name for name, n in Counter(names).items() if n > 1)
+            if twice:
+                raise ValueError(
+                    f"The column names must differ, but {twice[:5]} appear more than "
+                    "once."
+                )
             header = frame_like(frame, header, names)
         validate_data(self, header, reset=True, skip_check_array=True)
 

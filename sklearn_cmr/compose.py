@@ -133,6 +133,12 @@ class PairTransformer(  # type: ignore[call-arg]
         -------
         Z : container like `X`
         """
+        for modality in MODALITIES:
+            if isinstance(getattr(self, modality), type):
+                raise TypeError(
+                    f"{modality} must be an instance, got the class "
+                    f"{getattr(self, modality).__name__}: it needs parentheses."
+                )
         layout, y = self._read_optional_labels(X, Y, y)
         parts = self._read_features(layout, reset=True)
         outputs = {}

@@ -1,5 +1,7 @@
 """Settings and fixtures shared by all tests."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 import os
 from pathlib import Path
 

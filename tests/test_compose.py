@@ -351,7 +351,12 @@ def test_parts_of_a_plain_matrix_without_a_cut_warn():
             "must be a str among {'passthrough'}",
         ),
         ({"text": 3}, (PAIRS,), ValueError, "implementing 'fit' and 'transform'"),
-        ({"text": StandardScaler}, (PAIRS,), TypeError, "got estimator class instead"),
+        (
+            {"text": StandardScaler},
+            (PAIRS,),
+            TypeError,
+            "must be an instance, got the class",
+        ),
         (
             {"n_image_features": 11},
             (WHOLE,),

@@ -516,7 +516,7 @@ WRONG_FITS = {
     "two columns of one name": (
         (IMAGE_FRAME.set_axis(["a"] * 6, axis=1), TEXT_FRAME, y),
         ValueError,
-        "names",
+        "column names",
     ),
 }
 

@@ -257,6 +257,7 @@ def test_search_with_sparse_labels(container):
 @each_container
 def test_stratify_several_labels_by_their_sets(container):
     _, powerset = np.unique(SEVERAL, axis=0, return_inverse=True)
+    powerset = powerset.ravel()  # numpy 2.0 keeps the axis
     X = CONTAINERS[container]
     splitter = StratifiedKFold(2, shuffle=True, random_state=0)
     folds = list(splitter.split(X, powerset))
@@ -415,7 +416,7 @@ def test_metadata_routing(container):
             **OPTIONS | {"scoring": weighted},
             params={"sample_weight": weights},
         )
-        unweighted = cross_validate(pipeline, X, y, **OPTIONS)
+        unweighted = cross_validate(pipeline, X, y, **OPTIONS, params={})
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert (scores["test_score"] != unweighted["test_score"]).all()
 

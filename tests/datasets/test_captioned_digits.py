@@ -1,5 +1,7 @@
 """The handwritten digits with generated captions."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 import pickle
 import random
 import re

@@ -1,5 +1,7 @@
 """The loader of the Wikipedia set, against a file server on the loopback."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 import hashlib
 import io
 import threading

@@ -1,5 +1,7 @@
 """The generator of paired features with a shared latent class structure."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 import pickle
 
 import numpy as np

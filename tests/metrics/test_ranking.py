@@ -1,5 +1,7 @@
 """Mean average precision: exact values, brute force, options and errors."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 import tracemalloc
 import warnings
 from fractions import Fraction

@@ -1,11 +1,14 @@
 """Scorers in searches and cross-validation, and how they split outputs."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 import pickle
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from numpy.testing import assert_array_equal
 from sklearn import config_context
@@ -21,6 +24,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.fixes import parse_version
 from skorch.helper import SliceDict
 
 from sklearn_cmr.metrics import (
@@ -316,6 +320,10 @@ def test_pipeline(pairs):
     assert map_scorer(pipe, X, y) == map_scorer(pipe[-1], X, y)
 
 
+@pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.9"),
+    reason="scikit-learn passes the weights of the fit to no scorer",
+)
 def test_sample_weight_without_routing(pairs):
     """Searches ask whether all scorers take the weights of the fit."""
     X, y = pairs
@@ -340,7 +348,9 @@ def test_routing_without_metadata(pairs):
     expected = cross_val_score(ClassMeans(), X, y, scoring=map_scorer, cv=SHUFFLED)
     with config_context(enable_metadata_routing=True):
         estimator = ClassMeans()
-        scores = cross_val_score(estimator, X, y, scoring=map_scorer, cv=SHUFFLED)
+        scores = cross_val_score(
+            estimator, X, y, scoring=map_scorer, cv=SHUFFLED, params={}
+        )
         search = GridSearchCV(
             estimator,
             {"power": [1.0]},

@@ -197,7 +197,7 @@ def test_dense_features_are_shared_not_copied(kind):
 
 def test_sparse_features_are_never_dense_as_a_whole():
     n_rows, n_features = 3000, 500
-    X = sparse.random_array((n_rows, n_features), density=0.001, format="csr", rng=0)
+    X = sparse.random(n_rows, n_features, density=0.001, format="csr", random_state=0)
     dataset = make_dataset(X)
     tracemalloc.start()
     for batch in BatchIterator(dataset, 8):
