@@ -45,8 +45,8 @@ pipeline = make_pipeline(
     ACMRProjector(random_state=0),
 )
 grid = {
-    "acmrprojector__margin": [2.0, 4.0, 6.0],
-    "acmrprojector__lr": [3e-4, 5e-4, 1e-3],
+    "acmrprojector__margin": [4.0, 6.0, 8.0],
+    "acmrprojector__lr": [3e-4, 5e-4],
 }
 search = GridSearchCV(
     pipeline,
@@ -90,8 +90,8 @@ for name, Z in {
 scores = search.cv_results_["mean_test_score"].reshape(
     len(grid["acmrprojector__lr"]), len(grid["acmrprojector__margin"])
 )
-fig, ax = plt.subplots(figsize=(5, 4))
-picture = ax.imshow(scores, cmap="viridis")
+fig, ax = plt.subplots(figsize=(5, 3))
+picture = ax.imshow(scores, cmap="YlGn", alpha=0.7)
 ax.set(
     xlabel="margin",
     ylabel="lr",
@@ -102,7 +102,7 @@ ax.set(
     yticklabels=grid["acmrprojector__lr"],
 )
 for (row, column), value in np.ndenumerate(scores):
-    ax.text(column, row, f"{value:.3f}", ha="center", va="center", color="white")
+    ax.text(column, row, f"{value:.3f}", ha="center", va="center")
 fig.colorbar(picture)
 fig.tight_layout()
 plt.show()
