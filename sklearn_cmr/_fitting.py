@@ -13,7 +13,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch.utils.data import Subset
 
 from sklearn_cmr._labels import check_labels
@@ -24,7 +24,7 @@ from sklearn_cmr.training import BatchIterator, PairNet, Phase, RowDataset
 # threads would otherwise draw from in turns.
 _BUILD_LOCK = threading.Lock()
 # Held-out rows that are encoded at once.
-_VALID_BATCH = 4096
+_VALID_BATCH = 256
 
 
 @dataclass
@@ -66,6 +66,13 @@ class Trainer(BaseEstimator):
                 raise TypeError(
                     f"callbacks must hold skorch callbacks, got {callback!r}."
                 )
+            if isinstance(callback, EarlyStopping) and not self.early_stopping:
+                if str(callback.monitor).startswith("valid"):
+                    raise ValueError(
+                        f"The callback EarlyStopping watches {callback.monitor!r}, "
+                        "which is recorded with early_stopping=True only. Set it on "
+                        "the estimator, or watch 'train_loss'."
+                    )
 
     def _layer_sizes(self, parameter, modality=None):
         """Return the hidden widths that a parameter gives, or gives a modality."""
@@ -109,6 +116,9 @@ class Trainer(BaseEstimator):
     def _read_training_set(self, X, Y, y, *, reset):
         """Validate the arguments of `fit`; return features by modality, and labels."""
         layout, y = self._read_arguments(X, Y, y, reset=True)
+        if reset:
+            # Should this fit fail from here on, no earlier one must seem to be fitted.
+            self.__dict__.pop("module_", None)
         features = self._read_features(layout, reset=reset)
         labels = check_labels(y, self)
         check_consistent_length(*features.values(), labels.indicator)
@@ -168,15 +178,23 @@ class Trainer(BaseEstimator):
             verbose=int(self.verbose),
             device=str(device_of(self.module_)),
         )
+        # What a fit that diverges leaves behind is nothing to continue from.
+        self._optimizer_states = {}
         try:
             net.fit_phases(self._objective(self.module_, task))
+            self._keep_optimizers(net)
+        except KeyboardInterrupt:
+            self._keep_optimizers(net)
+            raise
         finally:
             self.module_.eval()
             self.n_iter_ = len(self.history_)
             self.loss_curve_ = [row["train_loss"] for row in self.history_]
+        self._review_history()
+
+    def _keep_optimizers(self, net):
         if self.warm_start:
             self._optimizer_states = _copy_to_cpu(net.optimizer_states_)
-        self._review_history()
 
     def _valid_map(self, module, dataset, y):
         encoded: dict[str, list] = {modality: [] for modality in MODALITIES}

@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 from sklearn_cmr.pairs import (
     MODALITIES,
     PairLayout,
+    check_same_index,
     check_same_length,
     check_unpaired,
     frame_like,
@@ -100,7 +101,7 @@ class FeatureReaderMixin:
         largest = max(values.max(), -values.min())
         if largest > _FLOAT32_MAX:
             raise ValueError(
-                f"{name} holds values as large as {largest:.3g}, beyond the range of "
+                f"{name} hold values as large as {largest:.3g}, beyond the range of "
                 "float32, in which the networks compute. Scale the features first."
             )
 
@@ -158,6 +159,7 @@ class FeatureReaderMixin:
             return self._read_plain(layout, reset)
         parts = layout.split()
         check_unpaired(parts)
+        check_same_index(parts)
         if layout.kind == "mapping":
             check_keys(parts, need_both=reset)
         checked = {name: self._check_part(part, name) for name, part in parts.items()}

@@ -65,7 +65,7 @@ def check_labels(y, estimator):
     if sparse.issparse(y):
         y = check_array(y, accept_sparse="csr", input_name="y", estimator=estimator)
     else:
-        y = _as_array(y)
+        y = read_labels(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y.toarray() if sparse.issparse(y) else y, warn=True)
     if y.ndim > 2:
@@ -84,7 +84,21 @@ def check_labels(y, estimator):
     return labels
 
 
-def _as_array(y):
+def read_labels(y, name="y"):
+    """Turn dense labels into an array; refuse collections, and missing labels.
+
+    Parameters
+    ----------
+    y : array-like
+        One label or one row of an indicator for each item.
+
+    name : str
+        Stands in messages.
+
+    Returns
+    -------
+    y : ndarray
+    """
     is_ragged = False
     try:
         y = np.asarray(y)
@@ -96,8 +110,8 @@ def _as_array(y):
         and isinstance(y.flat[0], (set, frozenset, list, tuple, np.ndarray))
     ):
         raise ValueError(
-            "y holds a collection of labels for each row. Turn it into an indicator "
-            "with sklearn.preprocessing.MultiLabelBinarizer."
+            f"{name} holds a collection of labels for each row. Turn it into an "
+            "indicator with sklearn.preprocessing.MultiLabelBinarizer."
         )
     if y.dtype != object or y.ndim not in (1, 2):
         return y
@@ -106,8 +120,8 @@ def _as_array(y):
     if rows:
         named = ", ".join(map(str, rows[:_N_NAMED]))
         raise ValueError(
-            f"Input y contains NaN or None in {len(rows)} of {len(y)} rows (the first "
-            f"rows: {named})."
+            f"Input {name} contains NaN or None in {len(rows)} of {len(y)} rows (the "
+            f"first rows: {named})."
         )
     # Integers and booleans that a dataframe has kept as objects.
     plain = np.asarray(y.tolist())

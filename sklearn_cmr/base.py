@@ -137,9 +137,6 @@ class CrossModalTransformer(
         self._check_callbacks()
         device = resolve_device(self.device)
         continues = self.warm_start and hasattr(self, "module_")
-        if not continues:
-            # Should this fit fail, nothing of an earlier one must seem to be fitted.
-            self.__dict__.pop("module_", None)
         features, labels = self._read_training_set(X, Y, y, reset=not continues)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         if continues:

@@ -57,7 +57,7 @@ def make_pairs(X_img, X_txt):
     """
     parts = {"image": X_img, "text": X_txt}
     check_unpaired(parts)
-    _check_same_index(parts)
+    check_same_index(parts)
     if is_frame(X_img) and is_frame(X_txt) and _is_pandas(X_img) == _is_pandas(X_txt):
         return _join_frames(parts)
     sliceable = {name: _sliceable(part, name) for name, part in parts.items()}
@@ -90,7 +90,8 @@ def _join_frames(parts):
     return first.hstack(second)
 
 
-def _check_same_index(parts):
+def check_same_index(parts):
+    """Raise if two pandas objects name their rows differently."""
     indices = [part.index for part in parts.values() if _is_pandas(part)]
     if len(indices) == 2 and len(indices[0]) == len(indices[1]):
         if not indices[0].equals(indices[1]):
@@ -225,6 +226,11 @@ class PairLayout:
             )
         if not is_frame(X):
             return "plain"
+        if set(X.columns) == set(MODALITIES):
+            raise ValueError(
+                "A dataframe with one column for each modality holds one object in "
+                "each cell. Pass make_pairs(np.stack(X['image']), X['text'])."
+            )
         if getattr(X.columns, "nlevels", 1) > 1:
             levels = list(dict.fromkeys(X.columns.get_level_values(0)))
             if X.columns.nlevels != 2 or set(levels) != set(MODALITIES):

@@ -6,12 +6,13 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback, GradientNormClipping
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 
 from sklearn_cmr import ACMRProjector, PairTransformer, make_pairs
 from sklearn_cmr.base import CrossModalTransformer, ProjectorMixin
@@ -330,3 +331,30 @@ def test_a_dict_of_widths_names_each_modality_and_no_other():
     sizes = {"image": (4,), "text": (4,), "audio": (4,)}
     with pytest.raises(ValueError, match="a key for each modality.*audio"):
         projector(hidden_layer_sizes=sizes).fit(A, B, y)
+
+
+def test_forgotten_labels_do_not_cost_the_trained_model(reference):
+    estimator = copy.deepcopy(reference)
+    with pytest.raises(ValueError, match="no third argument"):
+        estimator.fit(A, B)
+    assert_array_equal(estimator.transform_image(A), reference.transform_image(A))
+
+
+@pytest.mark.parametrize("monitor", ["valid_loss", "valid_map"])
+def test_early_stopping_needs_what_it_watches(monitor):
+    callbacks = [EarlyStopping(monitor=monitor)]
+    with pytest.raises(ValueError, match=f"{monitor}.*early_stopping=True"):
+        projector(callbacks=callbacks).fit(A, B, y)
+    projector(callbacks=callbacks, early_stopping=True).fit(A, B, y)
+
+
+def test_frames_with_other_indices_are_not_paired():
+    images, texts = pd.DataFrame(A), pd.DataFrame(B)
+    with pytest.raises(ValueError, match="different indices"):
+        projector().fit(images, texts.iloc[::-1], y)
+
+
+def test_one_object_per_cell_is_refused_with_advice():
+    frame = pd.DataFrame({"image": list(A), "text": ["words"] * len(A)})
+    with pytest.raises(ValueError, match="np.stack"):
+        projector().fit(frame, y)

@@ -506,7 +506,7 @@ WRONG_FITS = {
     "beyond float32": (
         (A * 1e39, B, y),
         ValueError,
-        "image features holds values as large as 3e+39, beyond the range of float32",
+        "image features hold values as large as 3e+39, beyond the range of float32",
     ),
     "huge integers": (([[10**40] * 6] * 60, B, y), ValueError, "as large as 1e+40"),
     "three dimensions": ((A[:, None], B, y), ValueError, "array with dim 3"),

@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_validate
 from sklearn.preprocessing import label_binarize
+from skorch.callbacks import Callback
 
 from sklearn_cmr import ACMRProjector, make_pairs
 
@@ -272,6 +273,28 @@ def test_warm_start_goes_on_as_if_it_had_not_stopped(data):
     assert history_of(whole) == history_of(parts)
     assert parts.n_iter_ == len(parts.history_) == len(parts.loss_curve_) == 6
     assert [row["epoch"] for row in parts.history_] == [1, 2, 3, 4, 5, 6]
+
+
+class StopLike(Callback):
+    """Press Ctrl-C at the beginning of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) > self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_warm_start_goes_on_after_ctrl_c(data):
+    options = {"grl_schedule": 1.0, "warm_start": True, "max_epochs": 6}
+    whole = make_estimator(**options).fit(*data)
+    estimator = make_estimator(**options, callbacks=[StopLike(2)])
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(*data)
+    assert estimator.n_iter_ == 2
+    estimator.set_params(callbacks=None, max_epochs=4).fit(*data)
+    assert_same_weights(estimator, whole)
 
 
 def test_warm_start_obeys_new_parameters(data):

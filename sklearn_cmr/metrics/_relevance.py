@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import assert_all_finite, gen_batches
 
+from sklearn_cmr._labels import read_labels
 from sklearn_cmr.metrics._similarity import as_words
 
 
@@ -74,7 +75,7 @@ def _check_one_labels(y, n_items, name, owner):
     if issparse(y):
         y = y.tocsr()
     else:
-        y = np.asarray(y)
+        y = read_labels(y, name)
         if y.ndim == 2 and y.shape[1] == 1:
             warnings.warn(
                 f"{name} is a column vector; it is read as a 1-D array of classes.",
@@ -87,6 +88,11 @@ def _check_one_labels(y, n_items, name, owner):
         raise ValueError(
             f"{name} must be a 1-D array of classes or a 2-D label indicator, not "
             f"empty; got the shape {y.shape}."
+        )
+    if y.dtype.kind == "f" and (y != np.floor(y)).any():
+        raise ValueError(
+            f"Unknown label type: {name} holds continuous values. Pass classes, or an "
+            "indicator of 0 and 1."
         )
     if y.shape[0] != n_items:
         raise ValueError(

@@ -20,7 +20,7 @@ def softmax_label_loss(logits, y):
 
 
 def bce_label_loss(logits, y):
-    """Binary cross entropy of independent sigmoids, summed over the classes.
+    """Binary cross entropy of independent sigmoids, averaged over the classes.
 
     Parameters
     ----------
@@ -29,8 +29,7 @@ def bce_label_loss(logits, y):
     y : tensor of shape (b, n_classes)
         Label indicator.
     """
-    terms = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
-    return terms.sum(1).mean()
+    return F.binary_cross_entropy_with_logits(logits, y)
 
 
 LABEL_LOSSES = {"softmax": softmax_label_loss, "bce": bce_label_loss}

@@ -302,7 +302,8 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
 
     label_loss : {"auto", "softmax", "bce"}, default="auto"
         "softmax" shares one unit of probability among the labels of a row, "bce" uses
-        one sigmoid a label. "auto" is "softmax" if every row has one label, else "bce".
+        one sigmoid a class and averages over the classes. "auto" is "softmax" if every
+        row has one label, else "bce".
 
     grl_schedule : "sigmoid" or float, default="sigmoid"
         Strength :math:`g \geq 0` of the game (of the gradient reversal): the growing
@@ -383,12 +384,13 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         Number of epochs run.
 
     history_ : list of dict
-        For every epoch, averaged over its batches: `triplet_loss` (:math:`L_{imi}`),
-        `label_loss` (:math:`L_{imd}`), `weight_norm` (if `reg` > 0), `embedding_loss`
-        (:math:`L_{emb}`), `projector_loss` (what the projectors minimise),
-        `domain_loss` (:math:`L_{adv}`), `domain_accuracy` (of the modality classifier;
-        0.5 where it is beaten), `grl_coefficient` (:math:`g`), and `seconds`;
-        `valid_map` and `valid_loss` (:math:`L_{emb}`) with `early_stopping`.
+        For every epoch: its number `epoch`, and, averaged over its batches,
+        `triplet_loss` (:math:`L_{imi}`), `label_loss` (:math:`L_{imd}`), `weight_norm`
+        (if `reg` > 0), `embedding_loss` (:math:`L_{emb}`, also as `train_loss`),
+        `projector_loss` (what the projectors minimise), `domain_loss`
+        (:math:`L_{adv}`), `domain_accuracy` (of the modality classifier; 0.5 where it
+        is beaten), `grl_coefficient` (:math:`g`), and `seconds`; `valid_map` and
+        `valid_loss` (:math:`L_{emb}`) with `early_stopping`.
 
     loss_curve_ : list of float
         `embedding_loss` of every epoch.
@@ -650,8 +652,10 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
             warnings.warn(
                 "The modality classifier has told images from texts without error in "
                 f"the last {len(recent)} epochs: the adversarial game has no effect. "
-                "Lower lr_domain, raise adv_weight, or set adv_weight=0 to leave the "
-                "game out on purpose.",
+                "Standardise the features, if they are not: "
+                "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
+                "Otherwise lower lr_domain, raise adv_weight, or set adv_weight=0 to "
+                "leave the game out on purpose.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

@@ -15,8 +15,6 @@ from torch.utils.data import Dataset, Subset
 
 # Share of the free memory of an accelerator that resident features may take.
 _RESIDENT_SHARE = 0.5
-# Batches that are read at once where features stay on the host.
-_BATCHES_PER_CHUNK = 16
 # Rows that are converted at once on the way to an accelerator.
 _ROWS_PER_MOVE = 65_536
 _TORCH_DTYPES = frozenset(
@@ -68,8 +66,10 @@ class _HostRows:
 
     def take(self, rows):
         picked = self.X[rows.flatten().numpy()]
-        dense = picked.toarray() if sparse.issparse(picked) else picked
-        tensor = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
+        if sparse.issparse(picked):
+            # Cast first: dense, it would be twice as large, and copied once more.
+            picked = picked.astype(np.float32, copy=False).toarray()
+        tensor = torch.from_numpy(np.ascontiguousarray(picked, dtype=np.float32))
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True).view(*rows.shape, -1)
@@ -210,7 +210,7 @@ class BatchIterator:
 
     def __iter__(self):
         batches = self._rows_of_batches()
-        if self.dataset.on_device:
+        if self.dataset.on_device or self.dataset.device.type == "cpu":
             return map(self.dataset.take, batches)
         return self._prefetch(batches)
 
@@ -229,33 +229,10 @@ class BatchIterator:
         return order.split(lengths, dim=-1)
 
     def _prefetch(self, batches):
-        """Read the next chunk in a thread while the batches of this one are used."""
-        size = _BATCHES_PER_CHUNK
-        chunks = [batches[i : i + size] for i in range(0, len(batches), size)]
+        """Read the next batch in a thread while the accelerator works on this one."""
         with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = reader.submit(self._read, chunks[0])
-            for following in [*chunks[1:], None]:
-                ready = ahead.result()
-                if following is not None:
-                    ahead = reader.submit(self._read, following)
-                yield from ready
-
-    def _read(self, chunk):
-        lengths = [rows.shape[-1] for rows in chunk]
-        whole = self.dataset.take(torch.cat(chunk, dim=-1))
-        axis = whole.rows.ndim - 1
-        features = {
-            name: block.split(lengths, dim=axis)
-            for name, block in whole.features.items()
-        }
-        labels = whole.y.split(lengths, dim=axis)
-        rows = whole.rows.split(lengths, dim=axis)
-        return [
-            Batch(
-                {name: part[i] for name, part in features.items()},
-                labels[i],
-                rows[i],
-                {},
-            )
-            for i in range(len(chunk))
-        ]
+            ahead = reader.submit(self.dataset.take, batches[0])
+            for following in batches[1:]:
+                ready, ahead = ahead, reader.submit(self.dataset.take, following)
+                yield ready.result()
+            yield ahead.result()

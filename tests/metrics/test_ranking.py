@@ -406,7 +406,7 @@ def test_labels_of_any_type():
         lambda y: names[y],
         lambda y: names[y].astype(object),
         lambda y: names[y].tolist(),
-        lambda y: y * 1000 - 7.5,
+        lambda y: y * 1000.0 - 7,
         lambda y: pd.Series(names[y], index=y + 100),
         lambda y: pd.Categorical(names[y]),
         lambda y: torch.tensor(y),
@@ -711,6 +711,9 @@ def test_views_of_foreign_memory():
         ({"y_gallery": [0, 1]}, "gallery has 5 rows but y_gallery has 2"),
         ({"y_query": np.eye(3)}, "y_query is 2-D and y_gallery is 1-D"),
         ({"y_query": ["a", "b", "c"]}, "all numbers or all strings"),
+        ({"y_query": [{0}, {1}, {0, 1}]}, "y_query holds a collection.*Binarizer"),
+        ({"y_query": [[0], [1], [0, 1]]}, "y_query holds a collection.*Binarizer"),
+        ({"y_query": [0.5, 1.0, 1.5]}, "Unknown label type: y_query"),
         ({"y_query": np.array(["a", 1, 2], dtype=object)}, "numbers or all strings"),
         ({"y_query": [0, 1, np.nan]}, "y_query contains NaN"),
         (

@@ -41,7 +41,7 @@ def literal_bce(logits, y):
         for value, label in zip(row, labels, strict=True):
             p = 1 / (1 + math.exp(-value))
             total -= label * math.log(p) + (1 - label) * math.log(1 - p)
-    return total / len(y)
+    return total / np.size(y)
 
 
 @settings(max_examples=40, deadline=None)

@@ -119,7 +119,7 @@ def literal_label_loss(kind, logits, y):
             total -= sum(labels / labels.sum() * np.log(p))
         else:
             p = 1 / (1 + np.exp(-row))
-            total -= sum(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+            total -= np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p))
     return total / len(y)
 
 

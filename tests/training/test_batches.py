@@ -204,26 +204,31 @@ def test_sparse_features_are_never_dense_as_a_whole():
         assert batch.features["image"].shape[1] == n_features
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # A chunk of 16 batches, dense in float64, is 0.5 MB; the whole matrix 12 MB.
-    assert peak < 3e6
+    # A dense batch is 16 kB; the whole matrix 6 MB.
+    assert peak < 3e5
 
 
 # -- reading ahead -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_batches", [1, 15, 16, 17, 33])
+def read_ahead(iterator):
+    """Take the way of features that wait on the host of an accelerator."""
+    return iterator._prefetch(iterator._rows_of_batches())
+
+
+@pytest.mark.parametrize("n_batches", [1, 2, 5])
 @pytest.mark.parametrize("with_subset", [False, True])
 def test_reading_ahead_gives_the_same_batches(n_batches, with_subset):
     X = np.random.default_rng(0).normal(size=(4 * n_batches - 1, 3))
     rows = np.random.default_rng(1).permutation(len(X))[: max(1, len(X) - 2)]
     epochs = []
-    for part in (X, sparse.csr_array(X)):
+    for part, read in ((X, iter), (sparse.csr_array(X), read_ahead)):
         dataset = make_dataset(part)
         if with_subset:
             dataset = Subset(dataset, rows)
         generator = torch.Generator().manual_seed(0)
         batches = BatchIterator(dataset, 4, shuffled, generator)
-        epochs.append([*batches, *batches])
+        epochs.append([*read(batches), *read(batches)])
     assert_same_batches(*epochs)
 
 
@@ -244,19 +249,21 @@ def test_errors_of_the_reading_thread_surface():
     dataset = FailingDataset({"image": X}, indicator, CPU)
     seen = 0
     with pytest.raises(OSError, match="the disk is gone"):
-        for _ in BatchIterator(dataset, 4):
+        for _ in read_ahead(BatchIterator(dataset, 4)):
             seen += 1
-    assert seen == 16  # the first chunk; the second one fails
+    assert seen == 25  # rows 0 to 99
     assert not reading_threads()
 
 
 def test_leaving_an_epoch_early_leaves_no_thread():
     dataset = make_dataset(sparse.csr_array(np.ones((200, 2))))
     before = threading.active_count()
-    for number, _ in enumerate(BatchIterator(dataset, 2)):
+    batches = read_ahead(BatchIterator(dataset, 2))
+    for number, _ in enumerate(batches):
         if number == 3:
             assert threading.active_count() > before
             break
+    batches.close()
     assert threading.active_count() == before
 
 
