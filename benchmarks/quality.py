@@ -16,15 +16,23 @@ import time
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_cmr import ACMRProjector, PairTransformer, make_pairs
 from sklearn_cmr.metrics import map_scorer, mean_average_precision
 
-DATA_SETS = ["wiki_sift_lda", "wiki_cnn_pca", "uci_mfeat"]
+DATA_SETS = [
+    "wiki_sift_lda",
+    "wiki_cnn_pca",
+    "uci_mfeat",
+    "iaprtc12_1962",
+    "pascal_sentence_100",
+]
 GRID = {
     "acmrprojector__margin": [4.0, 6.0, 8.0],
     "acmrprojector__lr": [3e-4, 5e-4],
@@ -53,14 +61,24 @@ def make_model(seed):
     )
 
 
+def make_folds(y):
+    """Return shuffled folds, stratified where every row has one class."""
+    kind = StratifiedKFold if y.ndim == 1 else KFold
+    return kind(3, shuffle=True, random_state=0)
+
+
 def semantic_matching(train, y_train, test, y_test):
     """Return the mean mAP of the class probabilities of two linear classifiers."""
+    classifier = LogisticRegression(C=0.01, max_iter=1000)
+    if y_train.ndim == 2:
+        # A label that no training row has cannot be learned.
+        y_train = y_train[:, y_train.any(axis=0)]
+        classifier = OneVsRestClassifier(classifier)
     Z = {}
     for modality in ("image", "text"):
-        model = make_pipeline(
-            StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
-        )
-        Z[modality] = model.fit(train[modality], y_train).predict_proba(test[modality])
+        model = make_pipeline(StandardScaler(), clone(classifier))
+        model.fit(train[modality], y_train)
+        Z[modality] = model.predict_proba(test[modality])
     i2t = mean_average_precision(Z["image"], Z["text"], y_test, y_test)
     t2i = mean_average_precision(Z["text"], Z["image"], y_test, y_test)
     return (i2t + t2i) / 2
@@ -93,7 +111,7 @@ def run(name, seeds, with_search):
             make_model(0),
             GRID,
             scoring=map_scorer,
-            cv=StratifiedKFold(3, shuffle=True, random_state=0),
+            cv=make_folds(y_train),
             n_jobs=2,
             refit=False,
         ).fit(train, y_train)

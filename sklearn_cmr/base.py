@@ -156,11 +156,21 @@ class CrossModalTransformer(
 
         Parameters
         ----------
-        X, Y, y : see :meth:`fit`
+        X : {array-like, sparse matrix} of shape (n_samples, n_image_features), \
+                or container of pairs
+            Image features, or a container; see :meth:`fit`.
+
+        Y : {array-like, sparse matrix} of shape (n_samples, n_text_features)
+            Text features; the labels where `X` is a container.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+                (n_samples, n_classes)
+            Labels.
 
         Returns
         -------
-        Z : see :meth:`transform`
+        Z : tuple of arrays, or container like `X`
+            Encoded modalities; see :meth:`transform`.
         """
         self.fit(X, Y, y)
         return self.transform(X) if y is None or Y is None else self.transform(X, Y)
@@ -186,6 +196,15 @@ class CrossModalTransformer(
             a tuple, a mapping one of the same type with the same keys, a paired
             dataframe one of the same layout and index, one matrix the encoded image and
             text side by side.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit: other widths or names, or other
+            numbers of rows.
         """
         check_is_fitted(self)
         layout = PairLayout(X, Y)
@@ -208,6 +227,15 @@ class CrossModalTransformer(
         -------
         Z : ndarray of shape (n_samples, n_components)
             A dataframe if :meth:`set_output` asks for one.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit: other widths or names, or other
+            numbers of rows.
         """
         check_is_fitted(self)
         features = self._read_modality(X, modality)
@@ -229,6 +257,15 @@ class CrossModalTransformer(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components)
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit: other widths or names, or other
+            numbers of rows.
         """
         return self.transform_modality(X, "image")
 
@@ -243,6 +280,15 @@ class CrossModalTransformer(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components)
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit: other widths or names, or other
+            numbers of rows.
         """
         return self.transform_modality(X, "text")
 
@@ -253,7 +299,16 @@ class CrossModalTransformer(
 
         Parameters
         ----------
-        X, Y, y : see :meth:`fit`
+        X : {array-like, sparse matrix} of shape (n_samples, n_image_features), \
+                or container of pairs
+            Image features, or a container; see :meth:`fit`.
+
+        Y : {array-like, sparse matrix} of shape (n_samples, n_text_features)
+            Text features; the labels where `X` is a container.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+                (n_samples, n_classes)
+            Labels.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the queries.
@@ -262,6 +317,15 @@ class CrossModalTransformer(
         -------
         score : float
             Between 0 and 1.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit: other widths or names, or other
+            numbers of rows.
         """
         check_is_fitted(self)
         layout, y = self._read_arguments(X, Y, y, reset=False)
@@ -373,6 +437,15 @@ class LabelProbabilityMixin(CrossModalTransformer, metaclass=ABCMeta):
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit: other widths or names, or other
+            numbers of rows.
         """
         check_is_fitted(self)
         if modality is None:

@@ -137,7 +137,7 @@ def load_captioned_digits(*, n_class=10, return_X_y=False):
             The captions, of dtype object.
         target : ndarray of shape (1797,)
             The digits.
-        target_names : ndarray of shape (10,)
+        target_names : ndarray of shape (n_class,)
             The names of the digits in English.
         DESCR : str
             The full description of the data set.

@@ -89,7 +89,7 @@ def _check_one_labels(y, n_items, name, owner):
             f"{name} must be a 1-D array of classes or a 2-D label indicator, not "
             f"empty; got the shape {y.shape}."
         )
-    if y.dtype.kind == "f" and (y != np.floor(y)).any():
+    if y.ndim == 1 and y.dtype.kind == "f" and (y != np.floor(y)).any():
         raise ValueError(
             f"Unknown label type: {name} holds continuous values. Pass classes, or an "
             "indicator of 0 and 1."

@@ -406,7 +406,7 @@ def test_labels_of_any_type():
         lambda y: names[y],
         lambda y: names[y].astype(object),
         lambda y: names[y].tolist(),
-        lambda y: y * 1000.0 - 7,
+        lambda y: np.asarray(y) * 1000.0 - 7,
         lambda y: pd.Series(names[y], index=y + 100),
         lambda y: pd.Categorical(names[y]),
         lambda y: torch.tensor(y),
