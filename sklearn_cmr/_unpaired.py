@@ -177,7 +177,9 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
         parts = self._encode_parts(features)
         score = partial(mean_average_precision, metric=self._score_metric())
         directions = permutations(parts, 2)
-        return float(np.mean([score(parts[q], parts[g], y[q], y[g]) for q, g in directions]))
+        return float(
+            np.mean([score(parts[q], parts[g], y[q], y[g]) for q, g in directions])
+        )
 
     # -- reading ---------------------------------------------------------------
 

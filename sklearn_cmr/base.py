@@ -342,7 +342,9 @@ class CrossModalTransformer(
             metric=self._score_metric(),
             **kwargs,
         )
-        return float(np.mean([score(*pair) for pair in permutations(parts.values(), 2)]))
+        return float(
+            np.mean([score(*pair) for pair in permutations(parts.values(), 2)])
+        )
 
     def _score_metric(self):
         """Return how `score` ranks; chosen by the dtype of the output by default."""

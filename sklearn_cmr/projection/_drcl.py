@@ -85,9 +85,10 @@ def generalized_cross_entropy(mass, q):
         Cross entropy at 0, mean absolute error at 1.
     """
     log_mass = mass.clamp_min(_MIN_PROBABILITY).log()
-    exponent = torch.where(q == 0, 1, q)
+    at_limit = q < torch.finfo(q.dtype).tiny
+    exponent = torch.where(at_limit, 1, q)
     powers = -torch.expm1(exponent * log_mass) / exponent
-    return torch.where(q == 0, -log_mass, powers).mean()
+    return torch.where(at_limit, -log_mass, powers).mean()
 
 
 def mix_rows(order, mix_lambda, *tensors):
@@ -197,8 +198,7 @@ class _BestPrior:
 class DRCLProjector(
     LabelProbabilityMixin, ProjectorMixin, UnpairedMixin, CrossModalTransformer
 ):
-    r"""DOC
-    """
+    r"""DOC"""
 
     _parameter_constraints: dict = {
         **CrossModalTransformer._parameter_constraints,
@@ -232,7 +232,7 @@ class DRCLProjector(
         beta=0.1,
         eta=1.0,
         mix_lambda=0.9,
-        lr=3e-4,
+        lr=1e-4,
         lr_prior=5e-4,
         q_step=0.01,
         q_max=1.0,
@@ -355,7 +355,9 @@ class DRCLProjector(
     def _learning_rate(self, modality):
         lr = self._value_for("lr", modality)
         if not isinstance(lr, Real) or not 0 < lr < math.inf:
-            raise ValueError(f"lr of {modality!r} must be a positive number, got {lr!r}.")
+            raise ValueError(
+                f"lr of {modality!r} must be a positive number, got {lr!r}."
+            )
         return lr
 
     # -- training --------------------------------------------------------------
