@@ -215,9 +215,13 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
 
     def _check_pair_is_known(self, layout):
         """Raise if images and texts come in a form that the fit does not explain."""
-        at_fit = [name for name in self.modalities_ if name not in self._names_added]
-        names = at_fit if layout.kind == "plain" else self.modalities_
-        if set(MODALITIES) - set(names) or (names is at_fit and len(names) > 2):
+        pair, known = set(MODALITIES), set(self.modalities_)
+        if layout.kind == "plain":
+            # Its columns mean what they meant in `fit`.
+            is_known = known - set(self._names_added) == pair
+        else:
+            is_known = known >= pair
+        if not is_known:
             raise ValueError(
                 f"{type(self).__name__} was fitted on the modalities "
                 f"{list(self.modalities_)}. Pass a mapping with some of these names, "
@@ -244,8 +248,8 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
         ):
             found = {name: f"{p.dtype}{list(p.shape)}" for name, p in parts.items()}
             raise ValueError(
-                "The labels of all modalities must be of one kind: classes of one type, "
-                f"or indicators with the same columns; got {found}."
+                "The labels of all modalities must be of one kind: classes of one "
+                f"type, or indicators with the same columns; got {found}."
             )
         # Checked together, since no modality needs to have items of every class.
         whole = check_labels(np.concatenate(list(parts.values())), self)

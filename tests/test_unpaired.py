@@ -11,6 +11,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from sklearn_cmr import DRCLProjector, make_pairs
@@ -423,6 +424,22 @@ def test_early_stopping_holds_rows_of_each_modality_out():
         projector(early_stopping=True, validation_fraction=0.01).fit(X, y)
 
 
+@pytest.mark.slow
 def test_three_views_of_real_digits(real_data):
+    """Rows of their own, one view added later: all six directions stay good."""
     arrays = real_data("uci_mfeat")
-    print(sorted(arrays))
+    views = ("image", "text", "pixel")
+    train, test = (
+        {name: arrays[f"{name}_{part}"] for name in views} for part in ("train", "test")
+    )
+    scalers = {name: StandardScaler().fit(part) for name, part in train.items()}
+    train = {name: scalers[name].transform(part) for name, part in train.items()}
+    test = {name: scalers[name].transform(part) for name, part in test.items()}
+    rows = {"image": slice(0, 900), "text": slice(400, 1500), "pixel": slice(300, 1300)}
+    train = {name: part[rows[name]] for name, part in train.items()}
+    labels = {name: arrays["y_train"][rows[name]] for name in views}
+    estimator = DRCLProjector(random_state=0)
+    estimator.fit(some(train, "image", "text"), some(labels, "image", "text"))
+    estimator.add_modality("pixel", train["pixel"], labels["pixel"])
+    for pair in (("image", "text"), ("image", "pixel"), ("text", "pixel")):
+        assert estimator.score(some(test, *pair), arrays["y_test"]) > 0.7, pair

@@ -767,11 +767,11 @@ def test_pickling_keeps_prior_and_classes():
 
 def test_it_learns_to_retrieve():
     scores = {}
-    for name, params in {"full": {}, "no labels": {"eta": 0, "alpha": 0}}.items():
-        estimator = projector(max_epochs=20, lr=1e-2, lr_prior=1e-2, **params)
-        estimator.fit(A, B, y)
-        scores[name] = estimator.score(A, B, y)
-    assert scores["full"] > 0.9 > scores["no labels"] + 0.2
+    for name, eta in {"full": 1, "no loss": 0}.items():
+        weights = {"eta": eta, "alpha": 0.1 * eta, "beta": 0.1 * eta}
+        estimator = projector(max_epochs=40, lr=1e-2, lr_prior=1e-2, **weights)
+        scores[name] = estimator.fit(A, B, y).score(A, B, y)
+    assert scores["full"] > 0.7 > scores["no loss"] + 0.2
 
 
 @pytest.mark.slow
