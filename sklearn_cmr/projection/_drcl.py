@@ -262,7 +262,7 @@ class DRCLProjector(
     mix_lambda : float, default=0.9
         Share :math:`\lambda` in [0, 1] of a row in its mixture; 1 mixes nothing.
 
-    lr : float or dict, default=1e-4
+    lr : float or dict, default=3e-4
         Learning rate of the second stage, for all modalities or for each:
         ``{"image": 1e-4, "text": 1e-3}``. It may hold names of modalities to come.
 
@@ -310,7 +310,7 @@ class DRCLProjector(
     batch_size : int, default=256
         Rows in a batch.
 
-    max_epochs : int, default=100
+    max_epochs : int, default=50
         Epochs of the second stage for each modality.
 
     max_epochs_prior : int, default=None
@@ -500,7 +500,7 @@ class DRCLProjector(
         beta=0.1,
         eta=1.0,
         mix_lambda=0.9,
-        lr=1e-4,
+        lr=3e-4,
         lr_prior=5e-4,
         q_step=0.01,
         q_max=1.0,
@@ -512,7 +512,7 @@ class DRCLProjector(
         rcond=None,
         betas=(0.5, 0.999),
         batch_size=256,
-        max_epochs=100,
+        max_epochs=50,
         max_epochs_prior=None,
         metric="cosine",
         early_stopping=False,
