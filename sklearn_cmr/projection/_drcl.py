@@ -242,7 +242,7 @@ class DRCLProjector(
     embedding_dim : int, default=256
         Width :math:`m` of the common space, at least the number of classes.
 
-    hidden_layer_sizes : tuple of int, or dict, default=(512,)
+    hidden_layer_sizes : tuple of int, or dict, default=(512, 512)
         Widths of the hidden layers, each followed by ReLU, of all networks, or of each
         by the name of its modality: ``{"image": (...), "text": (...)}``.
 
@@ -262,7 +262,7 @@ class DRCLProjector(
     mix_lambda : float, default=0.9
         Share :math:`\lambda` in [0, 1] of a row in its mixture; 1 mixes nothing.
 
-    lr : float or dict, default=3e-4
+    lr : float or dict, default=1e-4
         Learning rate of the second stage, for all modalities or for each:
         ``{"image": 1e-4, "text": 1e-3}``. It may hold names of modalities to come.
 
@@ -494,13 +494,13 @@ class DRCLProjector(
         self,
         *,
         embedding_dim=256,
-        hidden_layer_sizes=(512,),
+        hidden_layer_sizes=(512, 512),
         output_init="input_dim",
         alpha=0.1,
         beta=0.1,
         eta=1.0,
         mix_lambda=0.9,
-        lr=3e-4,
+        lr=1e-4,
         lr_prior=5e-4,
         q_step=0.01,
         q_max=1.0,
