@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -45,12 +46,16 @@ class TrainingTask:
     make_phase : callable
         :class:`~sklearn_cmr.training.Phase` with the estimator's epochs, batch size
         and validation filled in.
+
+    dataset_valid : Subset or None
+        Held-out rows.
     """
 
     dataset: RowDataset | Subset
     indicator: np.ndarray
     single_label: bool
     make_phase: partial
+    dataset_valid: Subset | None = None
 
 
 class Trainer(BaseEstimator):
@@ -76,14 +81,7 @@ class Trainer(BaseEstimator):
 
     def _layer_sizes(self, parameter, modality=None):
         """Return the hidden widths that a parameter gives, or gives a modality."""
-        sizes = getattr(self, parameter)
-        if isinstance(sizes, dict):
-            if modality is None or set(sizes) != set(MODALITIES):
-                raise ValueError(
-                    f"{parameter} given as a dict must have a key for each modality, "
-                    f"{list(MODALITIES)}; got {list(sizes)}."
-                )
-            sizes = sizes[modality]
+        sizes = self._value_for(parameter, modality)
         if not np.iterable(sizes) or not all(
             isinstance(size, Integral) and int(size) > 0 for size in sizes
         ):
@@ -91,6 +89,18 @@ class Trainer(BaseEstimator):
                 f"{parameter} must be a sequence of positive integers, got {sizes!r}."
             )
         return tuple(sizes)
+
+    def _value_for(self, parameter, modality):
+        """Return what a parameter, maybe a dict by modality, says of one modality."""
+        value = getattr(self, parameter)
+        if not isinstance(value, dict):
+            return value
+        if modality is None or set(value) != set(MODALITIES):
+            raise ValueError(
+                f"{parameter} given as a dict must have a key for each modality, "
+                f"{list(MODALITIES)}; got {list(value)}."
+            )
+        return value[modality]
 
     def _check_continuation(self, labels):
         if self._n_components != self._n_features_out:
@@ -108,9 +118,7 @@ class Trainer(BaseEstimator):
 
     def _build_seeded(self, features, seed):
         n_features = {name: part.shape[1] for name, part in features.items()}
-        with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
-            # The generator of the CPU alone: those of accelerators are the caller's.
-            torch.default_generator.manual_seed(seed)
+        with seeded_building(seed):
             return self._build(n_features, len(self.classes_))
 
     def _read_training_set(self, X, Y, y, *, reset):
@@ -120,22 +128,24 @@ class Trainer(BaseEstimator):
             # Should this fit fail from here on, no earlier one must seem to be fitted.
             self.__dict__.pop("module_", None)
         features = self._read_features(layout, reset=reset)
+        return features, self._read_labels(y, features)
+
+    def _read_labels(self, y, features):
+        """Validate the labels of features that are read already."""
         labels = check_labels(y, self)
         check_consistent_length(*features.values(), labels.indicator)
-        return features, labels
+        return labels
 
     def _make_task(self, features, labels, device, seed):
         """Put the training set on the device and hold rows out where asked to."""
         dataset = RowDataset(features, labels.indicator, device)
         train: RowDataset | Subset = dataset
+        held_out = None
         validation: dict[str, Any] = {}
         if self.early_stopping:
             train_rows, valid_rows = self._split_rows(labels, seed)
             train, held_out = Subset(dataset, train_rows), Subset(dataset, valid_rows)
-            score = partial(
-                self._valid_map, dataset=held_out, y=labels.indicator[valid_rows]
-            )
-            validation = {"dataset_valid": held_out, "score_valid": score}
+            validation = self._validation(held_out, labels.indicator[valid_rows])
         make_phase = partial(
             Phase,
             dataset=train,
@@ -144,8 +154,13 @@ class Trainer(BaseEstimator):
             **validation,
         )
         return TrainingTask(
-            train, labels.indicator, labels.has_single_labels, make_phase
+            train, labels.indicator, labels.has_single_labels, make_phase, held_out
         )
+
+    def _validation(self, held_out, y):
+        """Return the fields of a phase that say how held-out rows are judged."""
+        score = partial(self._valid_map, dataset=held_out, y=y)
+        return {"dataset_valid": held_out, "score_valid": score}
 
     def _split_rows(self, labels, seed):
         """Hold out rows for early stopping: shuffled, and stratified by class."""
@@ -178,13 +193,15 @@ class Trainer(BaseEstimator):
             verbose=int(self.verbose),
             device=str(device_of(self.module_)),
         )
-        # What a fit that diverges leaves behind is nothing to continue from.
-        self._optimizer_states = {}
         try:
             net.fit_phases(self._objective(self.module_, task))
             self._keep_optimizers(net)
         except KeyboardInterrupt:
             self._keep_optimizers(net)
+            raise
+        except FloatingPointError:
+            # What a fit that diverges leaves behind is nothing to continue from.
+            self._optimizer_states = {}
             raise
         finally:
             self.module_.eval()
@@ -194,7 +211,7 @@ class Trainer(BaseEstimator):
 
     def _keep_optimizers(self, net):
         if self.warm_start:
-            self._optimizer_states = _copy_to_cpu(net.optimizer_states_)
+            self._optimizer_states |= _copy_to_cpu(net.optimizer_states_)
 
     def _valid_map(self, module, dataset, y):
         encoded: dict[str, list] = {modality: [] for modality in MODALITIES}
@@ -204,6 +221,15 @@ class Trainer(BaseEstimator):
                     Z = self._encode(module, modality, batch.features[modality])
                     parts.append(Z.cpu().numpy())
         return self._mean_map({m: np.concatenate(Z) for m, Z in encoded.items()}, y)
+
+
+@contextmanager
+def seeded_building(seed):
+    """Let networks be initialised from a seed, the caller's generators untouched."""
+    with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
+        # The generator of the CPU alone: those of accelerators are the caller's.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def device_of(module):

@@ -84,6 +84,11 @@ class FeatureReaderMixin:
     n_text_features_in_: int
     feature_names_in_: np.ndarray
 
+    @property
+    def _modality_names(self):
+        """Names of the modalities that the estimator encodes."""
+        return MODALITIES
+
     def _check_plain_options(self):
         """Return more options for the validation of a plain matrix."""
         return {}
@@ -173,9 +178,10 @@ class FeatureReaderMixin:
 
     def _read_modality(self, X, modality):
         """Validate the features of one modality of a fitted estimator."""
-        if modality not in MODALITIES:
+        if modality not in self._modality_names:
             raise ValueError(
-                f"modality must be one of {list(MODALITIES)}, got {modality!r}."
+                f"modality must be one of {list(self._modality_names)}, got "
+                f"{modality!r}."
             )
         check_unpaired({modality: X})
         part = self._check_part(X, modality)
@@ -258,18 +264,18 @@ class FeatureReaderMixin:
         return part
 
     def _remember_parts(self, layout, parts, checked):
-        self.n_image_features_in_ = _width(checked["image"])
-        self.n_text_features_in_ = _width(checked["text"])
+        widths = {modality: _width(part) for modality, part in checked.items()}
+        for modality, width in widths.items():
+            setattr(self, f"n_{modality}_features_in_", width)
         names, frame = layout.column_names, layout.X
         if names is None and all(is_frame(part) for part in parts.values()):
-            frame = parts["image"]
+            frame = next(iter(parts.values()))
             names = [
                 name
-                for modality in MODALITIES
-                for name in prefixed_names(parts[modality].columns, modality)
+                for modality, part in parts.items()
+                for name in prefixed_names(part.columns, modality)
             ]
-        n_columns = self.n_image_features_in_ + self.n_text_features_in_
-        header = np.empty((0, n_columns))
+        header = np.empty((0, sum(widths.values())))
         if names is not None:
             twice = sorted(name for name, n in Counter(names).items() if n > 1)
             if twice:
@@ -283,8 +289,8 @@ class FeatureReaderMixin:
     def _compare_part(self, raw, part, modality):
         """Raise if names or width of one modality are not those of the fit."""
         expected = getattr(self, f"n_{modality}_features_in_")
-        if is_frame(raw) and hasattr(self, "feature_names_in_"):
-            fitted = self._fitted_names(modality)
+        fitted = self._fitted_names(modality) if is_frame(raw) else None
+        if fitted is not None:
             names = prefixed_names(raw.columns, modality)
             # What looks like the prefix may belong to the name.
             if [f"{modality}__{name}" for name in raw.columns] != fitted:
@@ -297,9 +303,12 @@ class FeatureReaderMixin:
             )
 
     def _fitted_names(self, modality):
+        """Return the prefixed names of the features, or None if they had none."""
+        if not hasattr(self, "feature_names_in_"):
+            return None
         names = list(self.feature_names_in_)
         own = [name for name in names if name.startswith(f"{modality}__")]
-        other = [name for name in names if name.split("__")[0] in MODALITIES]
+        other = [n for n in names if n.split("__")[0] in self._modality_names]
         if len(other) < len(names):  # fitted on a plain frame with bare names
             cut = self.n_image_features_in_
             own = names[:cut] if modality == "image" else names[cut:]

@@ -40,7 +40,7 @@ class Labels:
         return bool((self.indicator.sum(axis=1) == 1).all())
 
 
-def check_labels(y, estimator):
+def check_labels(y, estimator, classes=None):
     """Check training labels.
 
     Parameters
@@ -52,6 +52,9 @@ def check_labels(y, estimator):
     estimator : estimator
         Named in messages.
 
+    classes : ndarray of shape (n_classes,), default=None
+        What the labels have to belong to; found in `y` by default.
+
     Returns
     -------
     labels : Labels
@@ -59,7 +62,8 @@ def check_labels(y, estimator):
     Raises
     ------
     ValueError
-        If the labels are continuous, all of one class, or missing in some row.
+        If the labels are continuous, missing in some row, all of one class or, where
+        `classes` are given, of another class.
     """
     name = type(estimator).__name__
     if sparse.issparse(y):
@@ -74,6 +78,8 @@ def check_labels(y, estimator):
         assert_all_finite(y, input_name="y", estimator_name=name)
     check_classification_targets(y)
     labels = _check_classes(y) if y.ndim == 1 else _check_indicator(y)
+    if classes is not None:
+        return _among_classes(labels, classes)
     n_used = int((labels.indicator.sum(axis=0) > 0).sum())
     if n_used < 2:
         found = "" if labels.codes is None else f": {labels.classes.tolist()[0]!r}"
@@ -137,6 +143,27 @@ def _check_classes(y):
     indicator = np.zeros((len(y), len(classes)), dtype=np.uint8)
     indicator[np.arange(len(y)), codes] = 1
     return Labels(classes, indicator, codes)
+
+
+def _among_classes(labels, classes):
+    """Express labels by given classes, not all of which need to occur."""
+    if labels.codes is None:
+        if len(labels.classes) != len(classes):
+            raise ValueError(
+                f"y has {len(labels.classes)} columns, expected one for each of the "
+                f"{len(classes)} classes."
+            )
+        return Labels(classes, labels.indicator, None)
+    position = {label: i for i, label in enumerate(classes.tolist())}
+    found = labels.classes.tolist()
+    unseen = [label for label in found if label not in position]
+    if unseen:
+        raise ValueError(
+            f"y holds labels that were not seen in fit: {unseen[:_N_NAMED]}; expected "
+            f"some of {classes.tolist()}."
+        )
+    codes = np.array([position[label] for label in found])[labels.codes]
+    return Labels(classes, np.eye(len(classes), dtype=np.uint8)[codes], codes)
 
 
 def _check_indicator(y):

@@ -5,6 +5,7 @@
 import copy
 from abc import ABCMeta, abstractmethod
 from functools import partial
+from itertools import permutations
 from numbers import Integral, Real
 
 import numpy as np
@@ -21,7 +22,7 @@ from sklearn_cmr._fitting import Trainer, device_of, resolve_device
 from sklearn_cmr._inputs import FeatureReaderMixin, check_keys
 from sklearn_cmr._outputs import PairOutputMixin
 from sklearn_cmr.metrics import mean_average_precision
-from sklearn_cmr.pairs import MODALITIES, PairLayout
+from sklearn_cmr.pairs import PairLayout, check_same_length
 from sklearn_cmr.training import encode_in_blocks
 
 
@@ -350,7 +351,11 @@ class CrossModalTransformer(
         check_is_fitted(self)
         _check_feature_names_in(self, input_features, generate_names=False)
         return np.array(
-            [f"{m}__{name}" for m in MODALITIES for name in self._component_names()],
+            [
+                f"{modality}__{name}"
+                for modality in self._modality_names
+                for name in self._component_names()
+            ],
             dtype=object,
         )
 
@@ -398,8 +403,9 @@ class CrossModalTransformer(
             metric=self._score_metric(),
             **kwargs,
         )
-        Z_img, Z_txt = parts["image"], parts["text"]
-        return float((score(Z_img, Z_txt) + score(Z_txt, Z_img)) / 2)
+        return float(
+            np.mean([score(*pair) for pair in permutations(parts.values(), 2)])
+        )
 
     def _score_metric(self):
         """Return how `score` ranks; chosen by the dtype of the output by default."""
@@ -450,6 +456,7 @@ class LabelProbabilityMixin(CrossModalTransformer, metaclass=ABCMeta):
         check_is_fitted(self)
         if modality is None:
             parts = self._read_features(PairLayout(X, Y), reset=False)
+            check_same_length(parts)
         elif Y is not None:
             raise TypeError(
                 "With modality given, pass the features of that modality alone."

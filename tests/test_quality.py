@@ -7,16 +7,23 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_cmr import ACMRProjector, PairTransformer, make_pairs
+from sklearn_cmr import ACMRProjector, DRCLProjector, PairTransformer, make_pairs
 from sklearn_cmr.metrics import map_scorer
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [("wiki_sift_lda", 0.240), ("wiki_cnn_pca", 0.375), ("uci_mfeat", 0.765)],
+    ("method", "name", "expected"),
+    [
+        (ACMRProjector, "wiki_sift_lda", 0.240),
+        (ACMRProjector, "wiki_cnn_pca", 0.375),
+        (ACMRProjector, "uci_mfeat", 0.765),
+        (DRCLProjector, "wiki_sift_lda", 0.265),
+        (DRCLProjector, "wiki_cnn_pca", 0.39),
+        (DRCLProjector, "uci_mfeat", 0.80),
+    ],
 )
-def test_defaults_work_out_of_the_box(real_data, name, expected):
+def test_defaults_work_out_of_the_box(real_data, method, name, expected):
     arrays = real_data(name)
     train = make_pairs(arrays["image_train"], arrays["text_train"])
     test = make_pairs(arrays["image_test"], arrays["text_test"])
@@ -24,7 +31,7 @@ def test_defaults_work_out_of_the_box(real_data, name, expected):
     for seed in range(3):
         model = make_pipeline(
             PairTransformer(image=StandardScaler(), text=StandardScaler()),
-            ACMRProjector(random_state=seed),
+            method(random_state=seed),
         ).fit(train, arrays["y_train"])
         scores.append(map_scorer(model, test, arrays["y_test"]))
     assert np.mean(scores) >= expected

@@ -3,5 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn_cmr.projection._acmr import ACMRProjector
+from sklearn_cmr.projection._drcl import DRCLProjector
 
-__all__ = ["ACMRProjector"]
+__all__ = ["ACMRProjector", "DRCLProjector"]

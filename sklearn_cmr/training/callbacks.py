@@ -30,14 +30,14 @@ class ValidationScore(Callback):
         net.record_best("valid_map", lower_is_better=False)
 
 
-def make_early_stopping(patience, tol):
-    """Build the callback that stops on `valid_map` and brings the best weights back."""
+def make_early_stopping(patience, tol, monitor="valid_map"):
+    """Build the callback that stops on a value and brings the best weights back."""
     return EarlyStopping(
-        monitor="valid_map",
+        monitor=monitor,
         patience=patience,
         threshold=tol,
         threshold_mode="abs",
-        lower_is_better=False,
+        lower_is_better=monitor != "valid_map",
         load_best=True,
         sink=_silent,
     )

@@ -138,6 +138,10 @@ class Phase:
     begin_epoch : callable, default=None
         ``begin_epoch(module, state)`` runs before every epoch, e.g. to refresh banks.
 
+    end_epoch : callable, default=None
+        ``end_epoch(module, state)`` runs after every epoch, the module in evaluation
+        mode, and returns named floats for the history.
+
     sampler : callable, default=shuffled
         See :class:`~sklearn_cmr.training.batches.BatchIterator`.
 
@@ -151,7 +155,8 @@ class Phase:
         Held-out rows.
 
     score_valid : callable, default=None
-        ``score_valid(module)`` gives the mAP on them, which early stopping watches.
+        ``score_valid(module)`` gives the mAP on them, which early stopping watches;
+        without it, early stopping watches their loss.
     """
 
     players: Sequence[Player]
@@ -162,6 +167,7 @@ class Phase:
     turns: Sequence[str] | None = None
     schedule: Callable[[int], dict[str, float]] | None = None
     begin_epoch: Callable[[torch.nn.Module, EpochState], None] | None = None
+    end_epoch: Callable[[torch.nn.Module, EpochState], dict[str, float]] | None = None
     sampler: Sampler = shuffled
     sampler_valid: Sampler = in_order
     min_batch_size: int = 1
@@ -190,7 +196,8 @@ class PairNet(NeuralNet):
         States of the players' optimizers to continue from, by player.
 
     patience : int, default=None
-        Epochs without a better `valid_map` before a phase stops; None does not stop.
+        Epochs without a better `valid_map`, or `valid_loss` where a phase has no
+        score, before the phase stops; None does not stop.
 
     tol : float, default=0.0
         What counts as better.
@@ -267,8 +274,9 @@ class PairNet(NeuralNet):
             added.append(ValidationScore(phase.score_valid))
         if self.verbose == 1:
             added.append(ProgressBar(phase.max_epochs, self._phase_label()))
-        if phase.score_valid is not None and self.patience is not None:
-            added.append(make_early_stopping(self.patience, self.tol))
+        if phase.dataset_valid is not None and self.patience is not None:
+            monitor = "valid_loss" if phase.score_valid is None else "valid_map"
+            added.append(make_early_stopping(self.patience, self.tol, monitor))
         # The caller's callbacks hold state: every fit works on copies of them.
         self.callbacks = [*added, *copy.deepcopy(given or [])]
         super().initialize_callbacks()
@@ -320,7 +328,7 @@ class PairNet(NeuralNet):
             self.epoch_ = sum(row.get("phase", "") == phase.name for row in self.epochs)
             self.step_ = 0
             try:
-                with _threads_for(self.module_, phase.batch_size):
+                with _threads_for(phase):
                     self.partial_fit(phase.dataset)
             finally:
                 self.module_.eval()
@@ -377,7 +385,12 @@ class PairNet(NeuralNet):
             phase.begin_epoch(self.module_, self.state_)
 
     def on_epoch_end(self, net, **kwargs):
-        """Count the epoch."""
+        """Record what the phase says of the epoch, and count it."""
+        phase = self.phase_
+        if phase.end_epoch is not None:
+            self.module_.eval()
+            for name, value in phase.end_epoch(self.module_, self.state_).items():
+                self.history.record(name, value)
         self.epoch_ += 1
 
     def train_step(self, batch, **fit_params):
@@ -542,11 +555,11 @@ def _all_finite(module):
 
 
 @contextmanager
-def _threads_for(module, batch_size):
+def _threads_for(phase):
     """Use one thread where the matrices are too small for more, then give it back."""
     n_threads = torch.get_num_threads()
-    n_weights = sum(parameter.numel() for parameter in module.parameters())
-    is_small = 3 * n_weights * batch_size < _SMALL_STEP
+    n_weights = sum(p.numel() for player in phase.players for p in player.parameters)
+    is_small = 3 * n_weights * phase.batch_size < _SMALL_STEP
     if n_threads > 1 and is_small:
         torch.set_num_threads(1)
     try:

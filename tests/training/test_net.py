@@ -409,6 +409,50 @@ def test_terms_are_means_over_rows(monkeypatch, steps_per_sum):
     assert row["seconds"] > 0
 
 
+def test_end_epoch_sees_the_evaluated_module_and_goes_into_the_history(recorder):
+    seen = []
+
+    class Watch(recorder):
+        def on_epoch_end(self, net, **kwargs):
+            self.log.append(net.history[-1, "quality"])
+
+    def end_epoch(module, state):
+        seen.append((module.training, state.scalars["strength"].item()))
+        return {"quality": len(seen) / 2}
+
+    module = make_module()
+    phase = make_phase(
+        two_players(module),
+        schedule=lambda epoch: {"strength": float(epoch)},
+        end_epoch=end_epoch,
+    )
+    net = train(module, phase, callbacks=[Watch])
+    assert seen == [(False, 0.0), (False, 1.0), (False, 2.0)]
+    assert Watch.log == [row["quality"] for row in net.epochs] == [0.5, 1, 1.5]
+
+
+def test_without_a_score_early_stopping_watches_the_held_out_loss():
+    module = make_module()
+    best = {}
+
+    def end_epoch(module, state):
+        best[len(best)] = weights(module)
+        return {}
+
+    phase = make_phase(
+        two_players(module),
+        dataset_valid=make_dataset(17),
+        max_epochs=200,
+        end_epoch=end_epoch,
+    )
+    phase.players[0].lr = 0.3
+    net = train(module, phase, patience=3)
+    losses = [row["valid_loss"] for row in net.epochs]
+    assert len(losses) < 200
+    assert int(np.argmin(losses)) == len(losses) - 4
+    assert_same_weights(weights(module), best[int(np.argmin(losses))])
+
+
 def test_monitored_term_is_recorded_for_training_and_validation():
     module, valid = make_module(), make_dataset(n_rows=10)
     phase = make_phase(two_players(module), dataset_valid=valid, max_epochs=2)

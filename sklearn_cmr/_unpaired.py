@@ -1,0 +1,336 @@
+"""Any number of modalities by name, whose rows need not be pairs."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import zlib
+from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from torch import nn
+
+from sklearn_cmr._fitting import resolve_device, seeded_building
+from sklearn_cmr._labels import Labels, check_labels
+from sklearn_cmr.base import CrossModalTransformer
+from sklearn_cmr.metrics import mean_average_precision
+from sklearn_cmr.pairs import (
+    MODALITIES,
+    check_same_length,
+    check_unpaired,
+    is_frame,
+    is_mapping,
+    prefixed_names,
+)
+
+
+class LabelsByModality(NamedTuple):
+    """Labels of every modality over one common list of classes."""
+
+    classes: np.ndarray
+    parts: dict[str, Labels]
+
+
+class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
+    """Fitting on modalities with rows of their own, and adding one later.
+
+    A method that trains every modality apart inherits it. Its module has the networks
+    by modality as child "networks", its `_objective` gets a dict of
+    :class:`~sklearn_cmr._fitting.TrainingTask` by modality, and trains no more than
+    the modalities in there. Held-out rows are judged by their loss.
+    """
+
+    modalities_: tuple[str, ...]
+
+    @abstractmethod
+    def _build_network(self, modality, n_inputs):
+        """Return the network of one modality, with weights from torch's generator."""
+
+    # -- public API ------------------------------------------------------------
+
+    def fit(self, X, Y=None, y=None):
+        """Learn from labelled pairs, or from modalities with labels of their own.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_image_features), \
+                container of pairs, or mapping of modalities
+            Image features; or a container of both modalities, see
+            :func:`~sklearn_cmr.make_pairs`; or a mapping from any names of modalities,
+            one or more, to their features.
+
+        Y : {array-like, sparse matrix} of shape (n_samples, n_text_features)
+            Text features; the labels where `X` is a container or a mapping: one for
+            all modalities, or a mapping from each name to its labels. With a mapping,
+            the modalities may have any number of rows each.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+                (n_samples, n_classes)
+            Classes, or an indicator of the labels of each row.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If features or labels are missing, do not fit together or are not usable.
+
+        TypeError
+            If a container comes with two more arguments.
+
+        FloatingPointError
+            If a loss becomes infinite or NaN; the last finite weights are in `module_`.
+        """
+        return super().fit(X, Y, y)
+
+    def add_modality(self, name, X, y):
+        """Learn one more modality; what is fitted already stays as it is, bit by bit.
+
+        Parameters
+        ----------
+        name : str
+            Name of the new modality.
+
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Its features.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+                (n_samples, n_classes)
+            Its labels, of the classes known from :meth:`fit`.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        check_is_fitted(self)
+        _check_modality_name(name)
+        if name in self.modalities_:
+            raise ValueError(
+                f"The modality {name!r} is fitted already. Fit anew, or continue its "
+                "training by fit with warm_start=True."
+            )
+        check_unpaired({name: X})
+        part = self._check_part(X, name)
+        labels = check_labels(y, self, classes=self.classes_)
+        check_consistent_length(part, labels.indicator)
+        device = resolve_device(self.device)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        features, own = {name: part}, LabelsByModality(self.classes_, {name: labels})
+        tasks = self._make_task(features, own, device, seed)
+        with seeded_building(seed):
+            added = self._build_networks({name: part.shape[1]})
+        networks = self.module_["networks"]
+        networks.update(added)
+        self.module_.to(device)
+        try:
+            self._train(tasks, seed)
+        except BaseException:
+            del networks[name]
+            raise
+        self.modalities_ = (*self.modalities_, name)
+        self._names_added[name] = _column_names(X, name)
+        setattr(self, f"n_{name}_features_in_", part.shape[1])
+        return self
+
+    def score(self, X, Y=None, y=None, sample_weight=None):
+        """Return the mean mAP over all ordered pairs of modalities.
+
+        The items of one modality query those of another one over the whole ranking.
+
+        Parameters
+        ----------
+        X, Y, y : see :meth:`fit`
+            A mapping may hold any two or more of the fitted modalities.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the queries, where all modalities share their labels.
+
+        Returns
+        -------
+        score : float
+            Between 0 and 1.
+        """
+        check_is_fitted(self)
+        layout, y = self._read_arguments(X, Y, y, reset=False)
+        features = self._read_features(layout, reset=False)
+        if len(features) < 2:
+            raise ValueError(
+                f"score needs two modalities or more; got {list(features)}."
+            )
+        if not is_mapping(y):
+            check_same_length(features)
+            parts = self._encode_parts(features)
+            return self._mean_map(parts, y, sample_weight=sample_weight)
+        if sample_weight is not None:
+            raise ValueError("sample_weight needs labels that all modalities share.")
+        _check_same_names(features, y)
+        parts = self._encode_parts(features)
+        score = partial(mean_average_precision, metric=self._score_metric())
+        directions = permutations(parts, 2)
+        return float(
+            np.mean([score(parts[q], parts[g], y[q], y[g]) for q, g in directions])
+        )
+
+    # -- reading ---------------------------------------------------------------
+
+    @property
+    def _modality_names(self):
+        return getattr(self, "modalities_", MODALITIES)
+
+    def _read_features(self, layout, *, reset):
+        if reset:
+            self._forget_modalities()
+        if layout.kind != "mapping":
+            if not reset:
+                self._check_pair_is_known(layout)
+            return super()._read_features(layout, reset=reset)
+        parts = layout.split()
+        if not parts:
+            raise ValueError("a mapping X must have a modality; got an empty one.")
+        check_unpaired(parts)
+        for name in parts:
+            _check_modality_name(name)
+        if not reset:
+            return {name: self._read_modality(X, name) for name, X in parts.items()}
+        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        self.modalities_ = tuple(checked)
+        self._remember_parts(layout, parts, checked)
+        return checked
+
+    def _forget_modalities(self):
+        for name in getattr(self, "modalities_", ()):
+            self.__dict__.pop(f"n_{name}_features_in_", None)
+        self.modalities_ = MODALITIES
+        self._names_added = {}
+
+    def _check_pair_is_known(self, layout):
+        """Raise if images and texts come in a form that the fit does not explain."""
+        pair, known = set(MODALITIES), set(self.modalities_)
+        if layout.kind == "plain":
+            # Its columns mean what they meant in `fit`.
+            is_known = known - set(self._names_added) == pair
+        else:
+            is_known = known >= pair
+        if not is_known:
+            raise ValueError(
+                f"{type(self).__name__} was fitted on the modalities "
+                f"{list(self.modalities_)}. Pass a mapping with some of these names, "
+                "or one modality to transform_modality."
+            )
+
+    def _fitted_names(self, modality):
+        if modality in self._names_added:
+            return self._names_added[modality]
+        return super()._fitted_names(modality)
+
+    def _read_labels(self, y, features):
+        if not is_mapping(y):
+            labels = super()._read_labels(y, features)
+            return LabelsByModality(labels.classes, dict.fromkeys(features, labels))
+        _check_same_names(features, y)
+        parts = {name: _as_labels(y[name]) for name in features}
+        for name, part in parts.items():
+            check_consistent_length(features[name], part)
+        first, *others = parts.values()
+        if any(
+            part.shape[1:] != first.shape[1:] or _kind(part) != _kind(first)
+            for part in others
+        ):
+            found = {name: f"{p.dtype}{list(p.shape)}" for name, p in parts.items()}
+            raise ValueError(
+                "The labels of all modalities must be of one kind: classes of one "
+                f"type, or indicators with the same columns; got {found}."
+            )
+        # Checked together, since no modality needs to have items of every class.
+        whole = check_labels(np.concatenate(list(parts.values())), self)
+        cuts = np.cumsum([len(part) for part in parts.values()])[:-1]
+        indicators = np.split(whole.indicator, cuts)
+        codes: list = [None] * len(parts)
+        if whole.codes is not None:
+            codes = np.split(whole.codes, cuts)
+        return LabelsByModality(
+            whole.classes,
+            {
+                name: Labels(whole.classes, indicator, own)
+                for name, indicator, own in zip(parts, indicators, codes, strict=True)
+            },
+        )
+
+    # -- training --------------------------------------------------------------
+
+    def _value_for(self, parameter, modality):
+        value = getattr(self, parameter)
+        if not isinstance(value, Mapping):
+            return value
+        if modality not in value:
+            raise ValueError(
+                f"{parameter} given as a dict must have a key for each modality; got "
+                f"{list(value)}, which lacks {modality!r}."
+            )
+        return value[modality]
+
+    def _build_networks(self, n_features):
+        """Build a network for each modality from the seed and its name alone."""
+        seed = torch.initial_seed()
+        networks = nn.ModuleDict()
+        for name, n_inputs in n_features.items():
+            torch.default_generator.manual_seed(seed + zlib.crc32(name.encode()))
+            networks[name] = self._build_network(name, n_inputs)
+        torch.default_generator.manual_seed(seed)
+        return networks
+
+    def _encode(self, module, modality, X):
+        return module["networks"][modality](X)
+
+    def _make_task(self, features, labels, device, seed):
+        make_task = super()._make_task
+        return {
+            name: make_task({name: part}, labels.parts[name], device, seed)
+            for name, part in features.items()
+        }
+
+    def _validation(self, held_out, y):
+        return {"dataset_valid": held_out}
+
+
+def _check_modality_name(name):
+    if not isinstance(name, str) or not name or "." in name or "__" in name:
+        raise ValueError(
+            "The name of a modality must be a string without '.' and '__'; got "
+            f"{name!r}."
+        )
+    if hasattr(nn.ModuleDict, name):
+        raise ValueError(f"{name!r} cannot name a modality; choose another name.")
+
+
+def _check_same_names(features, y):
+    if set(y) != set(features):
+        raise ValueError(
+            "The labels must have the names of the modalities: expected "
+            f"{list(features)}, got {list(y)}."
+        )
+
+
+def _column_names(X, modality):
+    return prefixed_names(X.columns, modality) if is_frame(X) else None
+
+
+def _as_labels(y):
+    y = y.toarray() if sparse.issparse(y) else np.asarray(y)
+    is_column = y.ndim == 2 and y.shape[1] == 1
+    return column_or_1d(y, warn=True) if is_column else y
+
+
+def _kind(y):
+    """Tell numbers, strings and other objects apart."""
+    return {"U": "text", "S": "bytes", "O": "object"}.get(y.dtype.kind, "number")

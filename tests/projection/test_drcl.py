@@ -1,0 +1,798 @@
+"""DRCLProjector against the formulas, the defects to avoid and its promises."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
+from torch import nn
+
+from sklearn_cmr import ACMRProjector, DRCLProjector
+from sklearn_cmr.datasets import make_cross_modal_classification
+from sklearn_cmr.metrics import mean_average_precision
+from sklearn_cmr.projection._drcl import (
+    Prior,
+    consistency_loss,
+    consistency_objective,
+    generalized_cross_entropy,
+    label_mass,
+    mix_rows,
+    prior_objective,
+    recast_loss,
+)
+from sklearn_cmr.training import Batch, EpochState
+
+SMALL = {
+    "embedding_dim": 8,
+    "hidden_layer_sizes": (16,),
+    "lr": 1e-3,
+    "batch_size": 32,
+    "max_epochs": 3,
+    "random_state": 0,
+}
+A, B, y = make_cross_modal_classification(
+    90, n_image_features=6, n_text_features=5, n_classes=3, random_state=0
+)
+
+
+def projector(**params):
+    return DRCLProjector(**SMALL | params)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return projector(keep_all_priors=True).fit(A, B, y)
+
+
+def weights_of(estimator):
+    return copy.deepcopy(estimator.module_.state_dict())
+
+
+def assert_same_weights(first, second):
+    first, second = weights_of(first), weights_of(second)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def rows_of(estimator, phase):
+    return [row for row in estimator.history_ if row["phase"] == phase]
+
+
+class Spy(Callback):
+    """Remember what happened; fits on copies would forget it."""
+
+    def __init__(self):
+        self.weights, self.rows, self.starts = [], [], {}
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def on_train_begin(self, net, **kwargs):
+        self.starts[net.phase_.name] = copy.deepcopy(net.module_.state_dict())
+
+    def on_batch_begin(self, net, batch, training, **kwargs):
+        if training:
+            self.rows.append((net.phase_.name, batch.rows.tolist()))
+
+    def on_epoch_end(self, net, **kwargs):
+        self.weights.append((net.phase_.name, copy.deepcopy(net.module_.state_dict())))
+
+
+# -- the formulas, row by row --------------------------------------------------------
+
+
+def literal_gce(masses, q):
+    return np.mean(
+        [-np.log(s) if q == 0 else (1 - s**q) / q for s in np.maximum(masses, 1e-12)]
+    )
+
+
+def cosine(a, b):
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    return a @ b / lengths if lengths else 0.0
+
+
+def literal_consistency(r, f):
+    b, total = len(r), 0.0
+    for i in range(b):
+        for j in range(b):
+            total += (2 * cosine(r[i], r[j]) - 2 * cosine(f[i], f[j])) ** 2
+            total += (2 * cosine(r[i], f[j]) - 2 * cosine(r[j], f[i])) ** 2
+    return total / b**2
+
+
+def literal_objective(module, batch, q, order, options):
+    with torch.no_grad():
+        f = module["networks"]["image"](batch.features["image"]).numpy()
+    W = module["prior"].weight.detach().numpy()
+    labels = batch.y.numpy()
+    f = np.array([row / max(np.linalg.norm(row), 1e-12) for row in f])
+    shares = labels
+    if options["normalize_labels"]:
+        shares = np.array([row / row.sum() for row in labels])
+    if order is not None:
+        lam = options["mix_lambda"]
+
+        def mix(part):
+            return np.array(
+                [lam * part[i] + (1 - lam) * part[j] for i, j in enumerate(order)]
+            )
+
+        f, labels, shares = mix(f), mix(labels), mix(shares)
+    r = shares @ np.linalg.pinv(W)
+    masses = []
+    for row, own in zip(f @ W, labels, strict=True):
+        p = np.exp(row) / np.exp(row).sum()
+        masses.append(p @ own)
+    squared = [((a - b) ** 2).sum() for a, b in zip(r, f, strict=True)]
+    scale = f.shape[1] if options["mse_reduction"] == "mean" else 1
+    terms = {
+        "label_loss": literal_gce(masses, q),
+        "consistency_loss": literal_consistency(r, f),
+        "recast_loss": np.mean(squared) / scale,
+    }
+    weights = (options["eta"], options["alpha"], options["beta"])
+    return sum(w * t for w, t in zip(weights, terms.values(), strict=True)), terms
+
+
+def make_labels(kind, n, n_classes, rng):
+    labels = np.zeros((n, n_classes))
+    labels[np.arange(n), rng.integers(0, n_classes, n)] = 1
+    if kind == "multi":
+        labels = np.maximum(labels, rng.integers(0, 2, labels.shape))
+    elif kind == "one class":
+        labels[:] = np.eye(n_classes)[0]
+    return labels
+
+
+def make_problem(kind="single", n=6, n_classes=3, seed=0, width=5):
+    rng = np.random.default_rng(seed)
+    X = torch.tensor(rng.normal(size=(n, 4)))
+    labels = torch.tensor(make_labels(kind, n, n_classes, rng))
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(4, 7), nn.ReLU(), nn.Linear(7, width, bias=False))
+    prior = Prior(torch.randn(width, n_classes, dtype=torch.float64), None).freeze()
+    module = nn.ModuleDict(
+        {"networks": nn.ModuleDict({"image": network.double()}), "prior": prior}
+    )
+    return module, Batch({"image": X}, labels, torch.arange(n), {})
+
+
+def make_state(q, seed=0):
+    scalars = {"q": torch.tensor(q, dtype=torch.float64)}
+    return EpochState(scalars, torch.Generator().manual_seed(seed))
+
+
+OPTIONS = {
+    "eta": 1.0,
+    "alpha": 0.3,
+    "beta": 0.7,
+    "mix_lambda": 0.8,
+    "q_max": 0.9,
+    "mse_reduction": "sum",
+    "normalize_labels": False,
+}
+weight = st.sampled_from([0.0, 0.3, 2.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["single", "multi", "one class"]),
+    n=st.integers(1, 8),
+    n_classes=st.integers(2, 5),
+    seed=st.integers(0, 2**31 - 1),
+    q=st.sampled_from([0.0, 0.01, 0.5, 1.0]),
+    training=st.booleans(),
+    options=st.fixed_dictionaries(
+        {
+            "eta": weight,
+            "alpha": weight,
+            "beta": weight,
+            "mix_lambda": st.floats(0.6, 1),
+            "q_max": st.sampled_from([0.0, 0.4, 1.0]),
+            "mse_reduction": st.sampled_from(["mean", "sum"]),
+            "normalize_labels": st.booleans(),
+        }
+    ),
+)
+def test_objective_equals_the_formulas(kind, n, n_classes, seed, q, training, options):
+    module, batch = make_problem(kind, n, n_classes, seed)
+    module.train(training)
+    loss, terms = consistency_objective(
+        module, batch, make_state(q, seed), modality="image", **options
+    )
+    order = None
+    if training:
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        order = order.tolist()
+    exponent = q if training else options["q_max"]
+    expected, literal = literal_objective(module, batch, exponent, order, options)
+    assert terms.keys() == literal.keys()
+    for name, term in terms.items():
+        assert_allclose(term.item(), literal[name], rtol=1e-5, atol=1e-7, err_msg=name)
+    assert_allclose(loss.item(), expected, rtol=1e-5, atol=1e-7)
+    if loss.requires_grad:
+        parameters = list(module["networks"].parameters())
+        for gradient in torch.autograd.grad(loss, parameters, allow_unused=True):
+            assert gradient is None or gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+@pytest.mark.parametrize("q", [0.0, 0.3])
+def test_first_stage_is_the_label_loss_of_network_and_prior(kind, q):
+    module, batch = make_problem(kind)
+    module["prior"].weight.requires_grad_(True)
+    loss, terms = prior_objective(module, batch, make_state(q), modality="image")
+    options = OPTIONS | {"alpha": 0, "beta": 0}
+    assert_allclose(
+        loss.item(), literal_objective(module, batch, q, None, options)[0], rtol=1e-6
+    )
+    assert terms == {}
+    loss.backward()
+    assert module["prior"].weight.grad.abs().sum() > 0
+
+
+@given(
+    masses=st.lists(st.floats(0, 1), min_size=1, max_size=9),
+    q=st.floats(0, 1) | st.sampled_from([1e-30, 1e-12, 1e-6]),
+)
+def test_generalized_cross_entropy(masses, q):
+    mass = torch.tensor(masses, dtype=torch.float64, requires_grad=True)
+    loss = generalized_cross_entropy(mass, torch.tensor(q, dtype=torch.float64))
+    # Python's power loses the small exponents; the series does not.
+    log_mass = np.log(np.maximum(masses, 1e-12))
+    if q > 1e-3:
+        expected = literal_gce(masses, q)
+    else:
+        expected = np.mean(-log_mass - q * log_mass**2 / 2 - q**2 * log_mass**3 / 6)
+    assert_allclose(loss.item(), expected, rtol=1e-4, atol=1e-9)
+    loss.backward()
+    assert mass.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("q", [0.0, 1e-7, 1e-4, 0.02, 0.5, 1.0])
+def test_gradient_of_generalized_cross_entropy(q):
+    """-s^(q-1) / b; zero at q = 0 in the release, whose first epoch is lost (9.1)."""
+    mass = torch.tensor([0.9, 0.2, 0.01], requires_grad=True)
+    generalized_cross_entropy(mass, torch.tensor(q)).backward()
+    expected = -(np.array([0.9, 0.2, 0.01]) ** (q - 1)) / 3
+    assert_allclose(mass.grad.numpy(), expected, rtol=1e-4)
+
+
+def test_generalized_cross_entropy_spans_both_known_losses():
+    mass = torch.tensor([0.7, 0.1])
+    cross_entropy = generalized_cross_entropy(mass, torch.tensor(0.0))
+    assert_allclose(cross_entropy, -np.log([0.7, 0.1]).mean(), rtol=1e-6)
+    absolute_error = generalized_cross_entropy(mass, torch.tensor(1.0))
+    assert_allclose(absolute_error, 1 - 0.4, rtol=1e-6)
+
+
+def test_numbers_by_hand():
+    r = torch.tensor([[2.0, 0], [0, 1]])
+    f = torch.tensor([[1.0, 0], [1, 0]])
+    # Labels are orthogonal and embeddings coincide: 2 * 0 against 2 * 1, twice of four.
+    # Label 0 sees embedding 1 with 2 * 1, label 1 sees embedding 0 with 0.
+    assert_allclose(consistency_loss(r, f), (4 + 4) / 4 + (4 + 4) / 4)
+    assert_allclose(recast_loss(r, f, "sum"), (1 + 2) / 2)
+    assert_allclose(recast_loss(r, f, "mean"), (1 + 2) / 4)
+    (mixed,) = mix_rows(torch.tensor([1, 0]), 0.75, r)
+    assert_allclose(mixed, [[1.5, 0.25], [0.5, 0.75]])
+    assert_allclose(
+        label_mass(torch.tensor([[0.2, 0.3, 0.5]]), r.new_tensor([1, 0, 1])), 0.7
+    )
+
+
+def test_perfect_embeddings_have_no_consistency_loss():
+    prior = Prior(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), None)
+    r = torch.eye(3)[[0, 1, 2, 1]] @ prior.freeze().inverse
+    assert_allclose(consistency_loss(r, 3 * r), 0, atol=1e-10)
+    assert_allclose(recast_loss(r, r, "sum"), 0)
+
+
+@pytest.mark.parametrize("kind", ["single", "multi", "one class"])
+def test_a_batch_of_one(kind):
+    """Mixing is the identity, and the matrices have nothing but their diagonals."""
+    module, batch = make_problem(kind, n=1)
+    options = OPTIONS | {"modality": "image"}
+    loss, terms = consistency_objective(
+        module.train(), batch, make_state(0.9), **options
+    )
+    assert_allclose(terms["consistency_loss"].item(), 0, atol=1e-12)
+    unmixed, _ = consistency_objective(module.eval(), batch, make_state(0.9), **options)
+    assert_allclose(loss.item(), unmixed.item(), rtol=1e-12)
+
+
+def test_a_zero_embedding_is_no_nan():
+    """The release divides by its norm (9.9)."""
+    module, batch = make_problem()
+    nn.init.zeros_(module["networks"]["image"][2].weight)
+    loss, _ = consistency_objective(
+        module, batch, make_state(0.5), modality="image", **OPTIONS
+    )
+    gradients = torch.autograd.grad(loss, list(module["networks"].parameters()))
+    assert loss.isfinite() and all(g.isfinite().all() for g in gradients)
+
+
+def test_mixed_embeddings_keep_their_length_and_labels_sum_to_one():
+    module, batch = make_problem()
+    f = nn.functional.normalize(torch.randn(6, 5), dim=1)
+    mixed, labels = mix_rows(torch.randperm(6), 0.5, f, batch.y)
+    assert (mixed.norm(dim=1) < 1.0001).all() and (mixed.norm(dim=1) < 0.99).any()
+    assert_allclose(labels.sum(1), 1)
+
+
+# -- the prior -----------------------------------------------------------------------
+
+
+def test_recast_labels_come_back_as_the_labels(reference):
+    prior = reference.module_["prior"]
+    labels = torch.eye(3)
+    assert_allclose(labels @ prior.inverse @ prior.weight, labels, atol=1e-5)
+    expected = np.linalg.pinv(reference.prior_)
+    assert_allclose(prior.inverse, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_rcond_drops_small_singular_values():
+    W = np.zeros((8, 3), dtype=np.float32)
+    W[[0, 1, 2], [0, 1, 2]] = 4, 2, 0.1
+    full = projector(prior=W).fit(A, B, y).module_["prior"].inverse
+    assert_allclose(np.diag(full), [0.25, 0.5, 10], rtol=1e-5)
+    cut = projector(prior=W, rcond=0.1).fit(A, B, y).module_["prior"].inverse
+    assert_allclose(np.diag(cut), [0.25, 0.5, 0], rtol=1e-5)
+
+
+def test_the_prior_is_the_best_one_and_a_true_copy():
+    """In the release the name refers to what later steps overwrite (9.2)."""
+    spy = Spy()
+    # A step as long as this makes the quality go up and down.
+    estimator = projector(
+        lr_prior=0.3, max_epochs_prior=12, callbacks=[spy], keep_all_priors=True
+    ).fit(A, B, y)
+    for modality in ("image", "text"):
+        phase = f"prior_{modality}"
+        qualities = [row["quality"] for row in rows_of(estimator, phase)]
+        weights = [w["prior.weight"] for name, w in spy.weights if name == phase]
+        best = int(np.argmax(qualities))
+        assert estimator.quality_scores_[modality] == max(qualities)
+        assert_array_equal(estimator.priors_[modality], weights[best])
+    assert any(
+        np.argmax([row["quality"] for row in rows_of(estimator, f"prior_{m}")]) < 11
+        for m in ("image", "text")
+    )
+    scores = estimator.quality_scores_
+    assert estimator.prior_modality_ == max(scores, key=scores.get)
+    assert_array_equal(estimator.prior_, estimator.priors_[estimator.prior_modality_])
+    assert_array_equal(estimator.prior_, estimator.module_["prior"].weight.numpy())
+
+
+def test_quality_is_the_mean_probability_of_the_true_labels():
+    spy = Spy()
+    estimator = projector(callbacks=[spy]).fit(A, B, y)
+    for modality, X in (("image", A), ("text", B)):
+        phase = f"prior_{modality}"
+        weights = [w for name, w in spy.weights if name == phase]
+        for row, state in zip(rows_of(estimator, phase), weights, strict=True):
+            trained = copy.deepcopy(estimator)
+            trained.module_.load_state_dict(state)
+            p = trained.predict_proba(X, modality=modality)
+            assert_allclose(row["quality"], p[np.arange(90), y].mean(), rtol=1e-5)
+
+
+def test_quality_on_held_out_rows():
+    params = {"early_stopping": True, "validation_fraction": 0.3, "lr_prior": 1e-2}
+    on_train = projector(**params).fit(A, B, y)
+    on_held_out = projector(**params, quality_on="validation").fit(A, B, y)
+    assert on_train.quality_scores_ != on_held_out.quality_scores_
+    with pytest.raises(ValueError, match="set early_stopping=True"):
+        projector(quality_on="validation").fit(A, B, y)
+
+
+def test_stages_start_from_the_same_weights_and_every_prior_from_the_same():
+    spy = Spy()
+    projector(callbacks=[spy]).fit(A, B, y)
+    assert list(spy.starts) == ["prior_image", "prior_text", "image", "text"]
+    start = spy.starts["prior_image"]
+    assert torch.equal(start["prior.weight"], spy.starts["prior_text"]["prior.weight"])
+    W0 = start["prior.weight"]
+    assert_allclose(W0.T @ W0, np.eye(3), atol=1e-5)
+    for name, value in spy.starts["image"].items():
+        if name.startswith("networks"):
+            assert torch.equal(value, start[name]), name
+
+
+def test_the_prior_stays_as_it_is_in_the_second_stage():
+    spy = Spy()
+    estimator = projector(callbacks=[spy]).fit(A, B, y)
+    for name, weights in spy.weights:
+        if not name.startswith("prior"):
+            assert torch.equal(
+                weights["prior.weight"], torch.tensor(estimator.prior_)
+            ), name
+
+
+def test_orthogonal_prior():
+    estimator = projector(prior="orthogonal").fit(A, B, y)
+    W = estimator.prior_
+    assert W.shape == (8, 3)
+    assert_allclose(W.T @ W, np.eye(3), atol=1e-5)
+    assert estimator.prior_modality_ is None and estimator.quality_scores_ == {}
+    assert {row["phase"] for row in estimator.history_} == {"image", "text"}
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_prior_of_one_modality(modality, reference):
+    estimator = projector(prior=modality).fit(A, B, y)
+    assert_array_equal(estimator.prior_, reference.priors_[modality])
+    assert estimator.prior_modality_ == modality
+    scores = reference.quality_scores_
+    assert estimator.quality_scores_ == {modality: scores[modality]}
+    assert estimator.priors_ == {}
+    if modality == reference.prior_modality_:
+        assert_same_weights(estimator, reference)
+
+
+def test_prior_from_an_array_or_another_fit(reference):
+    W = reference.prior_
+    from_array = projector(prior=W).fit(A, B, y)
+    assert_same_weights(from_array, reference)
+    W_before = W.copy()
+    from_list = projector(prior=W.astype(float).tolist()).fit(A, B, y)
+    assert_same_weights(from_list, reference)
+    from_fit = projector(prior=reference).fit(A, B, y)
+    assert_same_weights(from_fit, reference)
+    assert_array_equal(W, W_before)
+    # Searches clone what they get: FrozenEstimator keeps it fitted.
+    frozen = clone(projector(prior=FrozenEstimator(reference))).fit(A, B, y)
+    assert_same_weights(frozen, reference)
+    assert from_fit.prior_ is not reference.prior_
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        ({"prior": "audio"}, r"one of the modalities \['image', 'text'\].*got 'audio'"),
+        ({"prior": np.zeros((3, 8))}, r"= \(8, 3\), got \(3, 8\)"),
+        ({"prior": np.zeros(8)}, "Expected 2D array"),
+        ({"prior": np.full((8, 3), np.nan)}, "prior contains NaN"),
+        ({"prior": 3}, "'prior' parameter"),
+        ({"prior": ACMRProjector()}, "not fitted yet"),
+        ({"prior": DRCLProjector()}, "not fitted yet"),
+        ({"embedding_dim": 2}, "embedding_dim=2 must not be less than.*classes, 3"),
+        ({"lr": {"image": 1e-3}}, "lr given as a dict.*lacks 'text'"),
+        ({"lr": {"image": 1e-3, "text": 0}}, "lr of 'text' must be a positive"),
+        ({"lr": -1.0}, "'lr' parameter"),
+        ({"hidden_layer_sizes": {"text": (3,)}}, "lacks 'image'"),
+        ({"mix_lambda": 1.1}, "'mix_lambda' parameter"),
+        ({"q_max": 2}, "'q_max' parameter"),
+        ({"betas": (0.5,)}, "betas must be two numbers"),
+    ],
+)
+def test_refusals(params, text):
+    estimator = projector(**params)
+    with pytest.raises((ValueError, NotFittedError), match=text):
+        estimator.fit(A, B, y)
+
+
+def test_a_prior_for_other_classes_is_refused(reference):
+    """The release keys its files by shape and data set alone (9.11)."""
+    for labels in (y + 1, np.array(["c", "a", "b"])[y]):
+        with pytest.raises(ValueError, match="learnt for other classes.*got"):
+            projector(prior=reference).fit(A, B, labels)
+    # The same classes, stored in another order.
+    turned = copy.deepcopy(reference)
+    turned.classes_ = turned.classes_[::-1]
+    with pytest.raises(ValueError, match="in another order"):
+        projector(prior=turned).fit(A, B, y)
+    with pytest.raises(ValueError, match="shape"):
+        projector(prior=reference, embedding_dim=9).fit(A, B, y)
+
+
+def test_a_refit_learns_its_prior_anew(reference):
+    estimator = projector(random_state=1).fit(A, B, y)
+    first = estimator.prior_
+    assert_same_weights(estimator.set_params(random_state=0).fit(A, B, y), reference)
+    assert not np.array_equal(estimator.prior_, first)
+
+
+# -- training ------------------------------------------------------------------------
+
+
+def test_history(reference):
+    phases = ["prior_image", "prior_text", "image", "text"]
+    assert [row["phase"] for row in reference.history_] == np.repeat(phases, 3).tolist()
+    assert [row["epoch"] for row in reference.history_] == list(range(1, 13))
+    first, second = reference.history_[0], reference.history_[-1]
+    assert set(first) == {
+        *("epoch", "phase", "q", "train_loss", "prior_image_loss", "quality"),
+        "seconds",
+    }
+    assert set(second) == {
+        *("epoch", "phase", "q", "train_loss", "text_loss", "label_loss"),
+        *("consistency_loss", "recast_loss", "seconds"),
+    }
+    assert reference.n_iter_ == 12
+    assert reference.loss_curve_ == [row["train_loss"] for row in reference.history_]
+
+
+def test_exponents_grow_from_0_and_from_the_first_step():
+    estimator = projector(q_step=0.3, q_max=0.5, max_epochs_prior=4).fit(A, B, y)
+    for phase, exponents in (
+        ("prior_text", [0, 0.3, 0.5, 0.5]),
+        ("text", [0.3, 0.5, 0.5]),
+    ):
+        assert_allclose([row["q"] for row in rows_of(estimator, phase)], exponents)
+
+
+def test_first_epoch_learns():
+    """At q = 0 the release loses it to a loss of NaN without a gradient (9.1)."""
+    spy = Spy()
+    estimator = projector(callbacks=[spy]).fit(A, B, y)
+    assert rows_of(estimator, "prior_image")[0]["q"] == 0
+    _, after = spy.weights[0]
+    start = spy.starts["prior_image"]
+    assert not torch.equal(after["prior.weight"], start["prior.weight"])
+    assert all(math.isfinite(loss) for loss in estimator.loss_curve_)
+
+
+@pytest.mark.parametrize("batch_size", [7, 32, 1024])
+def test_every_row_plays_in_every_epoch(batch_size):
+    """The release drops the tail, and everything where n < batch_size (9.7)."""
+    spy = Spy()
+    projector(batch_size=batch_size, max_epochs=2, callbacks=[spy]).fit(A, B, y)
+    for phase in ("prior_image", "text"):
+        rows = [row for name, batch in spy.rows if name == phase for row in batch]
+        assert sorted(rows) == sorted([*range(90)] * 2)
+        assert rows[:90] != rows[90:]
+
+
+def test_training_mode_returns_after_every_evaluation():
+    """eval() without train() switches the mixing off (9.5)."""
+
+    class Modes(Callback):
+        seen = []
+
+        def on_batch_begin(self, net, training, **kwargs):
+            self.seen.append((training, net.module_.training))
+
+    projector(early_stopping=True, callbacks=[Modes]).fit(A, B, y)
+    assert all(wanted == real for wanted, real in Modes.seen)
+    assert {wanted for wanted, _ in Modes.seen} == {True, False}
+
+
+def test_early_stopping_compares_at_a_fixed_exponent_and_restores():
+    """A growing exponent makes the loss fall by itself (9.4)."""
+    spy = Spy()
+    params = {"early_stopping": True, "validation_fraction": 0.2, "q_step": 0.2}
+    estimator = projector(
+        **params, max_epochs=40, n_iter_no_change=3, lr=0.03, callbacks=[spy]
+    ).fit(A, B, y)
+    for modality, X in (("image", A), ("text", B)):
+        rows = rows_of(estimator, modality)
+        assert len(rows) < 40
+        losses = [row["valid_loss"] for row in rows]
+        best = int(np.argmin(losses))
+        states = [w for name, w in spy.weights if name == modality]
+        key = f"networks.{modality}.0.weight"
+        assert torch.equal(estimator.module_.state_dict()[key], states[best][key])
+        seed = np.random.RandomState(0).randint(2**31 - 1)
+        labels = estimator._read_labels(y, {modality: X}).parts[modality]
+        _, held_out = estimator._split_rows(labels, seed)
+        batch = Batch(
+            {modality: torch.tensor(X[held_out]).float()},
+            torch.tensor(labels.indicator[held_out]).float(),
+            None,
+            {},
+        )
+        options = {name: getattr(estimator, name) for name in OPTIONS}
+        loss, _ = consistency_objective(
+            estimator.module_, batch, None, modality=modality, **options
+        )
+        assert_allclose(loss.item(), losses[best], rtol=1e-4)
+    # The first stage is not stopped, and has no held-out loss.
+    assert len(rows_of(estimator, "prior_image")) == 40
+    assert "valid_loss" not in rows_of(estimator, "prior_image")[0]
+
+
+def test_without_early_stopping_all_rows_and_epochs_count():
+    estimator = projector(n_iter_no_change=1).fit(A, B, y)
+    assert estimator.n_iter_ == 12
+    assert "valid_loss" not in estimator.history_[-1]
+
+
+def test_warm_start_continues_the_second_stage():
+    once = projector(max_epochs=4, max_epochs_prior=3).fit(A, B, y)
+    twice = projector(max_epochs=2, max_epochs_prior=3, warm_start=True)
+    prior = twice.fit(A, B, y).prior_
+    twice.fit(A, B, y)
+    assert_array_equal(twice.prior_, prior)
+    assert_same_weights(once, twice)
+    phases = [row["phase"] for row in twice.history_]
+    assert phases[6:] == ["image", "image", "text", "text"] * 2
+    assert [row["q"] for row in rows_of(twice, "text")] == [
+        row["q"] for row in rows_of(once, "text")
+    ]
+
+
+def test_a_loss_that_diverges_is_an_error():
+    """The release ends with undefined variables (9.15)."""
+    with pytest.raises(FloatingPointError, match="DRCLProjector prior_image: "):
+        projector(lr_prior=1e38).fit(A, B, y)
+
+
+@pytest.mark.parametrize("stage", ["lr", "lr_prior"])
+def test_a_learning_rate_moves_its_stage(stage, reference):
+    estimator = projector(keep_all_priors=True, **{stage: 2e-3}).fit(A, B, y)
+    is_same = np.array_equal(estimator.priors_["image"], reference.priors_["image"])
+    assert is_same == (stage == "lr")
+
+
+def test_learning_rates_and_widths_by_modality(reference):
+    """A list that is too short is an IndexError in the release (9.14)."""
+    estimator = projector(lr={"image": 1e-3, "text": 1e-2}).fit(A, B, y)
+    assert_array_equal(estimator.transform_image(A), reference.transform_image(A))
+    assert (estimator.transform_text(B) != reference.transform_text(B)).any()
+    sizes = {"image": (), "text": (7, 6), "audio": (5,)}
+    networks = projector(hidden_layer_sizes=sizes).fit(A, B, y).module_["networks"]
+    shapes = {
+        name: [tuple(w.shape) for n, w in part.named_parameters() if "weight" in n]
+        for name, part in networks.items()
+    }
+    assert shapes == {"image": [(8, 6)], "text": [(7, 5), (6, 7), (8, 6)]}
+    assert networks["text"][-1].bias is None
+
+
+@pytest.mark.parametrize("output_init", ["input_dim", "default"])
+def test_output_init(output_init):
+    estimator = projector(output_init=output_init, hidden_layer_sizes=(400,))
+    torch.manual_seed(0)
+    weights = estimator._build_network("image", 16)[-1].weight
+    bound = 1 / 4 if output_init == "input_dim" else 1 / 20
+    assert 0.98 * bound < weights.abs().max() <= bound
+
+
+# -- ablations and options -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"alpha": 0},
+        {"beta": 0},
+        {"beta": 1.0, "mse_reduction": "sum"},
+        {"alpha": 0, "beta": 0, "mix_lambda": 1.0},
+        {"eta": 0},
+        {"mix_lambda": 1.0},
+        {"q_max": 0},
+        {"q_step": 1},
+    ],
+)
+def test_every_switch_has_an_effect(params, reference):
+    W = reference.prior_
+    full = projector(prior=W, lr=1e-2).fit(A, B, y)
+    estimator = projector(prior=W, lr=1e-2, **params).fit(A, B, y)
+    assert (estimator.transform_image(A) != full.transform_image(A)).any()
+    assert all(math.isfinite(loss) for loss in estimator.loss_curve_)
+
+
+def test_plain_losses_by_the_exponent():
+    cross_entropy = projector(q_max=0).fit(A, B, y)
+    assert {row["q"] for row in cross_entropy.history_} == {0}
+    absolute_error = projector(q_step=1).fit(A, B, y)
+    assert {row["q"] for row in rows_of(absolute_error, "image")} == {1}
+
+
+def test_mixing_with_1_equals_none(reference):
+    spy_params = {"prior": reference.prior_, "mix_lambda": 1.0, "max_epochs": 1}
+    estimator = projector(**spy_params, batch_size=90).fit(A, B, y)
+    start = projector(**spy_params, batch_size=90, lr=1e-12).fit(A, B, y)
+    labels = torch.eye(3)[torch.tensor(y)]
+    options = {name: getattr(start, name) for name in OPTIONS} | {"q_max": 0.01}
+    batch = Batch({"image": torch.tensor(A).float()}, labels, None, {})
+    loss, _ = consistency_objective(
+        start.module_, batch, None, modality="image", **options
+    )
+    assert_allclose(estimator.loss_curve_[0], loss.item(), rtol=1e-4)
+
+
+def test_several_labels_a_row():
+    X_img, X_txt, labels = make_cross_modal_classification(
+        120, n_classes=4, multilabel=True, random_state=0
+    )
+    learning = {"max_epochs": 20, "lr": 1e-2, "lr_prior": 1e-2}
+    recasting = {"beta": 1.0, "mse_reduction": "sum"}
+    scores = []
+    for normalize in (False, True):
+        estimator = projector(normalize_labels=normalize, **learning, **recasting)
+        scores.append(estimator.fit(X_img, X_txt, labels).score(X_img, X_txt, labels))
+        p = estimator.predict_proba(X_img, X_txt)
+        assert_allclose(p.sum(1), 1, rtol=1e-5)
+    assert scores[0] != scores[1]
+    Z = np.random.default_rng(0).normal(size=(2, 120, 8))
+    assert min(scores) > mean_average_precision(*Z, labels, labels) + 0.1
+
+
+def test_rows_without_a_label_are_refused():
+    labels = np.eye(3, dtype=int)[y]
+    labels[4] = 0
+    with pytest.raises(ValueError, match="have no label"):
+        projector().fit(A, B, labels)
+
+
+def test_one_feature_column_is_a_feature():
+    """The release would take it for labels (9.8)."""
+    estimator = projector().fit(A[:, :1], B, y)
+    assert estimator.module_["networks"]["image"][0].in_features == 1
+    assert estimator.transform_image(A[:, :1]).shape == (90, 8)
+
+
+def test_embeddings_have_unit_length(reference):
+    for Z in reference.transform(A, B):
+        assert_allclose(np.linalg.norm(Z, axis=1), 1, rtol=1e-5)
+
+
+def test_predict_proba_is_the_softmax_through_the_prior(reference):
+    Z = reference.transform_text(B)
+    logits = Z @ reference.prior_
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    p = reference.predict_proba(B, modality="text")
+    assert_allclose(p, expected, rtol=1e-4)
+
+
+def test_pickling_keeps_prior_and_classes():
+    labels = np.array(["c", "a", "b"])[y]
+    estimator = projector().fit(A, B, labels)
+    loaded = pickle.loads(pickle.dumps(estimator))
+    assert_array_equal(loaded.classes_, ["a", "b", "c"])
+    assert_array_equal(loaded.prior_, estimator.prior_)
+    assert_array_equal(loaded.transform_image(A), estimator.transform_image(A))
+    assert not loaded.module_["prior"].weight.requires_grad
+    assert_same_weights(projector(prior=loaded).fit(A, B, labels), estimator)
+
+
+# -- quality -------------------------------------------------------------------------
+
+
+def test_it_learns_to_retrieve():
+    scores = {}
+    for name, eta in {"full": 1, "no loss": 0}.items():
+        weights = {"eta": eta, "alpha": 0.1 * eta, "beta": 0.1 * eta}
+        estimator = projector(max_epochs=40, lr=1e-2, lr_prior=1e-2, **weights)
+        scores[name] = estimator.fit(A, B, y).score(A, B, y)
+    assert scores["full"] > 0.7 > scores["no loss"] + 0.2
+
+
+@pytest.mark.slow
+def test_a_learnt_prior_and_the_label_loss_carry_the_quality(real_data):
+    arrays = real_data("wiki_sift_lda")
+    parts = {}
+    for name in ("image", "text"):
+        scaler = StandardScaler().fit(arrays[f"{name}_train"])
+        parts[name] = [
+            scaler.transform(arrays[f"{name}_{s}"]) for s in ("train", "test")
+        ]
+    scores = {}
+    for name, params in {
+        "default": {},
+        "orthogonal": {"prior": "orthogonal"},
+        "no label loss": {"eta": 0},
+    }.items():
+        estimator = DRCLProjector(random_state=0, **params)
+        estimator.fit(parts["image"][0], parts["text"][0], arrays["y_train"])
+        scores[name] = estimator.score(
+            parts["image"][1], parts["text"][1], arrays["y_test"]
+        )
+    assert scores["default"] > scores["orthogonal"] + 0.03
+    assert scores["no label loss"] < 0.16
