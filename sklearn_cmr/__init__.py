@@ -4,8 +4,14 @@
 
 from sklearn_cmr.compose import PairTransformer
 from sklearn_cmr.pairs import make_pairs
-from sklearn_cmr.projection import ACMRProjector, DRCLProjector
+from sklearn_cmr.projection import ACMRProjector, CMGANProjector, DRCLProjector
 
-__all__ = ["ACMRProjector", "DRCLProjector", "PairTransformer", "make_pairs"]
+__all__ = [
+    "ACMRProjector",
+    "CMGANProjector",
+    "DRCLProjector",
+    "PairTransformer",
+    "make_pairs",
+]
 
 __version__ = "0.1.0.dev0"

@@ -58,7 +58,7 @@ class Player:
         ``optimizer_{name}_``, and its loss in the history, ``{name}_loss``.
 
     parameters : sequence of torch.nn.Parameter
-        What it moves. Players of one phase share no parameter.
+        What it moves. Only players that take turns on one network share parameters.
 
     loss : callable
         ``loss(module, batch, state)`` returns the 0-d tensor to minimise and a dict of

@@ -1,0 +1,1309 @@
+"""CMGANProjector against the formulas, a textbook trainer and its promises."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import copy
+import math
+import pickle
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from sklearn_cmr._fitting import TrainingTask
+from sklearn_cmr.datasets import make_cross_modal_classification
+from sklearn_cmr.metrics import mean_average_precision
+from sklearn_cmr.nn.losses import LABEL_LOSSES
+from sklearn_cmr.projection._cmgan import (
+    AnchorSampler,
+    BatchNorm,
+    CMGANProjector,
+    accuracy_of,
+    anchors_in_order,
+    generator_objective,
+    inter_objective,
+    intra_objective,
+)
+from sklearn_cmr.training import Batch, EpochState, PairNet, Phase, RowDataset
+
+MODALITIES = ("image", "text")
+OTHER = {"image": "text", "text": "image"}
+WIDTHS = {"image": 5, "text": 4}
+# What the formulas and the textbook below assume, whatever the defaults are.
+SMALL = {
+    "embedding_dim": 6,
+    "hidden_layer_sizes": (8,),
+    "discriminator_hidden_layer_sizes": (7,),
+    "label_weight": 1.0,
+    "label_loss": "auto",
+    "n_generator_steps": 2,
+    "n_discriminator_steps": 1,
+    "lr_decay_every": 2,
+    "max_epochs": 3,
+    "batch_size": 16,
+    "random_state": 0,
+}
+WEIGHTS = {
+    "inter_weight": 0.7,
+    "intra_weight": 1.3,
+    "label_weight": 0.4,
+    "reconstruction_weight": 0.6,
+}
+DISCRIMINATORS = [f"{m}_{kind}" for kind in ("intra", "inter") for m in MODALITIES]
+STATE = EpochState({}, torch.Generator())
+
+
+# -- the formulas, row by row ------------------------------------------------------
+
+
+def literal_network(network, X):
+    """Apply linear layers, normalisation by the batch and leaky ReLUs."""
+    layers = network if isinstance(network, torch.nn.Sequential) else [network]
+    for layer in layers:
+        if isinstance(layer, torch.nn.Linear):
+            X = np.array([[w @ x for w in layer.weight.detach().numpy()] for x in X])
+            X = X if layer.bias is None else X + layer.bias.detach().numpy()
+        elif isinstance(layer, torch.nn.BatchNorm1d):
+            mean = sum(X) / len(X)
+            variance = sum((row - mean) ** 2 for row in X) / len(X)
+            X = (X - mean) / np.sqrt(variance + 1e-5)
+            X = layer.weight.detach().numpy() * X + layer.bias.detach().numpy()
+        else:
+            X = np.where(X > 0, X, layer.negative_slope * X)
+    return X
+
+
+def literal_bce(logits, target):
+    total = 0.0
+    for (logit,) in logits:
+        p = 1 / (1 + math.exp(-logit))
+        total -= target * math.log(p) + (1 - target) * math.log(1 - p)
+    return total / len(logits)
+
+
+def literal_accuracy(real, fake):
+    return (np.mean(real > 0) + np.mean(fake <= 0)) / 2
+
+
+class Literal:
+    """Everything that the losses need, in numpy."""
+
+    def __init__(self, module, batch):
+        self.module = module
+        self.h = {m: part.numpy() for m, part in batch.features.items()}
+        self.y = batch.y.numpy()
+        self.s = {m: literal_network(module[m], self.h[m][0]) for m in MODALITIES}
+        self.r = {
+            m: literal_network(module[f"{m}_decoder"], self.s[m]) for m in MODALITIES
+        }
+
+    def judge(self, modality, code, condition):
+        rows = np.array([[*s, *h] for s, h in zip(code, condition, strict=True)])
+        return literal_network(self.module[f"{modality}_inter"], rows)
+
+    def intra(self, m):
+        discriminator = self.module[f"{m}_intra"]
+        real = literal_network(discriminator, self.h[m][0])
+        fake = literal_network(discriminator, self.r[m])
+        loss = literal_bce(real, 1) + literal_bce(fake, 0)
+        return loss, literal_accuracy(real, fake)
+
+    def inter(self, m, mismatch, real_weight, cross_weight, mismatch_weight):
+        anchors, mismatched = self.h[m]
+        real = self.judge(m, self.s[m], anchors)
+        cross = self.judge(m, self.s[OTHER[m]], anchors)
+        loss = real_weight * literal_bce(real, 1) + cross_weight * literal_bce(cross, 0)
+        condition = {"anchor": anchors, "self": mismatched}[mismatch]
+        wrong = self.judge(m, literal_network(self.module[m], mismatched), condition)
+        kept = [
+            row
+            for row, y, other in zip(wrong, *self.y, strict=True)
+            if not {*np.flatnonzero(y)} & {*np.flatnonzero(other)}
+        ]
+        if mismatch_weight is not None and kept:
+            loss += mismatch_weight * literal_bce(kept, 0)
+        return loss, literal_accuracy(real, cross)
+
+    def label(self, m, kind):
+        name = "classifier" if "classifier" in self.module else f"{m}_classifier"
+        total = 0.0
+        logits = literal_network(self.module[name], self.s[m])
+        for row, y in zip(logits, self.y[0], strict=True):
+            if kind == "softmax":
+                p = np.exp(row) / np.exp(row).sum()
+                total -= (y / y.sum() * np.log(p)).sum()
+            else:
+                p = 1 / (1 + np.exp(-row))
+                total -= (y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+        return total / len(logits)
+
+    def generator(self, m, kind, weights):
+        other, terms, loss = OTHER[m], {}, 0.0
+        if weights["label_weight"] is not None:
+            terms[f"{m}_label_loss"] = self.label(m, kind)
+            loss += weights["label_weight"] * terms[f"{m}_label_loss"]
+        if weights["reconstruction_weight"] is not None:
+            error = np.mean((self.r[m] - self.h[m][0]) ** 2)
+            terms[f"{m}_reconstruction_loss"] = error
+            loss += weights["reconstruction_weight"] * error
+        embedding = loss
+        if weights["inter_weight"] is not None:
+            posing = self.judge(other, self.s[m], self.h[other][0])
+            loss += weights["inter_weight"] * literal_bce(posing, 1)
+        if weights["intra_weight"] is not None:
+            verdict = literal_network(self.module[f"{m}_intra"], self.r[m])
+            loss += weights["intra_weight"] * literal_bce(verdict, 1)
+        return embedding, terms | {f"{m}_generator_loss": loss}
+
+
+# -- helpers -----------------------------------------------------------------------
+
+
+def make_labels(kind, n, n_classes, rng):
+    """Draw an indicator: one label a row, several, all of one class, or all labels."""
+    y = np.zeros((n, n_classes), dtype=np.uint8)
+    y[np.arange(n), rng.integers(0, n_classes, n)] = 1
+    if kind == "multi":
+        y |= (rng.random(y.shape) < 0.25).astype(np.uint8)
+        y[0] = 1  # overlaps everything
+    elif kind == "one class":
+        y[:] = np.eye(n_classes)[0]
+    return y
+
+
+def make_batch(y, seed=0, dtype=torch.float64):
+    """Make a batch with labels of shape (roles, b, n_classes)."""
+    rng = np.random.default_rng(seed)
+    y = torch.as_tensor(np.asarray(y), dtype=dtype)
+    features = {
+        name: torch.tensor(rng.normal(size=(*y.shape[:2], width)), dtype=dtype)
+        for name, width in WIDTHS.items()
+    }
+    return Batch(features, y, torch.arange(y[..., 0].numel()).view(y.shape[:2]), {})
+
+
+def make_module(n_classes=3, seed=0, dtype=torch.float64, spread=0.5, **params):
+    torch.manual_seed(seed)
+    module = CMGANProjector(**{**SMALL, **params})._build(WIDTHS, n_classes)
+    with torch.no_grad():
+        for layer in module.modules():  # ones and zeros would hide a mistake
+            if isinstance(layer, BatchNorm):
+                layer.weight.normal_(1, spread)
+                layer.bias.normal_(0, spread)
+    return module.to(dtype)
+
+
+def make_data(n_samples=60, **params):
+    return make_cross_modal_classification(
+        n_samples,
+        n_image_features=5,
+        n_text_features=4,
+        n_classes=3,
+        random_state=0,
+        **params,
+    )
+
+
+def as_float(value):
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def statistics(module):
+    return {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+
+def generators(module):
+    return [
+        p
+        for name, p in module.named_parameters()
+        if name.split(".")[0] not in DISCRIMINATORS
+    ]
+
+
+class Recorder(Callback):
+    """Remember what the training did; fits on copies would forget it."""
+
+    def __init__(self):
+        self.rows, self.moved, self.start = [], [], None
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def on_train_begin(self, net, **kwargs):
+        self.start = copy.deepcopy(net.module_.state_dict())
+
+    def on_batch_begin(self, net, batch, training, **kwargs):
+        if training:
+            self.rows.append(batch.rows.tolist())
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.moved.append({name.split(".")[0] for name, _ in named_parameters})
+
+
+# -- loss terms --------------------------------------------------------------------
+
+weight = st.sampled_from([None, 0.3, 2.0])
+cases = {
+    "kind": st.sampled_from(["single", "multi", "one class"]),
+    "n": st.integers(2, 7),
+    "n_classes": st.integers(2, 4),
+    "seed": st.integers(0, 2**31 - 1),
+}
+
+
+def make_case(kind, n, n_classes, seed, **params):
+    rng = np.random.default_rng(seed)
+    y = [make_labels(kind, n, n_classes, rng) for _ in range(2)]
+    return make_module(n_classes, seed, **params), make_batch(y, seed)
+
+
+@settings(max_examples=12, deadline=None)
+@given(**cases)
+def test_intra_modal_losses_equal_the_formula(**case):
+    module, batch = make_case(**case)
+    literal = Literal(module, batch)
+    for modality in MODALITIES:
+        loss, terms = intra_objective(module, batch, STATE, modality=modality)
+        expected, accuracy = literal.intra(modality)
+        assert_allclose(loss.item(), expected, rtol=1e-6)
+        assert list(terms) == [f"{modality}_intra_accuracy"]
+        assert_allclose(terms[f"{modality}_intra_accuracy"], accuracy, atol=1e-6)
+
+
+@pytest.mark.parametrize("mismatch", ["anchor", "self"])
+@settings(max_examples=12, deadline=None)
+@given(
+    **cases,
+    real_weight=st.sampled_from([0.5, 1.0]),
+    cross_weight=st.sampled_from([0.0, 0.7]),
+    mismatch_weight=weight,
+)
+def test_inter_modal_losses_equal_the_formula(
+    mismatch, kind, n, n_classes, seed, **weights
+):
+    module, batch = make_case(kind, n, n_classes, seed)
+    literal = Literal(module, batch)
+    for modality in MODALITIES:
+        loss, terms = inter_objective(
+            module, batch, STATE, modality=modality, mismatch=mismatch, **weights
+        )
+        expected, accuracy = literal.inter(modality, mismatch, **weights)
+        assert_allclose(loss.item(), expected, rtol=1e-6)
+        assert list(terms) == [f"{modality}_inter_accuracy"]
+        assert_allclose(terms[f"{modality}_inter_accuracy"], accuracy, atol=1e-6)
+
+
+@pytest.mark.parametrize("modalities", [MODALITIES, ("image",), ("text",)])
+@settings(max_examples=12, deadline=None)
+@given(
+    **cases,
+    label_loss=st.sampled_from(["softmax", "bce"]),
+    share_classifier=st.booleans(),
+    inter_weight=weight,
+    intra_weight=weight,
+    label_weight=weight,
+    reconstruction_weight=weight,
+)
+def test_generator_losses_equal_the_formula(
+    modalities, kind, n, n_classes, seed, label_loss, share_classifier, **weights
+):
+    module, batch = make_case(
+        kind, n, n_classes, seed, share_classifier=share_classifier
+    )
+    literal = Literal(module, batch)
+    if modalities == ("text",):  # as it is when the text's turn has come
+        image = {"modalities": ("image",), "label_loss": LABEL_LOSSES[label_loss]}
+        generator_objective(module, batch, STATE, **image, **weights)
+    loss, terms = generator_objective(
+        module,
+        batch,
+        STATE,
+        modalities=modalities,
+        label_loss=LABEL_LOSSES[label_loss],
+        **weights,
+    )
+    embedding, expected = {}, {}
+    for m in MODALITIES:
+        embedding[m], own = literal.generator(m, label_loss, weights)
+        expected |= own if m in modalities else {}
+    total = sum(expected[f"{m}_generator_loss"] for m in modalities)
+    if "text" in modalities:
+        expected["embedding_loss"] = sum(embedding.values())
+        expected["code_gap"] = np.abs(literal.s["image"] - literal.s["text"]).mean()
+    assert_allclose(as_float(loss), total, rtol=1e-6, atol=1e-9)
+    assert set(terms) == set(expected)
+    for name, term in terms.items():
+        found = as_float(term)
+        assert_allclose(found, expected[name], rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_rows_without_a_mismatch_do_not_count():
+    """Neither in the mean, nor in the gradient; with none left the term is 0."""
+    y = np.eye(3)[[[0, 1, 2, 0], [1, 1, 0, 2]]]  # the second row is no mismatch
+    module, batch = make_module(), make_batch(y)
+    objective = partial(
+        inter_objective,
+        modality="image",
+        mismatch="anchor",
+        real_weight=0.0,
+        cross_weight=0.0,
+    )
+    loss, _ = objective(module, batch, STATE, mismatch_weight=1.0)
+    literal = Literal(module, batch)
+    code = literal_network(module["image"], literal.h["image"][1])
+    logits = literal.judge("image", code, literal.h["image"][0])
+    assert_allclose(loss.item(), literal_bce(logits[[0, 2, 3]], 0))
+    alone = batch._replace(y=batch.y[[0, 0]], shared={})
+    loss, _ = objective(module, alone, STATE, mismatch_weight=1.0)
+    assert loss == 0
+    found = torch.autograd.grad(loss, list(module["image_inter"].parameters()))
+    assert all((g == 0).all() for g in found)
+
+
+def test_mismatched_forms_differ_in_the_condition_alone():
+    module, batch = make_module(), make_batch(np.eye(3)[[[0, 1, 2], [1, 2, 0]]])
+    weights = {"real_weight": 1.0, "cross_weight": 0.5, "mismatch_weight": 0.5}
+    objective = partial(
+        inter_objective, module, batch, STATE, modality="text", **weights
+    )
+    anchor, own = (objective(mismatch=form)[0].item() for form in ("anchor", "self"))
+    assert abs(anchor - own) > 1e-3
+    batch.features["text"][1] = batch.features["text"][0]
+    batch.shared.clear()
+    assert objective(mismatch="anchor")[0] == objective(mismatch="self")[0]
+
+
+def test_large_logits_stay_finite():
+    """A sigmoid before the logarithm would saturate."""
+    module = make_module(dtype=torch.float32)
+    batch = make_batch(np.eye(3)[[[0, 1, 2], [1, 2, 0]]], dtype=torch.float32)
+    with torch.no_grad():
+        for name in DISCRIMINATORS:
+            for p in module[name].parameters():
+                p.mul_(1e4)
+    for loss, moved in all_losses(module, batch):
+        found = torch.autograd.grad(loss, moved, allow_unused=True)
+        assert loss.isfinite() and loss > 100
+        assert all(g is None or g.isfinite().all() for g in found)
+
+
+def all_losses(module, batch):
+    """Give every player's loss and parameters, in the order of play."""
+    for m in MODALITIES:
+        loss, _ = intra_objective(module, batch, STATE, modality=m)
+        yield loss, list(module[f"{m}_intra"].parameters())
+    for m in MODALITIES:
+        weights = {"real_weight": 1.0, "cross_weight": 0.5, "mismatch_weight": 0.5}
+        loss, _ = inter_objective(
+            module, batch, STATE, modality=m, mismatch="anchor", **weights
+        )
+        yield loss, list(module[f"{m}_inter"].parameters())
+    loss, _ = generator_objective(
+        module,
+        batch,
+        STATE,
+        modalities=MODALITIES,
+        label_loss=LABEL_LOSSES["softmax"],
+        **WEIGHTS,
+    )
+    yield loss, generators(module)
+
+
+def test_each_loss_reaches_its_own_player():
+    module, batch = make_module(), make_batch(np.eye(3)[[[0, 1, 2], [1, 2, 0]]])
+    *discriminators, (loss, moved) = all_losses(module, batch)
+    for own_loss, own in discriminators:
+        reached = torch.autograd.grad(
+            own_loss, list(module.parameters()), allow_unused=True
+        )
+        by_parameter = zip(module.parameters(), reached, strict=True)
+        touched = {id(p) for p, g in by_parameter if g is not None}
+        assert touched == {id(p) for p in own}
+    assert all(g.abs().max() > 1e-12 for g in torch.autograd.grad(loss, moved))
+
+
+def test_generators_pose_as_the_other_modality():
+    """The gradient of the game comes through the other modality's discriminator."""
+    module, batch = make_module(), make_batch(np.eye(3)[[[0, 1, 2], [1, 2, 0]]])
+    off = {"intra_weight": None, "label_weight": None, "reconstruction_weight": None}
+    loss, _ = generator_objective(
+        module,
+        batch,
+        STATE,
+        modalities=("image",),
+        inter_weight=2.0,
+        label_loss=None,
+        **off,
+    )
+    code = module["image"](batch.features["image"][0])
+    logits = module["text_inter"](torch.cat([code, batch.features["text"][0]], 1))
+    expected = 2 * F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+    moved = list(module["image"].parameters())
+    pairs = zip(
+        torch.autograd.grad(loss, moved),
+        torch.autograd.grad(expected, moved),
+        strict=True,
+    )
+    for own, textbook in pairs:
+        assert_allclose(own, textbook, atol=1e-12)
+
+
+@pytest.mark.parametrize("label_loss", sorted(LABEL_LOSSES))
+def test_losses_never_look_at_values(label_loss):
+    """Fake tensors have no values: a branch on data or an `.item()` would raise."""
+    real = make_batch(np.eye(3)[[[0, 1, 2], [1, 2, 0]]], dtype=torch.float32)
+    with FakeTensorMode() as mode:
+        module = CMGANProjector(**SMALL)._build(WIDTHS, 3)
+        features = {m: mode.from_tensor(X) for m, X in real.features.items()}
+        batch = Batch(features, mode.from_tensor(real.y), real.rows, {})
+        for loss, moved in all_losses(module, batch):
+            loss.backward(inputs=moved)
+            assert loss.shape == ()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_accuracy():
+    real, fake = torch.tensor([[1.0], [2], [-1], [3]]), torch.tensor([[-1.0], [2]])
+    assert accuracy_of(real, fake) == (3 / 4 + 1 / 2) / 2
+
+
+# -- batches -----------------------------------------------------------------------
+
+
+def draw(sampler, n, batch_size=10, seed=0):
+    return list(sampler(n, batch_size, torch.Generator().manual_seed(seed)))
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+@settings(max_examples=30, deadline=None)
+@given(**cases)
+def test_mismatched_rows_share_no_label(balanced, kind, n, n_classes, seed):
+    y = make_labels(kind, n, n_classes, np.random.default_rng(seed))
+    sampler = AnchorSampler(y, balanced)
+    relevant = y.astype(int) @ y.T > 0
+    assert_array_equal(sampler.has_mismatch, ~relevant.all(1))
+    for anchors, mismatched in draw(sampler, n, 4, seed):
+        for anchor, other in zip(anchors.tolist(), mismatched.tolist(), strict=True):
+            if relevant[anchor].all():
+                assert other == anchor
+            else:
+                assert not relevant[anchor, other]
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_rare_mismatches_are_found(balanced):
+    """Rejecting draws would hardly ever meet the one row without the label."""
+    y = np.zeros((3000, 3), dtype=np.uint8)
+    y[:, 0] = 1
+    y[:1000, 1] = 1
+    y[1234] = [0, 0, 1]
+    y[7] = 1  # overlaps that one too
+    y[:, 1] |= y[:, 0] if balanced else 0
+    sampler = AnchorSampler(y, balanced)
+    assert_array_equal(np.flatnonzero(~sampler.has_mismatch), [7])
+    rows = torch.cat(draw(sampler, 3000), dim=1)
+    for anchor, other in rows.T.tolist():
+        if anchor == 7:
+            assert other == 7
+        elif anchor != 1234:
+            assert other == 1234
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_search_draws_as_rejection_does(balanced, monkeypatch):
+    y = make_labels("multi", 12, 4, np.random.default_rng(3))
+    shares = []
+    for n_draws in (16, 0):
+        monkeypatch.setattr("sklearn_cmr.projection._cmgan._DRAWS", n_draws)
+        sampler = AnchorSampler(y, balanced)
+        drawn = sampler._mismatch(torch.full((40_000,), 5), torch.Generator())
+        shares.append(np.bincount(drawn, minlength=12) / len(drawn))
+    assert_allclose(*shares, atol=0.02)
+    assert np.count_nonzero(shares[0]) > 2
+
+
+@pytest.mark.parametrize("n, batch_size", [(50, 16), (48, 16), (7, 16)])
+def test_class_balanced_epochs(n, batch_size):
+    y = np.eye(4, dtype=np.uint8)[np.r_[0, np.ones(n - 3, dtype=int), 2, 2]]
+    batches = draw(AnchorSampler(y, balanced=True), n, batch_size)
+    assert len(batches) == math.ceil(n / batch_size)
+    assert all(rows.shape == (2, batch_size) for rows in batches)
+
+
+def test_classes_are_balanced_in_anchors_and_mismatches():
+    codes = np.r_[0, np.full(900, 1), np.full(98, 3)]  # no row of class 2
+    sampler = AnchorSampler(np.eye(4, dtype=np.uint8)[codes], balanced=True)
+    rows = torch.cat(draw(sampler, 60_000), dim=1)
+    for drawn in codes[rows]:
+        shares = np.bincount(drawn, minlength=4) / len(drawn)
+        assert_allclose(shares, [1 / 3, 1 / 3, 0, 1 / 3], atol=0.01)
+    within = np.bincount(rows[0][codes[rows[0]] == 3])[-98:]
+    assert within.min() > 0.7 * within.mean() and within.max() < 1.3 * within.mean()
+
+
+def test_multi_label_anchors_come_by_class():
+    y = make_labels("multi", 30, 4, np.random.default_rng(0))
+    rows = torch.cat(draw(AnchorSampler(y, balanced=True), 100_000), dim=1)
+    expected = (y / y.sum(0)).sum(1) / 4
+    assert_allclose(np.bincount(rows[0]) / rows.shape[1], expected, atol=0.003)
+
+
+def test_shuffled_epochs_visit_each_row_once():
+    y = make_labels("single", 25, 3, np.random.default_rng(0))
+    batches = draw(AnchorSampler(y, balanced=False), 25)
+    assert [rows.shape for rows in batches] == [(2, 10), (2, 10), (2, 5)]
+    anchors, mismatched = torch.cat(batches, dim=1)
+    assert sorted(anchors.tolist()) == list(range(25)) != anchors.tolist()
+    assert len(set(mismatched.tolist())) > 5
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_samplers_follow_their_seed(balanced):
+    y = make_labels("multi", 30, 4, np.random.default_rng(0))
+    first, again, other = (
+        torch.cat(draw(AnchorSampler(y, balanced), 30, seed=seed), dim=1)
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first[0], other[0]) and not torch.equal(first[1], other[1])
+
+
+def test_anchors_alone():
+    y = make_labels("single", 25, 3, np.random.default_rng(0))
+    alone = draw(AnchorSampler(y, balanced=True, mismatched=False), 25)
+    both = draw(AnchorSampler(y, balanced=True), 25)
+    assert [rows.shape for rows in alone] == [(1, 10)] * 3
+    assert torch.equal(torch.cat(alone, 1)[0], torch.cat(both, 1)[0])
+    in_order = list(anchors_in_order(5, 2))
+    assert [rows.tolist() for rows in in_order] == [[[0, 1]], [[2, 3]], [[4]]]
+
+
+# -- sharing and normalisation -------------------------------------------------------
+
+
+def last_layers(module):
+    return [[module[m][-3].weight, *module[m][-2].parameters()] for m in MODALITIES]
+
+
+def assert_shared(module):
+    for own, other in zip(*last_layers(module), strict=True):
+        assert own is other
+        assert own.data_ptr() == other.data_ptr()
+    image, text = (module[m][-2] for m in MODALITIES)
+    assert image is not text
+    assert image.running_mean.data_ptr() != text.running_mean.data_ptr()
+
+
+def test_last_layer_is_shared_and_its_statistics_are_not():
+    module = make_module()
+    assert_shared(module)
+    names = [name for name, _ in module.named_parameters()]
+    assert not any(name.startswith(("text.3", "text.4")) for name in names)
+    assert module["image"][0].weight is not module["text"][0].weight
+    module["image"](torch.ones(3, 5, dtype=torch.float64), track=True)
+    assert (module["image"][-2].running_mean != 0).any()
+    assert (module["text"][-2].running_mean == 0).all()
+
+
+@pytest.mark.parametrize("carry", [
+    copy.deepcopy,
+    lambda module: pickle.loads(pickle.dumps(module)),
+    lambda module: module.to(torch.float32),
+    lambda module: module.to("cuda" if torch.cuda.is_available() else "cpu"),
+    lambda module: copy.deepcopy(module.half()).float().share_memory(),
+], ids=["deepcopy", "pickle", "dtype", "device", "chain"])  # fmt: skip
+def test_sharing_survives(carry):
+    assert_shared(carry(make_module()))
+
+
+def test_sharing_survives_loading_weights():
+    source, target = make_module(seed=1), make_module(seed=2)
+    target.load_state_dict(source.state_dict())
+    assert_shared(target)
+    for own, loaded in zip(source.parameters(), target.parameters(), strict=True):
+        assert torch.equal(own, loaded)
+    # What was kept apart cannot become shared: the last one wins, in both.
+    apart = make_module(seed=3, share_last_layer=False)
+    target.load_state_dict(apart.state_dict())
+    assert_shared(target)
+    assert torch.equal(target["image"][-3].weight, apart["text"][-3].weight)
+
+
+def test_a_step_on_text_alone_moves_the_image_encoder():
+    est = CMGANProjector(**SMALL, generator_update="alternate").fit(*make_data())
+    for fitted in (est, copy.deepcopy(est), pickle.loads(pickle.dumps(est))):
+        module = fitted.module_.train()
+        before = module["image"][-3].weight.clone()
+        parameters = list(module["text"].parameters())
+        optimizer = torch.optim.SGD(parameters, lr=1.0)
+        module["text"](torch.randn(8, 4))[:, 0].square().sum().backward()
+        optimizer.step()
+        assert_shared(module)
+        assert (module["image"][-3].weight - before).abs().max() > 1e-4
+
+
+def test_sharing_survives_training():
+    for params in ({}, {"early_stopping": True}, {"generator_update": "alternate"}):
+        est = CMGANProjector(**SMALL, **params).fit(*make_data())
+        assert_shared(est.module_)
+
+
+def test_layers_kept_apart():
+    module = make_module(share_last_layer=False)
+    for own, other in zip(*last_layers(module), strict=True):
+        assert own is not other and not torch.equal(own, other)
+
+
+def test_statistics_move_with_the_first_pass_of_the_generators_alone():
+    module, batch = make_module(), make_batch(np.eye(3)[[[0, 1, 2], [1, 2, 0]]])
+    start = statistics(module)
+    *_, (_, _) = zip(range(4), all_losses(module, batch), strict=False)
+    for name, buffer in statistics(module).items():
+        assert torch.equal(buffer, start[name]), name
+    batch.shared.clear()
+    list(all_losses(module, batch))
+    once = statistics(module)
+    for m in MODALITIES:
+        hidden = module[m][0](batch.features[m][0]).detach()
+        name = f"{m}.1.running_mean"
+        assert_allclose(once[name], 0.9 * start[name] + 0.1 * hidden.mean(0))
+        name = f"{m}.1.running_var"
+        assert_allclose(once[name], 0.9 * start[name] + 0.1 * hidden.var(0))
+    assert not any("_inter" in name or "_intra" in name for name in once)
+    list(all_losses(module, batch))  # a second step on the same batch
+    for name, buffer in statistics(module).items():
+        assert torch.equal(buffer, once[name]), name
+
+
+def test_running_statistics_are_those_of_the_anchors():
+    """With mismatched rows of another kind, they would be polluted."""
+    X_img, X_txt, y = make_data(48)
+    X_img = X_img + 100 * y[:, None]
+    params = {**SMALL, "sampler": "shuffle", "batch_size": 48, "max_epochs": 80}
+    est = CMGANProjector(**params, lr=1e-9).fit(X_img, X_txt, y)
+    norm = est.module_["image"][1]
+    hidden = est.module_["image"][0](torch.from_numpy(X_img).float())
+    assert norm.num_batches_tracked == 80
+    assert_allclose(norm.running_mean, hidden.mean(0).detach(), rtol=2e-3, atol=0.1)
+    assert_allclose(norm.running_var, hidden.var(0).detach(), rtol=2e-3)
+
+
+def test_batch_norm_equals_that_of_torch():
+    X = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    own, reference = BatchNorm(4), torch.nn.BatchNorm1d(4)
+    reference.load_state_dict(own.state_dict())
+    for track in (True, False, True):
+        assert torch.equal(own(X, track), reference(X))
+    reference.load_state_dict(own.state_dict())
+    assert own.num_batches_tracked == 2
+    assert torch.equal(own.eval()(X), reference.eval()(X))
+    assert torch.equal(own(X, True), reference(X))
+
+
+# -- training ----------------------------------------------------------------------
+
+
+def textbook_training(module, dataset, batches, params, n_epochs):
+    """Train all networks as the method file says, with optimizers of its own."""
+    betas, bce = (0.5, 0.999), F.binary_cross_entropy_with_logits
+    names = [f"{m}_{kind}" for kind in ("intra", "inter") for m in ("text", "image")]
+    adam = partial(torch.optim.Adam, betas=betas)
+    critics = {
+        n: adam(module[n].parameters(), params["lr_discriminator"]) for n in names
+    }
+    nets = {m: [module[m], module[f"{m}_decoder"], module["classifier"]] for m in OTHER}
+    if params["generator_update"] == "joint":
+        moved = [p for m in OTHER for net in nets[m] for p in net.parameters()]
+        players = {("image", "text"): adam(list(dict.fromkeys(moved)), params["lr"])}
+    else:
+        players = {
+            (m,): adam([p for net in nets[m] for p in net.parameters()], params["lr"])
+            for m in OTHER
+        }
+    module.train()
+
+    def verdict(logits, target):
+        return bce(logits, torch.full_like(logits, target))
+
+    def critic_loss(name, s, r, s_bar, h):
+        m, kind = name.split("_")
+        if kind == "intra":
+            return verdict(module[name](h[m]), 1.0) + verdict(module[name](r[m]), 0.0)
+        pairs = [(s[m], 1.0, 1.0), (s[OTHER[m]], 0.0, 0.5), (s_bar[m], 0.0, 0.5)]
+        return sum(
+            share * verdict(module[name](torch.cat([code, h[m]], 1)), target)
+            for code, target, share in pairs
+        )
+
+    for step, rows in enumerate(batches):
+        epoch = step * n_epochs // len(batches)
+        for optimizer, lr in [
+            *((o, params["lr_discriminator"]) for o in critics.values()),
+            *((o, params["lr"]) for o in players.values()),
+        ]:
+            optimizer.param_groups[0]["lr"] = lr * 0.5 ** (epoch // 2)
+        batch = dataset.take(torch.tensor(rows))
+        h = {m: batch.features[m][0] for m in OTHER}
+        classes = batch.y[0].argmax(1)
+        with torch.no_grad():
+            s = {m: module[m](h[m]) for m in OTHER}
+            r = {m: module[f"{m}_decoder"](s[m]) for m in OTHER}
+            s_bar = {m: module[m](batch.features[m][1]) for m in OTHER}
+        for _ in range(params["n_discriminator_steps"]):
+            for name, optimizer in critics.items():
+                optimizer.zero_grad()
+                critic_loss(name, s, r, s_bar, h).backward()
+                optimizer.step()
+        for _ in range(params["n_generator_steps"]):
+            for modalities, optimizer in players.items():
+                loss = 0.0
+                for m in modalities:
+                    code, other = module[m](h[m]), OTHER[m]
+                    posing = module[f"{other}_inter"](torch.cat([code, h[other]], 1))
+                    decoded = module[f"{m}_decoder"](code)
+                    loss = loss + verdict(posing, 1.0)
+                    loss = loss + verdict(module[f"{m}_intra"](decoded), 1.0)
+                    loss = loss + F.cross_entropy(module["classifier"](code), classes)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+
+@pytest.mark.parametrize("steps", [(1, 1), (3, 2)])
+@pytest.mark.parametrize("generator_update", ["joint", "alternate"])
+def test_training_equals_the_textbook(generator_update, steps):
+    X_img, X_txt, y = make_data(31)
+    indicator = np.eye(3, dtype=np.uint8)[y]
+    parts = {"image": X_img, "text": X_txt}
+    dataset = RowDataset(parts, indicator, torch.device("cpu"))
+    params = {
+        "lr": 1e-3,
+        "lr_discriminator": 3e-3,
+        "generator_update": generator_update,
+        "n_generator_steps": steps[0],
+        "n_discriminator_steps": steps[1],
+    }
+    est = CMGANProjector(**{**SMALL, **params})
+    # With all rows on one side of a kink, the gradient of a shift is noise.
+    module = make_module(dtype=torch.float32, spread=0.0)
+    expected, start = copy.deepcopy(module), copy.deepcopy(module.state_dict())
+    make_phase = partial(Phase, dataset=dataset, max_epochs=4, batch_size=8)
+    task = TrainingTask(dataset, indicator, True, make_phase)
+    recorder = Recorder()
+    net = PairNet(module, seed=11, callbacks=[recorder])
+    net.fit_phases(est._objective(module, task))
+    assert len(recorder.rows) == 4 * 4
+    textbook_training(expected, dataset, recorder.rows, params, 4)
+    for name, weights in expected.named_parameters():
+        own = module.get_parameter(name).detach()
+        assert_allclose(own, weights.detach(), atol=3e-5, err_msg=name)
+        assert (own - start[name]).abs().max() > 1e-3, name
+
+
+@pytest.mark.parametrize("n_discriminator, n_generator", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("generator_update", ["joint", "alternate"])
+def test_players_take_turns(generator_update, n_discriminator, n_generator):
+    recorder = Recorder()
+    steps = {
+        "n_discriminator_steps": n_discriminator,
+        "n_generator_steps": n_generator,
+    }
+    params = {**SMALL, **steps, "generator_update": generator_update}
+    CMGANProjector(**params, callbacks=[recorder]).fit(*make_data(50))
+    image = {"image", "image_decoder", "classifier"}
+    text = {"text", "text_decoder", "classifier"}
+    generate = [image | text]
+    if generator_update == "alternate":
+        # The shared layers bear the names that they have in the image encoder.
+        generate = [image, text | {"image"}]
+    names = [{f"{m}_{kind}"} for kind in ("intra", "inter") for m in ("text", "image")]
+    turn = names * n_discriminator + generate * n_generator
+    assert recorder.moved == turn * 3 * 4
+
+
+def test_every_network_is_trained():
+    recorder = Recorder()
+    est = CMGANProjector(**SMALL, lr=1e-2, callbacks=[recorder]).fit(*make_data())
+    for name, weights in est.module_.named_parameters():
+        assert (weights - recorder.start[name]).abs().max() > 1e-4, name
+
+
+def test_batches_reach_the_training():
+    recorder = Recorder()
+    params = {**SMALL, "sampler": "shuffle", "batch_size": 7}
+    X_img, X_txt, y = make_data(50)
+    CMGANProjector(**params, callbacks=[recorder]).fit(X_img, X_txt, y)
+    # A batch of one could not be normalised: it joins the one before.
+    assert [len(rows[0]) for rows in recorder.rows] == [7, 7, 7, 7, 7, 7, 8] * 3
+    for anchors, mismatched in recorder.rows:
+        assert (y[anchors] != y[mismatched]).all()
+    assert sorted(sum((rows[0] for rows in recorder.rows[:7]), [])) == list(range(50))
+    epochs = [sum((rows[0] for rows in recorder.rows[i : i + 7]), []) for i in (0, 7)]
+    assert epochs[0] != epochs[1]
+
+
+def test_held_out_rows_are_never_drawn():
+    recorder = Recorder()
+    X_img, X_txt, y = make_data(60)
+    est = CMGANProjector(**SMALL, early_stopping=True, callbacks=[recorder])
+    est.set_params(max_epochs=30, n_iter_no_change=30).fit(X_img, X_txt, y)
+    drawn = {row for rows in recorder.rows for role in rows for row in role}
+    assert len(drawn) == 54
+    for anchors, mismatched in recorder.rows:
+        assert (y[anchors] != y[mismatched]).all()
+
+
+def test_learning_rates_decay():
+    rates = []
+
+    class Rates(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            rates.append(
+                [net.optimizer_generator_.param_groups[0]["lr"],
+                 net.optimizer_text_inter_.param_groups[0]["lr"]]
+            )  # fmt: skip
+
+    params = {**SMALL, "max_epochs": 5, "lr_decay": 0.1}
+    est = CMGANProjector(**params, lr=0.01, lr_discriminator=0.02, warm_start=True)
+    est.set_params(callbacks=[Rates()]).fit(*make_data())
+    generator = [0.01, 0.01, 0.001, 0.001, 0.0001]
+    assert_allclose(rates, [[lr, 2 * lr] for lr in generator])
+    est.fit(*make_data())  # goes on where it stopped
+    assert_allclose(rates[5], [0.0001, 0.0002])
+    rates.clear()
+    est.set_params(lr_discriminator=None, lr_decay=1.0, warm_start=False)
+    est.fit(*make_data())
+    assert_allclose(rates, 0.01)
+
+
+def test_early_stopping():
+    data = make_data(90, class_sep=3.0)
+    params = {**SMALL, "max_epochs": 40, "early_stopping": True, "n_iter_no_change": 3}
+    for update in ("joint", "alternate"):
+        est = CMGANProjector(**params, generator_update=update).fit(*data)
+        scores = [row["valid_map"] for row in est.history_]
+        assert est.n_iter_ == np.argmax(scores) + 1 + 3 < 40
+        assert all(np.isfinite(row["valid_loss"]) for row in est.history_)
+
+
+@pytest.mark.parametrize("generator_update", ["joint", "alternate"])
+def test_validation_loss_is_that_of_the_held_out_rows(generator_update):
+    X_img, X_txt, y = make_data(60)
+    params = {**SMALL, "max_epochs": 1, "early_stopping": True}
+    params |= {"generator_update": generator_update, "reconstruction_weight": 0.5}
+    recorder = Recorder()
+    est = CMGANProjector(**params, callbacks=[recorder]).fit(X_img, X_txt, y)
+    train, held_out = est._split_rows(
+        type("Labels", (), {"indicator": y, "codes": y}),
+        np.random.RandomState(0).randint(2**31 - 1),
+    )
+    expected = 0.0
+    for m, X in (("image", X_img), ("text", X_txt)):
+        p = est.predict_proba(X[held_out], modality=m)
+        expected -= np.log(p[np.arange(len(held_out)), y[held_out]]).mean()
+        error = est.reconstruct(X[held_out], modality=m) - X[held_out]
+        expected += 0.5 * np.square(error).mean()
+    assert_allclose(est.history_[0]["valid_loss"], expected, rtol=1e-4)
+
+
+# -- the estimator -------------------------------------------------------------------
+
+ABLATIONS = [
+    {},
+    {"intra_weight": 0.0},
+    {"inter_weight": 0.0},
+    {"inter_weight": 0.0, "intra_weight": 0.0, "reconstruction_weight": 1.0},
+    {"inter_weight": 0.0, "intra_weight": 0.0},
+    {"reconstruction_weight": 0.5},
+    {"share_last_layer": False},
+    {"label_weight": 0.0},
+    {"share_classifier": False},
+    {"mismatch_weight": 0.0},
+    {"mismatch": "self"},
+    {"cross_weight": 0.0, "real_weight": 0.5},
+    {"n_generator_steps": 1},
+    {"n_discriminator_steps": 3},
+    {"sampler": "shuffle"},
+    {"generator_update": "alternate"},
+    {"generator_update": "alternate", "label_weight": 0.0},
+    {"generator_update": "alternate", "share_last_layer": False},
+    {"label_loss": "softmax"},
+    {"label_loss": "bce"},
+    {"hidden_layer_sizes": {"image": (9, 8), "text": (8,)}},
+    {"hidden_layer_sizes": (), "share_last_layer": False},
+    {"decoder_hidden_layer_sizes": {"image": (), "text": (4, 3)}},
+    {"discriminator_hidden_layer_sizes": ()},
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*rows share a label with every row")
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("params", ABLATIONS, ids=str)
+def test_every_switch_runs(params, multilabel):
+    X_img, X_txt, y = make_data(40, multilabel=multilabel)
+    est = CMGANProjector(**{**SMALL, **params}).fit(X_img, X_txt, y)
+    Z_img, Z_txt = est.transform(X_img, X_txt)
+    assert Z_img.shape == Z_txt.shape == (40, 6)
+    assert np.isfinite(Z_img).all() and np.isfinite(Z_txt).all()
+    assert np.isfinite(est.loss_curve_).all()
+    assert 0 < est.score(X_img, X_txt, y) <= 1
+    expected = params.get("label_loss", "bce" if multilabel else "softmax")
+    assert est.label_loss_ == expected
+
+
+@pytest.mark.parametrize("parameter, low, high", [
+    ("inter_weight", 0.5, 5.0),
+    ("intra_weight", 0.5, 5.0),
+    ("label_weight", 0.5, 5.0),
+    ("reconstruction_weight", 0.0, 5.0),
+    ("real_weight", 1.0, 5.0),
+    ("cross_weight", 0.0, 5.0),
+    ("mismatch_weight", 0.5, 5.0),
+    ("mismatch", "anchor", "self"),
+    ("sampler", "class_balanced", "shuffle"),
+    ("generator_update", "joint", "alternate"),
+    ("share_last_layer", True, False),
+    ("share_classifier", True, False),
+    ("n_generator_steps", 1, 2),
+    ("n_discriminator_steps", 1, 2),
+    ("lr_discriminator", None, 0.1),
+    ("lr_decay", 1.0, 0.1),
+    ("lr_decay_every", 1, 2),
+    ("negative_slope", 0.0, 0.5),
+    ("decoder_hidden_layer_sizes", None, (3,)),
+    ("discriminator_hidden_layer_sizes", (7,), (8,)),
+    ("betas", (0.5, 0.999), (0.9, 0.99)),
+])  # fmt: skip
+def test_parameters_reach_the_encoders(parameter, low, high):
+    X_img, X_txt, y = make_data()
+    codes = [
+        CMGANProjector(**SMALL).set_params(**{"lr": 1e-2, parameter: value})
+        .fit(X_img, X_txt, y).transform_image(X_img)
+        for value in (low, high)
+    ]  # fmt: skip
+    assert np.abs(codes[0] - codes[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("generator_update", ["joint", "alternate"])
+def test_history(generator_update):
+    params = {**SMALL, **WEIGHTS, "generator_update": generator_update}
+    est = CMGANProjector(**params).fit(*make_data())
+    assert [row["epoch"] for row in est.history_] == [1, 2, 3]
+    kinds = ("generator", "label", "reconstruction", "intra", "inter")
+    expected = {f"{m}_{kind}_loss" for m in MODALITIES for kind in kinds}
+    expected |= {f"{name}_accuracy" for name in DISCRIMINATORS}
+    expected |= {"epoch", "seconds", "embedding_loss", "code_gap", "train_loss"}
+    expected |= {"generator_loss"} if generator_update == "joint" else set()
+    for row in est.history_:
+        assert set(row) == expected
+        own = sum(
+            est.label_weight * row[f"{m}_label_loss"]
+            + est.reconstruction_weight * row[f"{m}_reconstruction_loss"]
+            for m in MODALITIES
+        )
+        assert_allclose(row["embedding_loss"], own, rtol=1e-5)
+        total = sum(row[f"{m}_generator_loss"] for m in MODALITIES)
+        assert row["embedding_loss"] < total
+        assert_allclose(row.get("generator_loss", total), total, rtol=1e-5)
+        assert all(0 <= row[f"{name}_accuracy"] <= 1 for name in DISCRIMINATORS)
+    assert est.loss_curve_ == [row["embedding_loss"] for row in est.history_]
+    assert est.loss_curve_[-1] < est.loss_curve_[0]
+
+
+@pytest.mark.parametrize("off, missing", [
+    ("intra_weight", {"image_intra_loss", "text_intra_accuracy"}),
+    ("inter_weight", {"image_inter_loss", "text_inter_accuracy"}),
+    ("label_weight", {"image_label_loss", "text_label_loss"}),
+])  # fmt: skip
+def test_what_is_off_is_left_out(off, missing):
+    recorder = Recorder()
+    est = CMGANProjector(**{**SMALL, off: 0.0}, callbacks=[recorder]).fit(*make_data())
+    assert not missing & set(est.history_[0])
+    trained = set().union(*recorder.moved)
+    if off != "label_weight":
+        assert not trained & {f"{m}_{off.removesuffix('_weight')}" for m in MODALITIES}
+    assert ("classifier" in trained) == (off != "label_weight")
+    assert ("image_decoder" in trained) == (off != "intra_weight")
+
+
+def test_predict_proba():
+    for label_loss in ("softmax", "bce"):
+        for shared in (True, False):
+            X_img, X_txt, y = make_data(40, multilabel=True)
+            params = {**SMALL, "share_classifier": shared, "label_loss": label_loss}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                est = CMGANProjector(**params).fit(X_img, X_txt, y)
+            by_modality = []
+            for modality, X in (("image", X_img), ("text", X_txt)):
+                z = torch.from_numpy(est.transform_modality(X, modality))
+                head = "classifier" if shared else f"{modality}_classifier"
+                logits = est.module_[head](z).detach()
+                expected = torch.softmax(logits, 1)
+                if label_loss == "bce":
+                    expected = logits.sigmoid()
+                by_modality.append(est.predict_proba(X, modality=modality))
+                assert_allclose(by_modality[-1], expected, rtol=1e-5)
+            both = est.predict_proba(X_img, X_txt)
+            assert_allclose(both, np.mean(by_modality, axis=0), rtol=1e-6)
+
+
+def test_labels_are_learnt():
+    data = make_data(150, class_sep=3.0)
+    est = CMGANProjector(**{**SMALL, "max_epochs": 20, "lr_decay_every": 8}).fit(*data)
+    for modality, X in zip(MODALITIES, data[:2], strict=True):
+        hits = est.predict_proba(X, modality=modality).argmax(1) == data[2]
+        assert hits.mean() > 0.75  # by guessing: 0.33
+    assert est.score(*data) > 0.7
+
+
+def test_reconstruct():
+    X_img, X_txt, y = make_data(150)
+    params = {**SMALL, "embedding_dim": 16, "max_epochs": 16, "lr_decay_every": 6}
+    params |= {"lr": 5e-3, "reconstruction_weight": 20.0}
+    est = CMGANProjector(**params).fit(X_img, X_txt, y)
+    for modality, X in (("image", X_img), ("text", X_txt)):
+        found = est.reconstruct(X, modality=modality)
+        assert found.shape == X.shape and found.dtype == np.float32
+        z = torch.from_numpy(est.transform_modality(X, modality))
+        expected = est.module_[f"{modality}_decoder"](z).detach()
+        assert_allclose(found, expected, atol=1e-5)
+        assert_array_equal(est.reconstruct(X[3:4], modality=modality)[0], found[3])
+        assert np.square(found - X).mean() < 0.4 * X.var(0).mean()
+    with pytest.raises(ValueError, match="modality"):
+        est.reconstruct(X_img, modality="audio")
+    with pytest.raises(ValueError, match="features"):
+        est.reconstruct(X_txt, modality="image")
+
+
+def test_untrained_networks_are_not_asked():
+    X_img, X_txt, y = make_data()
+    off = {"inter_weight": 0.0, "intra_weight": 0.0, "label_weight": 0.0}
+    est = CMGANProjector(**{**SMALL, "intra_weight": 0.0}).fit(X_img, X_txt, y)
+    with pytest.raises(ValueError, match="reconstruct needs networks .* intra_weight"):
+        est.reconstruct(X_img, modality="image")
+    est = CMGANProjector(**{**SMALL, "label_weight": 0.0}).fit(X_img, X_txt, y)
+    with pytest.raises(ValueError, match="predict_proba needs .* label_weight"):
+        est.predict_proba(X_img, X_txt)
+    with pytest.raises(ValueError, match="nothing to learn"):
+        CMGANProjector(**{**SMALL, **off}).fit(X_img, X_txt, y)
+
+
+def test_encoding_treats_every_row_alone():
+    X_img, X_txt, y = make_data(70)
+    est = CMGANProjector(**SMALL).fit(X_img, X_txt, y)
+    Z_img, Z_txt = est.transform(X_img, X_txt)
+    assert_array_equal(est.transform_image(X_img[9:10])[0], Z_img[9])
+    assert_array_equal(est.transform_text(X_txt[::-1])[::-1], Z_txt)
+    before = statistics(est.module_)
+    est.transform(X_img, X_txt)
+    for name, buffer in est.module_.named_buffers():
+        assert torch.equal(buffer, before[name])
+
+
+def test_same_seed_same_result():
+    data = make_data()
+    codes = [
+        CMGANProjector(**{**SMALL, "random_state": seed})
+        .fit(*data)
+        .transform(*data[:2])
+        for seed in (0, 0, 1)
+    ]
+    assert_array_equal(codes[0], codes[1])
+    assert np.abs(codes[0][0] - codes[2][0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("generator_update", ["joint", "alternate"])
+def test_warm_start_goes_on_as_if_it_had_never_stopped(generator_update):
+    data = make_data()
+    params = {**SMALL, "generator_update": generator_update}
+    whole = CMGANProjector(**{**params, "max_epochs": 6}).fit(*data)
+    halves = CMGANProjector(**params, warm_start=True).fit(*data).fit(*data)
+    assert halves.n_iter_ == 6
+    assert_shared(halves.module_)
+    assert_array_equal(whole.transform(*data[:2]), halves.transform(*data[:2]))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_score_ranks_by_the_metric(metric):
+    X_img, X_txt, y = make_data()
+    est = CMGANProjector(**SMALL, metric=metric).fit(X_img, X_txt, y)
+    Z_img, Z_txt = est.transform(X_img, X_txt)
+    expected = [
+        mean_average_precision(a, b, y, y, metric=metric)
+        for a, b in ((Z_img, Z_txt), (Z_txt, Z_img))
+    ]
+    assert est.score(X_img, X_txt, y) == pytest.approx(np.mean(expected))
+
+
+def test_networks_have_the_widths_and_layers_asked_for():
+    module = CMGANProjector(
+        embedding_dim=40,
+        hidden_layer_sizes={"image": (512, 100), "text": (30, 100)},
+        discriminator_hidden_layer_sizes=(20, 10),
+        negative_slope=0.1,
+    )._build({"image": 128, "text": 10}, 7)
+
+    def describe(network):
+        linears = [x for x in network if isinstance(x, torch.nn.Linear)]
+        kinds = "".join(type(layer).__name__[0] for layer in network)
+        widths = [linears[0].in_features, *(layer.out_features for layer in linears)]
+        return widths, kinds
+
+    assert describe(module["image"]) == ([128, 512, 100, 40], "LBL" * 3)
+    assert describe(module["text"]) == ([10, 30, 100, 40], "LBL" * 3)
+    assert describe(module["image_decoder"]) == ([40, 100, 512, 128], "LBL" * 2 + "L")
+    assert describe(module["text_decoder"]) == ([40, 100, 30, 10], "LBL" * 2 + "L")
+    assert describe(module["image_inter"]) == ([168, 20, 10, 1], "LBL" * 2 + "L")
+    assert describe(module["text_inter"]) == ([50, 20, 10, 1], "LBL" * 2 + "L")
+    assert module["image_intra"].weight.shape == (1, 128)
+    assert module["classifier"].weight.shape == (7, 40)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Linear):
+            bound = layer.in_features**-0.5
+            assert all(p.abs().max() <= bound for p in layer.parameters())
+        elif isinstance(layer, BatchNorm):
+            assert (layer.bias == 0).all()
+            assert 0 < (layer.weight - 1).abs().max() < 0.1
+        elif isinstance(layer, torch.nn.LeakyReLU):
+            assert layer.negative_slope == 0.1
+
+
+def test_widths_that_cannot_be_shared_are_refused():
+    data = make_data()
+    widths = {"hidden_layer_sizes": {"image": (8,), "text": (7,)}}
+    with pytest.raises(ValueError, match="same width in both modalities, got 8 and 7"):
+        CMGANProjector(**{**SMALL, **widths}).fit(*data)
+    CMGANProjector(**{**SMALL, **widths}, share_last_layer=False).fit(*data)
+    with pytest.raises(ValueError, match="got 5 and 4"):
+        CMGANProjector(**{**SMALL, "hidden_layer_sizes": ()}).fit(*data)
+
+
+def test_rows_without_a_mismatch_give_a_warning():
+    X_img, X_txt, y = make_data(40)
+    y = np.eye(3, dtype=int)[y]
+    y[[3, 5]] = 1
+    with pytest.warns(UserWarning, match="2 of 40 rows share a label") as caught:
+        CMGANProjector(**SMALL).fit(X_img, X_txt, y)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CMGANProjector(**SMALL, mismatch_weight=0.0).fit(X_img, X_txt, y)
+        CMGANProjector(**SMALL, inter_weight=0.0).fit(X_img, X_txt, y)
+    y[:, 0] = 1
+    with pytest.warns(UserWarning, match="40 of 40 rows"):
+        est = CMGANProjector(**SMALL).fit(X_img, X_txt, y)
+    assert np.isfinite(est.loss_curve_).all()
+
+
+def test_one_row_to_train_on_is_refused():
+    y = np.array([[1, 0], [0, 1]])
+    est = CMGANProjector(**SMALL, early_stopping=True, validation_fraction=0.5)
+    with pytest.raises(ValueError, match="at least two rows to train on, got 1"):
+        est.fit(np.eye(2), np.eye(2), y)
+
+
+@pytest.mark.filterwarnings("ignore:Every gallery item is relevant")
+def test_one_row_to_validate_on_is_enough():
+    rng = np.random.default_rng(0)
+    y = np.eye(2, dtype=int)[[0, 1, 0, 1, 1]]
+    est = CMGANProjector(**SMALL, early_stopping=True, validation_fraction=0.1)
+    est.fit(rng.normal(size=(5, 3)), rng.normal(size=(5, 2)), y)
+    assert np.isfinite([row["valid_loss"] for row in est.history_]).all()
+
+
+@pytest.mark.parametrize("params", [
+    {"inter_weight": -1.0},
+    {"intra_weight": -1.0},
+    {"label_weight": -1.0},
+    {"reconstruction_weight": -1.0},
+    {"real_weight": -1.0},
+    {"cross_weight": -1.0},
+    {"mismatch_weight": -1.0},
+    {"mismatch": "other"},
+    {"sampler": "balanced"},
+    {"generator_update": "both"},
+    {"n_generator_steps": 0},
+    {"n_discriminator_steps": 0},
+    {"lr_discriminator": 0.0},
+    {"lr_decay": 0.0},
+    {"lr_decay": 1.5},
+    {"lr_decay_every": 0},
+    {"negative_slope": -0.1},
+    {"label_loss": "hinge"},
+    {"batch_size": 1},
+], ids=str)  # fmt: skip
+def test_wrong_parameters_are_refused(params):
+    with pytest.raises(ValueError, match=f"The '{next(iter(params))}' parameter"):
+        CMGANProjector(**{**SMALL, **params}).fit(*make_data())
+
+
+# -- real data ---------------------------------------------------------------------
+
+
+def standardised(arrays):
+    """Standardise features with statistics of the training."""
+    scaled = {}
+    for modality in MODALITIES:
+        scaler = StandardScaler().fit(arrays[f"{modality}_train"])
+        for part in ("train", "test"):
+            name = f"{modality}_{part}"
+            scaled[name] = scaler.transform(arrays[name])
+    train = scaled["image_train"], scaled["text_train"], arrays["y_train"]
+    return train, (scaled["image_test"], scaled["text_test"], arrays["y_test"])
+
+
+def directions(est, test):
+    X_img, X_txt, y = test
+    Z_img, Z_txt = est.transform(X_img, X_txt)
+    score = partial(mean_average_precision, y_query=y, y_gallery=y, metric="cosine")
+    return np.array([score(Z_img, Z_txt), score(Z_txt, Z_img)])
+
+
+@pytest.mark.slow
+def test_wikipedia_with_the_defaults(real_data):
+    train, test = standardised(real_data("wiki_sift_lda"))
+    est = CMGANProjector(random_state=0).fit(*train)
+    assert directions(est, test).mean() > 0.225
+
+
+@pytest.mark.slow
+def test_wikipedia_the_inter_modal_game_aligns_separate_classifiers(real_data):
+    """Without it, nothing but the shared layer ties texts to images."""
+    train, test = standardised(real_data("wiki_sift_lda"))
+    params = {
+        "embedding_dim": 256,
+        "hidden_layer_sizes": (256,),
+        "share_classifier": False,
+        "label_weight": 1.0,
+        "n_discriminator_steps": 1,
+        "max_epochs": 30,
+        "lr_decay_every": 6,
+        "random_state": 0,
+    }
+    with_game, own_condition, without = (
+        directions(CMGANProjector(**{**params, **changed}).fit(*train), test)
+        for changed in ({}, {"mismatch": "self"}, {"inter_weight": 0.0})
+    )
+    assert with_game.mean() > 0.19
+    assert with_game.mean() > own_condition.mean() + 0.01
+    assert 0.10 < without[1] < 0.14  # chance: 0.118
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*rows share a label with every row")
+def test_multi_label_data_beat_canonical_correlation(real_data):
+    """CCA with 10 components has 0.4950 and 0.4808."""
+    train, test = standardised(real_data("iaprtc12_1962"))
+    params = {"sampler": "shuffle", "label_weight": 1.0, "lr_decay_every": 1}
+    est = CMGANProjector(**params, random_state=0).fit(*train)
+    assert (directions(est, test) > (0.505, 0.495)).all()
