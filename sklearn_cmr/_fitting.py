@@ -233,6 +233,7 @@ def seeded_building(seed):
 
 
 def device_of(module):
+    """Return the device that a module's parameters are on."""
     return next(module.parameters()).device
 
 

@@ -41,12 +41,27 @@ def squared_distances(a, b):
 
 
 def root(squared):
-    """Return the square root with a finite slope at 0."""
+    """Return the square root with a finite slope at 0.
+
+    Parameters
+    ----------
+    squared : tensor of any shape
+        Not negative.
+    """
     return (squared + _SQRT_EPS).sqrt()
 
 
 def cosine_similarities(a, b):
-    """Return the cosines between all rows of `a` and `b`; a zero row has cosine 0."""
+    """Return the cosines between all rows of `a` and `b`; a zero row has cosine 0.
+
+    Parameters
+    ----------
+    a, b : tensor of shape (n_a, m) and (n_b, m)
+
+    Returns
+    -------
+    cosines : tensor of shape (n_a, n_b)
+    """
     normalize = torch.nn.functional.normalize
     return normalize(a, dim=1) @ normalize(b, dim=1).T
 
