@@ -4,7 +4,6 @@
 
 import re
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
 from scipy.sparse import issparse
@@ -13,6 +12,7 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.metadata_routing import UNUSED
 
 from sklearn_cmr.metrics._ranking import _OPTIONS, mean_average_precision
+from sklearn_cmr.pairs import is_mapping
 
 _DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 
@@ -63,7 +63,7 @@ def _output_names(estimator, output):
 
 def _split_output(estimator, output):
     """Split the output of `transform` into image and text embeddings."""
-    if isinstance(output, Mapping) and not issparse(output):
+    if is_mapping(output):
         missing = {"image", "text"} - set(output)
         if missing:
             raise ValueError(
