@@ -117,7 +117,7 @@ class Trainer(BaseEstimator):
             )
 
     def _build_seeded(self, features, seed):
-        n_features = {name: part.shape[1] for name, part in features.items()}
+        n_features = {name: part.shape[-1] for name, part in features.items()}
         with seeded_building(seed):
             return self._build(n_features, len(self.classes_))
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
 from sklearn_cmr.pairs import (
@@ -23,6 +23,8 @@ from sklearn_cmr.pairs import (
 )
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Values of items with regions that are checked for padding at once.
+_CHECKED_VALUES = 2**24
 
 
 def has_two_dimensions(y):
@@ -83,6 +85,12 @@ class FeatureReaderMixin:
     n_image_features_in_: int
     n_text_features_in_: int
     feature_names_in_: np.ndarray
+    _n_regions_in: dict[str, int]
+
+    # Modalities whose items may have regions: (n_samples, n_regions, n_features).
+    _region_modalities: tuple[str, ...] = ()
+    # Whether the networks need as many regions as those of the fit.
+    _needs_same_regions = False
 
     @property
     def _modality_names(self):
@@ -103,7 +111,8 @@ class FeatureReaderMixin:
             )
         if values.dtype.kind != "f" or values.dtype.itemsize <= 4 or not values.size:
             return
-        largest = max(values.max(), -values.min())
+        # Absent regions are NaN.
+        largest = max(np.nanmax(values), -np.nanmin(values))
         if largest > _FLOAT32_MAX:
             raise ValueError(
                 f"{name} hold values as large as {largest:.3g}, beyond the range of "
@@ -214,6 +223,7 @@ class FeatureReaderMixin:
             n_image = cut_plain(X.shape[1], self.n_image_features)
             self.n_image_features_in_ = n_image
             self.n_text_features_in_ = X.shape[1] - n_image
+            self._n_regions_in = {}
         self._check_range(X, "X")
         return PairLayout(X).split(self.n_image_features_in_)
 
@@ -248,6 +258,7 @@ class FeatureReaderMixin:
                 f"The {name} are strings. Turn them into numbers first, e.g. with "
                 f"PairTransformer({modality}=TfidfVectorizer())."
             )
+        has_regions = modality in self._region_modalities and np.ndim(part) == 3
         try:
             part = check_array(
                 part,
@@ -255,11 +266,15 @@ class FeatureReaderMixin:
                 dtype="numeric",
                 estimator=self,
                 input_name=name,
+                allow_nd=has_regions,
+                ensure_all_finite="allow-nan" if has_regions else True,
             )
         except ValueError as error:
             if name in str(error):
                 raise
             raise ValueError(f"The {name} cannot be used: {error}") from error
+        if has_regions:
+            _check_regions(part, name)
         self._check_range(part, name)
         return part
 
@@ -267,6 +282,11 @@ class FeatureReaderMixin:
         widths = {modality: _width(part) for modality, part in checked.items()}
         for modality, width in widths.items():
             setattr(self, f"n_{modality}_features_in_", width)
+        self._n_regions_in = {
+            modality: part.shape[1]
+            for modality, part in checked.items()
+            if part.ndim == 3
+        }
         names, frame = layout.column_names, layout.X
         if names is None and all(is_frame(part) for part in parts.values()):
             frame = next(iter(parts.values()))
@@ -295,11 +315,28 @@ class FeatureReaderMixin:
             # What looks like the prefix may belong to the name.
             if [f"{modality}__{name}" for name in raw.columns] != fitted:
                 _compare_names(names, fitted, modality)
+        if modality in self._region_modalities:
+            self._compare_regions(part, modality)
         if _width(part) != expected:
             raise ValueError(
                 f"X has {_width(part)} {modality} features, but "
                 f"{type(self).__name__} is expecting {expected} {modality} features as "
                 "input."
+            )
+
+    def _compare_regions(self, part, modality):
+        fitted = self._n_regions_in.get(modality)
+        n_regions = part.shape[1] if part.ndim == 3 else None
+        if (fitted is None) != (n_regions is None):
+            known = "3-D, with regions" if fitted is not None else "2-D"
+            raise ValueError(
+                f"X is a {part.ndim}-D array, but the {modality} features that "
+                f"{type(self).__name__} was fitted on are {known}."
+            )
+        if self._needs_same_regions and n_regions != fitted:
+            raise ValueError(
+                f"X has {n_regions} regions in each item, but {type(self).__name__} "
+                f"is expecting {fitted}, in the same order."
             )
 
     def _fitted_names(self, modality):
@@ -331,7 +368,28 @@ def _as_array(X):
 
 def _width(part):
     """Return the number of features; raw strings are one."""
-    return part.shape[1] if len(part.shape) > 1 else 1
+    return part.shape[-1] if len(part.shape) > 1 else 1
+
+
+def _check_regions(X, name):
+    """Raise unless every region is all there or all NaN, and every item has one."""
+    if X.dtype.kind != "f":
+        return
+    per_item = max(1, X.shape[1] * X.shape[2])
+    for rows in gen_batches(len(X), max(1, _CHECKED_VALUES // per_item)):
+        missing = np.isnan(X[rows])
+        absent = missing.all(axis=2)
+        if (missing.any(axis=2) != absent).any():
+            raise ValueError(
+                f"The {name} have regions with some values NaN. A region that is "
+                "absent, such as padding, must be NaN throughout; impute any other one."
+            )
+        empty = np.flatnonzero(absent.all(axis=1))
+        if len(empty):
+            raise ValueError(
+                f"The {name} have an item without any region: row "
+                f"{rows.start + empty[0]} is NaN throughout. Drop it."
+            )
 
 
 def _compare_names(names, fitted, modality):

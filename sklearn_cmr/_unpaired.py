@@ -38,19 +38,14 @@ class LabelsByModality(NamedTuple):
 
 
 class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
-    """Fitting on modalities with rows of their own, and adding one later.
+    """Reading of modalities that have rows and labels of their own.
 
-    A method that trains every modality apart inherits it. Its module has the networks
-    by modality as child "networks", its `_objective` gets a dict of
-    :class:`~sklearn_cmr._fitting.TrainingTask` by modality, and trains no more than
-    the modalities in there. Held-out rows are judged by their loss.
+    A method that needs no pairs inherits it, or :class:`SeparateTrainingMixin` if it
+    trains every modality apart. Its `_make_task` gets the labels as
+    :class:`LabelsByModality`.
     """
 
     modalities_: tuple[str, ...]
-
-    @abstractmethod
-    def _build_network(self, modality, n_inputs):
-        """Return the network of one modality, with weights from torch's generator."""
 
     # -- public API ------------------------------------------------------------
 
@@ -91,56 +86,6 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
             If a loss becomes infinite or NaN; the last finite weights are in `module_`.
         """
         return super().fit(X, Y, y)
-
-    def add_modality(self, name, X, y):
-        """Learn one more modality; what is fitted already stays as it is, bit by bit.
-
-        Parameters
-        ----------
-        name : str
-            Name of the new modality.
-
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Its features.
-
-        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
-                (n_samples, n_classes)
-            Its labels, of the classes known from :meth:`fit`.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
-        check_is_fitted(self)
-        _check_modality_name(name)
-        if name in self.modalities_:
-            raise ValueError(
-                f"The modality {name!r} is fitted already. Fit anew, or continue its "
-                "training by fit with warm_start=True."
-            )
-        check_unpaired({name: X})
-        part = self._check_part(X, name)
-        labels = check_labels(y, self, classes=self.classes_)
-        check_consistent_length(part, labels.indicator)
-        device = resolve_device(self.device)
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        features, own = {name: part}, LabelsByModality(self.classes_, {name: labels})
-        tasks = self._make_task(features, own, device, seed)
-        with seeded_building(seed):
-            added = self._build_networks({name: part.shape[1]})
-        networks = self.module_["networks"]
-        networks.update(added)
-        self.module_.to(device)
-        try:
-            self._train(tasks, seed)
-        except BaseException:
-            del networks[name]
-            raise
-        self.modalities_ = (*self.modalities_, name)
-        self._names_added[name] = _column_names(X, name)
-        setattr(self, f"n_{name}_features_in_", part.shape[1])
-        return self
 
     def score(self, X, Y=None, y=None, sample_weight=None):
         """Return the mean mAP over all ordered pairs of modalities.
@@ -278,6 +223,69 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
                 f"{list(value)}, which lacks {modality!r}."
             )
         return value[modality]
+
+
+class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
+    """Training of every modality apart, and adding one later.
+
+    The module has the networks by modality as child "networks". `_objective` gets a
+    dict of :class:`~sklearn_cmr._fitting.TrainingTask` by modality, and trains no more
+    than the modalities in there. Held-out rows are judged by their loss.
+    """
+
+    @abstractmethod
+    def _build_network(self, modality, n_inputs):
+        """Return the network of one modality, with weights from torch's generator."""
+
+    def add_modality(self, name, X, y):
+        """Learn one more modality; what is fitted already stays as it is, bit by bit.
+
+        Parameters
+        ----------
+        name : str
+            Name of the new modality.
+
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Its features.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+                (n_samples, n_classes)
+            Its labels, of the classes known from :meth:`fit`.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        check_is_fitted(self)
+        _check_modality_name(name)
+        if name in self.modalities_:
+            raise ValueError(
+                f"The modality {name!r} is fitted already. Fit anew, or continue its "
+                "training by fit with warm_start=True."
+            )
+        check_unpaired({name: X})
+        part = self._check_part(X, name)
+        labels = check_labels(y, self, classes=self.classes_)
+        check_consistent_length(part, labels.indicator)
+        device = resolve_device(self.device)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        features, own = {name: part}, LabelsByModality(self.classes_, {name: labels})
+        tasks = self._make_task(features, own, device, seed)
+        with seeded_building(seed):
+            added = self._build_networks({name: part.shape[1]})
+        networks = self.module_["networks"]
+        networks.update(added)
+        self.module_.to(device)
+        try:
+            self._train(tasks, seed)
+        except BaseException:
+            del networks[name]
+            raise
+        self.modalities_ = (*self.modalities_, name)
+        self._names_added[name] = _column_names(X, name)
+        setattr(self, f"n_{name}_features_in_", part.shape[1])
+        return self
 
     def _build_networks(self, n_features):
         """Build a network for each modality from the seed and its name alone."""

@@ -4,6 +4,7 @@
 
 import copy
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from itertools import permutations
 from numbers import Integral, Real
@@ -497,3 +498,99 @@ class ProjectorMixin:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+class HasherMixin(CrossModalTransformer, metaclass=ABCMeta):
+    """What the estimators with binary codes share.
+
+    A method writes `_relaxed_codes`; their signs, with that of 0 positive, are the
+    codes.
+    """
+
+    _parameter_constraints: dict = {
+        **CrossModalTransformer._parameter_constraints,
+        "n_bits": [Interval(Integral, 1, None, closed="left")],
+        "output": [StrOptions({"sign", "packed"})],
+    }
+    n_bits: int
+    output: str
+
+    @abstractmethod
+    def _relaxed_codes(self, module, modality, X):
+        """Return the real-valued codes, of shape (b, n_bits), of one modality."""
+
+    def encode(self, X, modality, *, output="sign"):
+        """Encode one modality alone, in the form that is asked for.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features of that modality.
+
+        modality : str
+            Its name: ``"image"`` or ``"text"``.
+
+        output : {"sign", "bool", "packed", "real"}, default="sign"
+            Codes of -1 and +1 (int8), of False and True, as packed bits (uint8, the
+            first bit the most significant one, padded with 0 to whole bytes), or the
+            real values in [-1, 1] whose signs they are (float32).
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_bits), or (n_samples, ceil(n_bits / 8))
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit, or `output` is unknown.
+        """
+        check_is_fitted(self)
+        part = self._read_modality(X, modality)
+        return self._encode_as(output, self._relaxed_codes, modality, part)
+
+    def _encode_as(self, output, relaxed_codes, modality, X):
+        if output not in _CODE_FORMS:
+            raise ValueError(
+                f"output must be one of {list(_CODE_FORMS)}, got {output!r}."
+            )
+        return _CODE_FORMS[output](self._apply_in_blocks(relaxed_codes, modality, X))
+
+    def _encode(self, module, modality, X):
+        # Signs are taken in every block: an eighth of the memory of real codes.
+        is_positive = self._relaxed_codes(module, modality, X) >= 0
+        return is_positive.to(torch.int8) * 2 - 1
+
+    def _encode_parts(self, parts):
+        codes = super()._encode_parts(parts)
+        if self.output == "packed":
+            return {name: _pack(part) for name, part in codes.items()}
+        return codes
+
+    @property
+    def _n_components(self):
+        return self.n_bits
+
+    def _component_names(self):
+        names = super()._component_names()
+        # Each column of packed codes is named by its first bit.
+        return names[::8] if self.output == "packed" else names
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _pack(codes):
+    return np.packbits(codes >= 0, axis=1)
+
+
+_CODE_FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sign": lambda relaxed: np.where(relaxed >= 0, np.int8(1), np.int8(-1)),
+    "bool": lambda relaxed: relaxed >= 0,
+    "packed": _pack,
+    "real": lambda relaxed: relaxed,
+}

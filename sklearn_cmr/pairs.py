@@ -375,7 +375,7 @@ def _is_list_of_arrays(X):
 def _is_matrix(part):
     if isinstance(part, (list, tuple)):
         return len(part) > 0 and isinstance(part[0], (list, tuple, np.ndarray))
-    return len(getattr(part, "shape", ())) == 2
+    return len(getattr(part, "shape", ())) >= 2
 
 
 def _dense(part):

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_cmr._unpaired import UnpairedMixin
+from sklearn_cmr._unpaired import SeparateTrainingMixin
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -199,7 +199,7 @@ class _BestPrior:
 
 
 class DRCLProjector(
-    LabelProbabilityMixin, ProjectorMixin, UnpairedMixin, CrossModalTransformer
+    LabelProbabilityMixin, ProjectorMixin, SeparateTrainingMixin, CrossModalTransformer
 ):
     r"""Deep reversible consistency learning (DRCL).
 

@@ -28,7 +28,8 @@ class Batch(NamedTuple):
     Attributes
     ----------
     features : dict of str to float32 tensor of shape (*rows.shape, n_features)
-        One entry for each modality.
+        One entry for each modality; (*rows.shape, n_regions, n_features) of items with
+        regions.
 
     y : float32 tensor of shape (*rows.shape, n_classes)
         Label indicator.
@@ -55,7 +56,7 @@ class _DeviceRows:
 
     def take(self, rows):
         picked = self.tensor.index_select(0, rows.flatten())
-        return picked.float().view(*rows.shape, -1)
+        return picked.float().view(*rows.shape, *picked.shape[1:])
 
 
 class _HostRows:
@@ -72,7 +73,8 @@ class _HostRows:
         tensor = torch.from_numpy(np.ascontiguousarray(picked, dtype=np.float32))
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True).view(*rows.shape, -1)
+        tensor = tensor.to(self.device, non_blocking=True)
+        return tensor.view(*rows.shape, *tensor.shape[1:])
 
 
 def _place_rows(X, device):
@@ -128,7 +130,8 @@ class RowDataset(Dataset):
     Parameters
     ----------
     features : dict of str to {ndarray, CSR} of shape (n_samples, n_features)
-        Validated features. None of them is copied whole on a CPU.
+        Validated features, or (n_samples, n_regions, n_features) of items with
+        regions. None of them is copied whole on a CPU.
 
     indicator : uint8 ndarray of shape (n_samples, n_classes)
         Labels.

@@ -19,20 +19,21 @@ def encode_in_blocks(encode, X, device):
     ----------
     encode : callable
         Maps a float32 tensor of shape (block, n_features) to one of shape
-        (block, n_components), row by row.
+        (block, ...), row by row.
 
-    X : {ndarray, CSR} of shape (n_samples, n_features)
+    X : {ndarray, CSR} of shape (n_samples, n_features) or (n_samples, n_regions, \
+            n_features)
         Validated features of any numeric dtype; cast and made dense by the block.
 
     device : torch.device
 
     Returns
     -------
-    Z : ndarray of shape (n_samples, n_components)
+    Z : ndarray of shape (n_samples, ...)
     """
-    n_samples, n_features = X.shape
+    n_samples = X.shape[0]
     n_block = _BLOCK_ROWS.get(device.type, _BLOCK_ROWS["cuda"])
-    staging = torch.zeros(n_block, n_features, dtype=torch.float32)
+    staging = torch.zeros(n_block, *X.shape[1:], dtype=torch.float32)
     Z = None
     with torch.inference_mode():
         for start in range(0, n_samples, n_block):
@@ -42,6 +43,6 @@ def encode_in_blocks(encode, X, device):
             staging[n_rows:] = 0
             encoded = encode(staging.to(device))[:n_rows].cpu().numpy()
             if Z is None:
-                Z = np.empty((n_samples, encoded.shape[1]), dtype=encoded.dtype)
+                Z = np.empty((n_samples, *encoded.shape[1:]), dtype=encoded.dtype)
             Z[start : start + n_rows] = encoded
     return Z
