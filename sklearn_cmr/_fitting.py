@@ -61,6 +61,9 @@ class TrainingTask:
 class Trainer(BaseEstimator):
     """The part of :class:`CrossModalTransformer` that builds, splits and trains."""
 
+    # What shapes the networks, and so cannot change in a warm start.
+    _network_parameters: tuple[str, ...] = ("hidden_layer_sizes",)
+    _network_settings: dict[str, Any]
     _optimizer_states: dict[str, dict]
 
     def _check_callbacks(self):
@@ -102,7 +105,18 @@ class Trainer(BaseEstimator):
             )
         return value[modality]
 
+    def _read_network_settings(self):
+        return {name: _freeze(getattr(self, name)) for name in self._network_parameters}
+
     def _check_continuation(self, labels):
+        for name, value in self._read_network_settings().items():
+            fitted = self._network_settings[name]
+            if value != fitted:
+                raise ValueError(
+                    "warm_start=True continues with the same networks: expected "
+                    f"{name}={fitted!r}, got {value!r}. Set warm_start=False to start "
+                    "anew."
+                )
         if self._n_components != self._n_features_out:
             raise ValueError(
                 "warm_start=True continues with the same outputs: expected "
@@ -250,6 +264,15 @@ def resolve_device(device):
             "'cpu', or a device that torch sees here."
         ) from error
     return resolved
+
+
+def _freeze(value):
+    """Return what a parameter says now, lists as the tuples that mean the same."""
+    if isinstance(value, dict):
+        return {key: _freeze(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(value)
+    return value
 
 
 def _copy_to_cpu(value):

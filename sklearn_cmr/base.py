@@ -147,6 +147,7 @@ class CrossModalTransformer(
             self.classes_ = labels.classes
             self._n_features_out = self._n_components
             self.module_ = self._build_seeded(features, seed)
+            self._network_settings = self._read_network_settings()
             self.history_: list[dict] = []
             self._optimizer_states = {}
         self.module_.to(device)

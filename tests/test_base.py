@@ -233,6 +233,7 @@ def test_warm_start_continues():
         ({}, (A, B, y + 1), r"expected \[0, 1, 2\], got \[1, 2, 3\]"),
         ({}, (A, B, np.arange(90) % 2), r"expected \[0, 1, 2\], got \[0, 1\]"),
         ({"embedding_dim": 3}, (A, B, y), "expected 8 for each modality, got 3"),
+        ({"hidden_layer_sizes": (3,)}, (A, B, y), r"got \(3,\). Set warm_start=False"),
     ],
 )
 def test_warm_start_with_another_task(params, arguments, text):

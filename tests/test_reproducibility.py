@@ -330,6 +330,28 @@ def test_warm_start_needs_the_same_widths_and_classes(data):
     assert estimator.fit(*data).n_iter_ == 6
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hidden_layer_sizes": {"image": (4,), "text": (5,)}},
+        {"activation": "tanh"},
+        {"domain_hidden_layer_sizes": (3, 3)},
+        {"domain_activation": "logistic"},
+    ],
+)
+def test_warm_start_needs_the_same_networks(data, changed):
+    estimator = make_estimator(warm_start=True).fit(*data).set_params(**changed)
+    with pytest.raises(ValueError, match=f"same networks: expected {[*changed][0]}="):
+        estimator.fit(*data)
+
+
+def test_warm_start_takes_lists_and_tuples_alike(data):
+    estimator = make_estimator(warm_start=True, hidden_layer_sizes=(4,)).fit(*data)
+    n_iter = estimator.n_iter_
+    estimator.set_params(hidden_layer_sizes=[4]).fit(*data)
+    assert estimator.n_iter_ == 2 * n_iter
+
+
 # -- non-finite loss -------------------------------------------------------------------
 
 

@@ -474,6 +474,12 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
     0.9
     """
 
+    _network_parameters = (
+        "hidden_layer_sizes",
+        "activation",
+        "domain_hidden_layer_sizes",
+        "domain_activation",
+    )
     _parameter_constraints: dict = {
         **CrossModalTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
