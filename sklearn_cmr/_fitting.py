@@ -47,7 +47,7 @@ class TrainingTask:
         :class:`~sklearn_cmr.training.Phase` with the estimator's epochs, batch size
         and validation filled in.
 
-    dataset_valid : Subset or None
+    dataset_valid : RowDataset, Subset or None
         Held-out rows.
     """
 
@@ -55,7 +55,7 @@ class TrainingTask:
     indicator: np.ndarray
     single_label: bool
     make_phase: partial
-    dataset_valid: Subset | None = None
+    dataset_valid: RowDataset | Subset | None = None
 
 
 class Trainer(BaseEstimator):
@@ -150,13 +150,17 @@ class Trainer(BaseEstimator):
         check_consistent_length(*features.values(), labels.indicator)
         return labels
 
-    def _make_task(self, features, labels, device, seed):
-        """Put the training set on the device and hold rows out where asked to."""
+    def _make_task(self, features, labels, device, seed, held_out=None):
+        """Put the training set on the device.
+
+        Where asked to, hold rows out of it, unless a data set `held_out` is given.
+        """
         dataset = RowDataset(features, labels.indicator, device)
         train: RowDataset | Subset = dataset
-        held_out = None
         validation: dict[str, Any] = {}
-        if self.early_stopping:
+        if held_out is not None:
+            validation = self._validation(held_out, held_out.labels.tensor.cpu().numpy())
+        elif self.early_stopping:
             train_rows, valid_rows = self._split_rows(labels, seed)
             train, held_out = Subset(dataset, train_rows), Subset(dataset, valid_rows)
             validation = self._validation(held_out, labels.indicator[valid_rows])

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import nn
 
@@ -22,12 +23,14 @@ from sklearn_cmr.base import CrossModalTransformer
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.pairs import (
     MODALITIES,
+    PairLayout,
     check_same_length,
     check_unpaired,
     is_frame,
     is_mapping,
     prefixed_names,
 )
+from sklearn_cmr.training import RowDataset
 
 
 class LabelsByModality(NamedTuple):
@@ -233,9 +236,68 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
     than the modalities in there. Held-out rows are judged by their loss.
     """
 
+    # The held-out rows are for direct calls: metadata routing does not pass them on.
+    __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
+    _validation_set: tuple = (None, None)
+
     @abstractmethod
     def _build_network(self, modality, n_inputs):
         """Return the network of one modality, with weights from torch's generator."""
+
+    def fit(self, X, Y=None, y=None, *, X_val=None, y_val=None):
+        """Learn from labelled pairs, or from modalities with labels of their own.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_image_features), \
+                container of pairs, or mapping of modalities
+            Image features; or a container of both modalities, see
+            :func:`~sklearn_cmr.make_pairs`; or a mapping from any names of modalities,
+            one or more, to their features.
+
+        Y : {array-like, sparse matrix} of shape (n_samples, n_text_features)
+            Text features; the labels where `X` is a container or a mapping: one for
+            all modalities, or a mapping from each name to its labels. With a mapping,
+            the modalities may have any number of rows each.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+                (n_samples, n_classes)
+            Classes, or an indicator of the labels of each row.
+
+        X_val : container of pairs, or mapping of modalities, default=None
+            Held-out rows for `early_stopping`. Of a modality that is not in there,
+            `validation_fraction` of its rows in `X` are held out.
+
+        y_val : array-like, or mapping, default=None
+            Their labels, of the classes in `y`: one for all modalities, or a mapping.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If features or labels are missing, do not fit together or are not usable.
+
+        TypeError
+            If a container comes with two more arguments.
+
+        FloatingPointError
+            If a loss becomes infinite or NaN; the last finite weights are in `module_`.
+        """
+        if (X_val is None) != (y_val is None):
+            raise ValueError("Pass X_val and y_val together, or neither of them.")
+        if X_val is not None and not self.early_stopping:
+            raise ValueError(
+                "X_val and y_val are for early stopping: set early_stopping=True."
+            )
+        self._validation_set = X_val, y_val
+        try:
+            return super().fit(X, Y, y)
+        finally:
+            del self._validation_set
 
     def add_modality(self, name, X, y):
         """Learn one more modality; what is fitted already stays as it is, bit by bit.
@@ -301,11 +363,30 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
         return module["networks"][modality](X)
 
     def _make_task(self, features, labels, device, seed):
+        held_out = self._read_validation_set(device)
         make_task = super()._make_task
         return {
-            name: make_task({name: part}, labels.parts[name], device, seed)
+            name: make_task(
+                {name: part}, labels.parts[name], device, seed, held_out.get(name)
+            )
             for name, part in features.items()
         }
+
+    def _read_validation_set(self, device):
+        """Return the data sets of the modalities that `fit` got held-out rows of."""
+        X_val, y_val = self._validation_set
+        if X_val is None:
+            return {}
+        features = self._read_features(PairLayout(X_val), reset=False)
+        if not is_mapping(y_val):
+            y_val = dict.fromkeys(features, y_val)
+        _check_same_names(features, y_val)
+        held_out = {}
+        for name, part in features.items():
+            labels = check_labels(y_val[name], self, classes=self.classes_)
+            check_consistent_length(part, labels.indicator)
+            held_out[name] = RowDataset({name: part}, labels.indicator, device)
+        return held_out
 
     def _validation(self, held_out, y):
         return {"dataset_valid": held_out}

@@ -100,12 +100,14 @@ def test_nothing_depends_on_the_order_of_modalities(prior, early_stopping):
         )
 
 
-def test_equal_qualities_are_settled_by_name():
-    twins = {"b": X["text"], "a": X["text"]}
-    estimator = projector(max_epochs=1, lr_prior=1e-30, hidden_layer_sizes=())
-    estimator.fit(twins, y["text"])
-    estimator.quality_scores_ = dict.fromkeys(twins, 0.5)
-    assert max(sorted(twins), key=estimator.quality_scores_.get) == "a"
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_equal_qualities_are_settled_by_name(names):
+    """Features that say nothing leave every label as likely as the others."""
+    silent = {name: np.zeros((30, 4)) for name in names}
+    estimator = projector(hidden_layer_sizes=()).fit(silent, y["text"])
+    assert_allclose(list(estimator.quality_scores_.values()), 1 / 3)
+    assert estimator.quality_scores_["a"] == estimator.quality_scores_["b"]
+    assert estimator.prior_modality_ == "a"
 
 
 def test_a_modality_does_not_depend_on_its_company(fitted):
@@ -422,6 +424,80 @@ def test_early_stopping_holds_rows_of_each_modality_out():
     assert all("valid_loss" in row and "valid_map" not in row for row in rows)
     with pytest.raises(ValueError, match="which is not possible"):
         projector(early_stopping=True, validation_fraction=0.01).fit(X, y)
+
+
+def held_out_rows(estimator, name):
+    labels = check_labels(y[name], estimator)
+    return estimator._split_rows(labels, np.random.RandomState(0).randint(2**31 - 1))
+
+
+def test_rows_held_out_by_the_caller():
+    """As if they had been held out of the rest, in the same order."""
+    options = {"early_stopping": True, "validation_fraction": 0.3, "max_epochs": 12}
+    options |= {"lr": 0.05, "n_iter_no_change": 1, "quality_on": "validation"}
+    expected = projector(**options).fit(X, y)
+    rows = {name: held_out_rows(expected, name) for name in X}
+    train, valid = (
+        [{name: part[rows[name][i]] for name, part in whole.items()} for whole in (X, y)]
+        for i in (0, 1)
+    )
+    estimator = projector(**options).fit(*train, X_val=valid[0], y_val=valid[1])
+    assert_same_weights(estimator, expected)
+    assert estimator.n_iter_ == expected.n_iter_ < 2 * 3 * 12
+    # Where one modality has no such rows, some of its own are held out.
+    names = ("image", "text")
+    estimator = projector(**options).fit(
+        {**train[0], "audio": X["audio"]},
+        {**train[1], "audio": y["audio"]},
+        X_val=some(valid[0], *names),
+        y_val=some(valid[1], *names),
+    )
+    assert_same_weights(estimator, expected)
+    other = projector(**options).fit(*train, X_val=X, y_val=y)
+    assert other.quality_scores_ != expected.quality_scores_
+
+
+def test_forms_of_the_rows_held_out_by_the_caller():
+    A, B, labels = X["image"][:30], X["text"], y["text"]
+    plain = np.hstack([A, B])
+    options = {"early_stopping": True, "n_image_features": 6}
+    fits = [
+        projector(**options).fit(A, B, labels, X_val=form, y_val=own)
+        for form, own in (
+            ({"image": A[:9], "text": B[:9]}, {"image": labels[:9], "text": labels[:9]}),
+            (make_pairs(A[:9], B[:9]), labels[:9]),
+            (plain[:9], labels[:9].tolist()),
+        )
+    ]
+    for other in fits[1:]:
+        assert_same_weights(fits[0], other)
+        losses = [[row.get("valid_loss") for row in e.history_] for e in (fits[0], other)]
+        assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"y_val": None}, "together"),
+        ({"X_val": None}, "together"),
+        ({"early_stopping": False}, "set early_stopping=True"),
+        ({"X_val": {"video": X["audio"]}}, "modality must be one of"),
+        ({"X_val": {"audio": X["image"]}}, "has 6 audio features"),
+        ({"y_val": y["text"]}, "inconsistent numbers of samples"),
+        ({"y_val": {"text": y["text"]}}, "must have the names of the modalities"),
+        ({"y_val": y["audio"] + 1}, r"not seen in fit: \[3\]"),
+    ],
+)
+def test_wrong_held_out_rows(options, text):
+    given = {"X_val": {"audio": X["audio"]}, "y_val": y["audio"], **options}
+    estimator = projector(early_stopping=given.pop("early_stopping", True))
+    with pytest.raises(ValueError, match=text):
+        estimator.fit(X, y, **given)
+    # Nothing of it is left for the next fit.
+    assert_same_weights(
+        projector(early_stopping=True).fit(X, y),
+        estimator.set_params(early_stopping=True).fit(X, y),
+    )
 
 
 @pytest.mark.slow

@@ -322,10 +322,10 @@ class DRCLProjector(
     early_stopping : bool, default=False
         Whether to hold out rows of each modality, stop its second stage when their
         loss, with `q_max` and without mixing, no longer falls, and return to the
-        weights of the best epoch.
+        weights of the best epoch. :meth:`fit` takes other held-out rows as `X_val`.
 
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, in (0, 1).
+        Share of the rows of each modality to hold out, in (0, 1).
 
     n_iter_no_change : int, default=10
         Epochs without a better held-out loss before the training of a modality stops.
