@@ -150,20 +150,20 @@ class Trainer(BaseEstimator):
         check_consistent_length(*features.values(), labels.indicator)
         return labels
 
-    def _make_task(self, features, labels, device, seed, held_out=None):
-        """Put the training set on the device.
-
-        Where asked to, hold rows out of it, unless a data set `held_out` is given.
-        """
+    def _make_task(self, features, labels, device, seed):
+        """Put the training set on the device and hold rows out where asked to."""
         dataset = RowDataset(features, labels.indicator, device)
-        train: RowDataset | Subset = dataset
+        if not self.early_stopping:
+            return self._define_task(dataset, labels)
+        train_rows, valid_rows = self._split_rows(labels, seed)
+        train, held_out = Subset(dataset, train_rows), Subset(dataset, valid_rows)
+        return self._define_task(train, labels, held_out, labels.indicator[valid_rows])
+
+    def _define_task(self, train, labels, held_out=None, y_held_out=None):
+        """Say what to train on, and what to judge it by if there is anything."""
         validation: dict[str, Any] = {}
         if held_out is not None:
-            validation = self._validation(held_out, held_out.labels.tensor.cpu().numpy())
-        elif self.early_stopping:
-            train_rows, valid_rows = self._split_rows(labels, seed)
-            train, held_out = Subset(dataset, train_rows), Subset(dataset, valid_rows)
-            validation = self._validation(held_out, labels.indicator[valid_rows])
+            validation = self._validation(held_out, y_held_out)
         make_phase = partial(
             Phase,
             dataset=train,

@@ -364,13 +364,15 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
 
     def _make_task(self, features, labels, device, seed):
         held_out = self._read_validation_set(device)
-        make_task = super()._make_task
-        return {
-            name: make_task(
-                {name: part}, labels.parts[name], device, seed, held_out.get(name)
-            )
-            for name, part in features.items()
-        }
+        tasks = {}
+        for name, part in features.items():
+            own, part = labels.parts[name], {name: part}
+            if name in held_out:
+                train = RowDataset(part, own.indicator, device)
+                tasks[name] = self._define_task(train, own, held_out[name])
+            else:
+                tasks[name] = super()._make_task(part, own, device, seed)
+        return tasks
 
     def _read_validation_set(self, device):
         """Return the data sets of the modalities that `fit` got held-out rows of."""
