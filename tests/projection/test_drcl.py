@@ -805,3 +805,41 @@ def test_a_learnt_prior_and_the_label_loss_carry_the_quality(real_data):
         )
     assert scores["learnt"] > scores["orthogonal"] + 0.03
     assert scores["no label loss"] < 0.16
+
+
+def test_released_outputs_of_a_trained_model(real_data):
+    """Published embeddings, probabilities and prior for 462 pairs of Wikipedia."""
+    released = real_data("drcl_wiki_released")
+    W, labels = released["W"], released["y"]
+    prior = Prior(torch.tensor(W), None).freeze()
+    accuracies = []
+    for modality in ("image", "text"):
+        f = torch.tensor(released[modality])
+        assert_allclose(f.norm(dim=1), 1, rtol=1e-5)
+        p = prior(f).detach().numpy()
+        assert_allclose(p, released[f"{modality}_pred"], atol=1e-6)
+        accuracies.append(np.mean(p.argmax(1) == labels))
+    assert_allclose(accuracies, [0.561, 0.855], atol=1e-3)
+    # What the inverse of that prior is, and what it makes of a label.
+    singular = np.linalg.svd(W, compute_uv=False)
+    assert_allclose(singular[[-1, 0]], [1.92, 5.89], atol=0.01)
+    assert_allclose(np.linalg.norm(W, axis=0), 5.2, atol=0.25)
+    r = torch.eye(10) @ prior.inverse
+    assert_allclose(r.norm(dim=1), 0.25, atol=0.04)
+    assert_allclose(r @ prior.weight.detach(), np.eye(10), atol=1e-5)
+    own = prior(r).detach().diag()
+    assert_allclose(own, math.e / (math.e + 9), rtol=1e-5)
+
+
+def test_a_released_prior_can_be_given(real_data):
+    """The second stage, and what it trains, take it as it is."""
+    W = real_data("drcl_wiki_released")["W"]
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 6)
+    parts = [5 * np.eye(10, d)[labels] + rng.normal(size=(60, d)) for d in (12, 11)]
+    estimator = projector(embedding_dim=2048, prior=W, max_epochs=30)
+    estimator.fit(*parts, labels)
+    assert_array_equal(estimator.prior_, W)
+    assert estimator.quality_scores_ == {}
+    hits = estimator.predict_proba(*parts).argmax(1) == labels
+    assert hits.mean() > 0.9
