@@ -26,6 +26,9 @@ from sklearn_cmr.training import BatchIterator, PairNet, Phase, RowDataset
 _BUILD_LOCK = threading.Lock()
 # Held-out rows that are encoded at once.
 _VALID_BATCH = 256
+# An adversary counts as unbeaten above this accuracy, after so many epochs.
+_UNBEATEN_ACCURACY = 0.999
+_UNBEATEN_EPOCHS = 5
 
 
 @dataclass
@@ -248,6 +251,21 @@ def seeded_building(seed):
         # The generator of the CPU alone: those of accelerators are the caller's.
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def is_unbeaten(epochs, accuracy):
+    """Tell whether an adversary has hardly erred in the second half of the epochs.
+
+    Parameters
+    ----------
+    epochs : list of dict
+        Rows of the history in which it has played.
+
+    accuracy : str
+        What its accuracy is called there.
+    """
+    recent = [row[accuracy] for row in epochs[len(epochs) // 2 :]]
+    return len(recent) >= _UNBEATEN_EPOCHS and min(recent) > _UNBEATEN_ACCURACY
 
 
 def device_of(module):

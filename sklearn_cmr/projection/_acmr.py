@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
+from sklearn_cmr._fitting import is_unbeaten
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -29,10 +30,6 @@ from sklearn_cmr.nn.pairwise import (
     squared_distances,
 )
 from sklearn_cmr.training import Player
-
-# The modality classifier counts as unbeaten above this accuracy, after so many epochs.
-_UNBEATEN_ACCURACY = 0.999
-_UNBEATEN_EPOCHS = 5
 
 
 def sample_triplets(sampling, relevant, squared, input_cosines, generator):
@@ -648,16 +645,13 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         return {"grl_coefficient": float(coefficient)}
 
     def _review_history(self):
-        recent = [
-            row["domain_accuracy"]
-            for row in self.history_[len(self.history_) // 2 :]
-            if "domain_accuracy" in row and self.adv_weight * row["grl_coefficient"] > 0
+        played = [
+            row for row in self.history_ if self.adv_weight * row["grl_coefficient"] > 0
         ]
-        unbeaten = all(accuracy > _UNBEATEN_ACCURACY for accuracy in recent)
-        if unbeaten and len(recent) >= _UNBEATEN_EPOCHS:
+        if is_unbeaten(played, "domain_accuracy"):
             warnings.warn(
                 "The modality classifier has told images from texts without error in "
-                f"the last {len(recent)} epochs: the adversarial game has no effect. "
+                "the second half of the epochs: the adversarial game has no effect. "
                 "Standardise the features, if they are not: "
                 "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
                 "Otherwise lower lr_domain, raise adv_weight, or set adv_weight=0 to "

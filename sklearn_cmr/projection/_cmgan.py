@@ -10,10 +10,12 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from sklearn_cmr._fitting import is_unbeaten
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -554,8 +556,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
 
     **The game** has no floor to fall to: watch `embedding_loss` and the accuracies.
     Where `{m}_inter_accuracy` stays at 1, the discriminator has nothing to teach: lower
-    `lr_discriminator`. That of the intra-modal discriminators lies below 0.5 where the
-    decoders, with `n_generator_steps` steps to one, outrun them.
+    `lr_discriminator`; :meth:`fit` warns of it. That of the intra-modal discriminators
+    lies below 0.5 where the decoders, with `n_generator_steps` steps to one, outrun
+    them.
 
     **Normalisation.** In training each kind of input is normalised by its own batch.
     The running statistics, by which :meth:`transform` normalises, move once for every
@@ -766,6 +769,26 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
             raise ValueError(
                 f"{method} needs networks that were left untrained: fit with {weights} "
                 "> 0."
+            )
+
+    def _review_history(self):
+        unbeaten = [
+            name
+            for modality in MODALITIES
+            for name in (f"{modality}_intra", f"{modality}_inter")
+            if f"{name}_accuracy" in self.history_[-1]
+            and is_unbeaten(self.history_, f"{name}_accuracy")
+        ]
+        if unbeaten:
+            warnings.warn(
+                f"The discriminators {unbeaten} have hardly erred in the second half "
+                "of the epochs: their game has no effect. Standardise the features, if "
+                "they are not: "
+                "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
+                "Otherwise lower lr_discriminator or n_discriminator_steps, or set "
+                "inter_weight or intra_weight to 0 to leave a game out on purpose.",
+                ConvergenceWarning,
+                stacklevel=2,
             )
 
     def _build(self, n_features, n_classes):

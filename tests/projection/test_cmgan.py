@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -1203,6 +1204,44 @@ def test_rows_without_a_mismatch_give_a_warning():
     with pytest.warns(UserWarning, match="40 of 40 rows"):
         est = CMGANProjector(**SMALL).fit(X_img, X_txt, y)
     assert np.isfinite(est.loss_curve_).all()
+
+
+UNBEATEN = {
+    **SMALL,
+    "discriminator_hidden_layer_sizes": (64,),
+    "share_last_layer": False,
+    "n_discriminator_steps": 10,
+    "lr": 1e-9,
+    "lr_discriminator": 0.1,
+    "lr_decay": 1.0,
+    "max_epochs": 12,
+}
+
+
+@pytest.mark.parametrize("params, named", [
+    ({"intra_weight": 0.0}, ["image_inter", "text_inter"]),
+    ({"inter_weight": 0.0}, ["image_intra", "text_intra"]),
+])  # fmt: skip
+def test_unbeaten_discriminators_give_a_warning(params, named):
+    X_img, X_txt, y = make_data()
+    est = CMGANProjector(**UNBEATEN, **params)
+    with pytest.warns(ConvergenceWarning, match="game has no effect") as caught:
+        est.fit(X_img + 30, X_txt + 30, y)
+    assert len(caught) == 1
+    assert f"The discriminators {named} have" in str(caught[0].message)
+    assert all(est.history_[-1][f"{name}_accuracy"] == 1 for name in named)
+
+
+@pytest.mark.parametrize("params", [
+    {"max_epochs": 8},
+    {"lr": 0.01, "lr_discriminator": 1e-4},
+    {"inter_weight": 0.0, "intra_weight": 0.0},
+], ids=str)  # fmt: skip
+def test_no_warning_where_the_game_is_off_short_or_fair(params):
+    X_img, X_txt, y = make_data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        CMGANProjector(**{**UNBEATEN, **params}).fit(X_img + 30, X_txt + 30, y)
 
 
 def test_one_row_to_train_on_is_refused():
