@@ -1,12 +1,12 @@
 """Retrieval quality on real feature sets, beside the baseline to beat.
 
 For each data set: semantic matching (logistic regression posteriors), every method with
-its defaults and, with ``--search``, ACMR tuned by GridSearchCV on the training split
-alone.
+its defaults and, with ``--search``, tuned by GridSearchCV on the training split alone.
 Inputs are standardised by PairTransformer; the figure is the mean of both directions'
 cosine mAP over the whole ranking of the test split, mean and spread of the seeds.
 
-    SKLEARN_CMR_DATA=... python benchmarks/quality.py [--search] [--seeds 3] [name ...]
+    SKLEARN_CMR_DATA=... python benchmarks/quality.py [--search] [--methods ACMR DRCL]
+        [--seeds 3] [--jobs 2] [name ...]
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -40,12 +40,36 @@ DATA_SETS = [
     "iaprtc12_1962",
     "pascal_sentence_100",
 ]
-GRID = {
-    "acmrprojector__margin": [4.0, 6.0, 8.0],
-    "acmrprojector__lr": [3e-4, 5e-4],
-    "acmrprojector__beta": [0.5, 1.0],
-    "acmrprojector__adv_weight": [0.1, 0.3],
+# What is tried for each method; a list holds grids side by side.
+GRIDS = {
+    ACMRProjector: {
+        "margin": [4.0, 6.0, 8.0],
+        "lr": [3e-4, 5e-4],
+        "beta": [0.5, 1.0],
+        "adv_weight": [0.1, 0.3],
+    },
+    CMGANProjector: [
+        {"betas": [(0.5, 0.999), (0.9, 0.999)]},
+        {
+            "betas": [(0.5, 0.999), (0.9, 0.999)],
+            "lr_decay_every": [1],
+            "max_epochs": [8],
+        },
+        {
+            "sampler": ["shuffle"],
+            "label_weight": [0.3, 1.0],
+            "lr_decay_every": [1],
+            "max_epochs": [8],
+        },
+    ],
+    DRCLProjector: {
+        "hidden_layer_sizes": [(512,), (256, 256)],
+        "lr": [3e-4, {"image": 1e-4, "text": 3e-4}],
+        "max_epochs": [50, 100],
+        "max_epochs_prior": [50],
+    },
 }
+METHODS = {method.__name__.removesuffix("Projector"): method for method in GRIDS}
 
 
 def load(name):
@@ -100,45 +124,54 @@ def report(name, label, scores, seconds):
     )
 
 
-def run(name, seeds, with_search):
+def fit_seeds(method, seeds, params, train, y_train, test, y_test):
+    """Return the mean mAP of both directions on the test split, for every seed."""
+    models = (make_model(seed, method, **params) for seed in range(seeds))
+    return [map_scorer(model.fit(train, y_train), test, y_test) for model in models]
+
+
+def search(method, params, train, y_train, n_jobs):
+    """Return the parameters that cross-validation of the training split prefers."""
+    prefix = f"{method.__name__.lower()}__"
+    grids = GRIDS[method]
+    grids = [
+        {prefix + name: values for name, values in grid.items()}
+        for grid in (grids if isinstance(grids, list) else [grids])
+    ]
+    result = GridSearchCV(
+        make_model(0, method, **params),
+        grids,
+        scoring=map_scorer,
+        cv=make_folds(y_train),
+        n_jobs=n_jobs,
+        refit=False,
+    ).fit(train, y_train)
+    best = result.best_params_.items()
+    return {name.removeprefix(prefix): value for name, value in best}
+
+
+def run(name, methods, seeds, with_search, n_jobs):
     """Print the figures of one data set."""
     (train, y_train), (test, y_test) = load(name)
     start = time.perf_counter()
     baseline = semantic_matching(train, y_train, test, y_test)
     report(name, "semantic matching", [baseline], time.perf_counter() - start)
 
-    for method in (ACMRProjector, CMGANProjector, DRCLProjector):
-        params = {}
+    for label in methods:
+        method, params = METHODS[label], {}
         if method is DRCLProjector and y_train.ndim == 2:
             # The common space must be as wide as there are classes.
             params["embedding_dim"] = max(256, y_train.shape[1])
+        data = train, y_train, test, y_test
         start = time.perf_counter()
-        scores = []
-        for seed in range(seeds):
-            model = make_model(seed, method, **params).fit(train, y_train)
-            scores.append(map_scorer(model, test, y_test))
-        label = f"{method.__name__.removesuffix('Projector')}, defaults"
-        report(name, label, scores, time.perf_counter() - start)
-
-    if with_search:
-        start = time.perf_counter()
-        search = GridSearchCV(
-            make_model(0),
-            GRID,
-            scoring=map_scorer,
-            cv=make_folds(y_train),
-            n_jobs=2,
-            refit=False,
-        ).fit(train, y_train)
-        best = search.best_params_
-        fitted = [
-            make_model(seed).set_params(**best).fit(train, y_train)
-            for seed in range(seeds)
-        ]
-        scores = [map_scorer(model, test, y_test) for model in fitted]
-        report(name, "ACMR, tuned", scores, time.perf_counter() - start)
-        chosen = {key.removeprefix("acmrprojector__"): best[key] for key in best}
-        print(f"{'':15} chosen by cross-validation: {chosen}", flush=True)
+        scores = fit_seeds(method, seeds, params, *data)
+        report(name, f"{label}, defaults", scores, time.perf_counter() - start)
+        if with_search:
+            start = time.perf_counter()
+            best = search(method, params, train, y_train, n_jobs)
+            scores = fit_seeds(method, seeds, params | best, *data)
+            report(name, f"{label}, tuned", scores, time.perf_counter() - start)
+            print(f"{'':15} chosen by cross-validation: {best}", flush=True)
 
 
 if __name__ == "__main__":
@@ -147,7 +180,15 @@ if __name__ == "__main__":
     parser.add_argument(
         "--search", action="store_true", help="tune on the training split"
     )
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="processes of the search")
     arguments = parser.parse_args()
     for data_set in arguments.names:
-        run(data_set, arguments.seeds, arguments.search)
+        run(
+            data_set,
+            arguments.methods,
+            arguments.seeds,
+            arguments.search,
+            arguments.jobs,
+        )
