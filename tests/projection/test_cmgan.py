@@ -1309,33 +1309,27 @@ def directions(est, test):
 
 
 @pytest.mark.slow
-def test_wikipedia_with_the_defaults(real_data):
-    train, test = standardised(real_data("wiki_sift_lda"))
-    est = CMGANProjector(random_state=0).fit(*train)
-    assert directions(est, test).mean() > 0.225
-
-
-@pytest.mark.slow
 def test_wikipedia_the_inter_modal_game_aligns_separate_classifiers(real_data):
     """Without it, nothing but the shared layer ties texts to images."""
     train, test = standardised(real_data("wiki_sift_lda"))
     params = {
-        "embedding_dim": 256,
-        "hidden_layer_sizes": (256,),
+        "hidden_layer_sizes": (128,),
+        "discriminator_hidden_layer_sizes": (128,),
         "share_classifier": False,
         "label_weight": 1.0,
         "n_discriminator_steps": 1,
-        "max_epochs": 30,
-        "lr_decay_every": 6,
+        "batch_size": 128,
+        "max_epochs": 20,
+        "lr_decay_every": 4,
         "random_state": 0,
     }
     with_game, own_condition, without = (
         directions(CMGANProjector(**{**params, **changed}).fit(*train), test)
         for changed in ({}, {"mismatch": "self"}, {"inter_weight": 0.0})
     )
-    assert with_game.mean() > 0.19
+    assert with_game[1] > 0.135
     assert with_game.mean() > own_condition.mean() + 0.01
-    assert 0.10 < without[1] < 0.14  # chance: 0.118
+    assert 0.10 < without[1] < 0.13  # chance: 0.118
 
 
 @pytest.mark.slow
