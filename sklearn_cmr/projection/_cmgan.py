@@ -4,10 +4,8 @@
 
 import warnings
 from functools import partial
-from itertools import pairwise
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
@@ -22,173 +20,23 @@ from sklearn_cmr.base import (
     ProjectorMixin,
 )
 from sklearn_cmr.nn.losses import LABEL_LOSSES
+from sklearn_cmr.nn.normalization import (
+    Network,
+    make_normalized_layers,
+    share_last_layer,
+)
 from sklearn_cmr.nn.pairwise import masked_mean
 from sklearn_cmr.pairs import MODALITIES
 from sklearn_cmr.training import Player
+from sklearn_cmr.training.anchors import AnchorSampler, anchors_in_order
 
 _OTHER = dict(zip(MODALITIES, reversed(MODALITIES), strict=True))
-# Draws of a mismatched row for all anchors at once, before the rest is searched for.
-_DRAWS = 16
-# Rows whose labels are compared with those of all others at once.
-_ROWS_PER_SEARCH = 1024
-
-
-# -- networks ----------------------------------------------------------------------
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that moves its running statistics only when told to.
-
-    Parameters
-    ----------
-    n_features : int
-
-    tied : BatchNorm, default=None
-        The one to share scale and shift with. Statistics are never shared: the two
-        modalities have different ones.
-
-    track_running_stats : bool, default=True
-        Whether there are running statistics, for the evaluation mode, at all.
-    """
-
-    def __init__(self, n_features, tied=None, track_running_stats=True):
-        super().__init__(n_features, track_running_stats=track_running_stats)
-        nn.init.normal_(self.weight, 1.0, 0.02)
-        if tied is not None:
-            self.weight, self.bias = tied.weight, tied.bias
-
-    def forward(self, X, track=False):
-        """Normalise a batch; `track` takes it up into the running statistics."""
-        if track or not self.training:
-            return super().forward(X)
-        return F.batch_norm(
-            X, None, None, self.weight, self.bias, training=True, eps=self.eps
-        )
-
-
-class Network(nn.Sequential):
-    """Layers in a row, which tells those with running statistics to move them."""
-
-    def forward(self, X, track=False):
-        """Apply all layers; see :class:`BatchNorm` for `track`."""
-        for layer in self:
-            X = layer(X, track) if isinstance(layer, BatchNorm) else layer(X)
-        return X
-
-
-def make_layers(sizes, negative_slope, track_running_stats=True):
-    """List the layers of a network all of which are normalised and leaky."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        # The normalisation would take a bias away.
-        linear = nn.Linear(n_in, n_out, bias=False)
-        norm = BatchNorm(n_out, track_running_stats=track_running_stats)
-        layers += [linear, norm, nn.LeakyReLU(negative_slope)]
-    return layers
-
-
-def share_last_layer(source, network):
-    """Replace the last layer of a network by that of another one.
-
-    Both then hold the same linear layer and the same scale and shift, so that copying,
-    pickling, loading weights and moving to a device keep them shared.
-    """
-    linear, norm, _ = source[-3:]
-    network[-3] = linear
-    network[-2] = BatchNorm(norm.num_features, tied=norm)
 
 
 def classifier_of(module, modality):
     """Return the label classifier of a modality, shared or not."""
     own = f"{modality}_classifier"
     return module[own if own in module else "classifier"]
-
-
-# -- batches -----------------------------------------------------------------------
-
-
-class AnchorSampler:
-    """Draw anchors and, for each, a mismatched row: one without a common label.
-
-    Batches have shape (2, b): anchors, then mismatched rows. An anchor that shares
-    labels with all other rows stands for its own mismatched row, so that the labels
-    tell who has none.
-
-    Parameters
-    ----------
-    labels : uint8 ndarray of shape (n_samples, n_classes)
-
-    balanced : bool
-        Draw a class, then one of its rows, for as many full batches as cover the number
-        of rows; otherwise visit each row once, in random order. Mismatched rows are
-        drawn in the same way: by class, or all alike.
-
-    mismatched : bool, default=True
-        Whether mismatched rows are wanted; batches have shape (1, b) otherwise.
-    """
-
-    def __init__(self, labels, balanced, mismatched=True):
-        self.labels = torch.from_numpy(labels).bool()
-        self.balanced = balanced
-        self.mismatched = mismatched
-        classes, self.members = self.labels.T.nonzero(as_tuple=True)
-        _, self.counts = classes.unique(return_counts=True)
-        self.starts = self.counts.cumsum(0) - self.counts
-        # How likely each row is to be drawn.
-        self.odds = torch.ones(len(labels))
-        if balanced:
-            self.odds = (self.labels / self.labels.sum(0).clamp_min(1)).sum(1)
-        # Rows with the same labels have the same mismatched rows.
-        distinct, kind_of_row = np.unique(labels, axis=0, return_inverse=True)
-        kinds = torch.from_numpy(distinct).bool()
-        has_mismatch = [
-            _disjoint(chunk, kinds).any(1) for chunk in kinds.split(_ROWS_PER_SEARCH)
-        ]
-        self.has_mismatch = torch.cat(has_mismatch)[kind_of_row.reshape(-1)]
-
-    def __call__(self, n_samples, batch_size, generator):
-        """Yield the rows of the batches of one epoch."""
-        if self.balanced:
-            n_batches = -(-n_samples // batch_size)
-            anchors = self._draw(n_batches * batch_size, generator)
-        else:
-            anchors = torch.randperm(n_samples, generator=generator)
-        rows = [anchors]
-        if self.mismatched:
-            rows.append(self._mismatch(anchors, generator))
-        return iter(torch.stack(rows).split(batch_size, dim=1))
-
-    def _draw(self, n_rows, generator):
-        if not self.balanced:
-            return torch.randint(len(self.labels), (n_rows,), generator=generator)
-        classes = torch.randint(len(self.counts), (n_rows,), generator=generator)
-        place = torch.rand(n_rows, generator=generator, dtype=torch.float64)
-        place = (place * self.counts[classes]).long()
-        return self.members[self.starts[classes] + place]
-
-    def _mismatch(self, anchors, generator):
-        mismatched = anchors.clone()
-        missing = self.has_mismatch[anchors].nonzero().squeeze(1)
-        for _ in range(_DRAWS):
-            drawn = self._draw(len(missing), generator)
-            fits = ~(self.labels[anchors[missing]] & self.labels[drawn]).any(1)
-            mismatched[missing[fits]] = drawn[fits]
-            missing = missing[~fits]
-        for chunk in missing.split(_ROWS_PER_SEARCH) if len(missing) else ():
-            fits = _disjoint(self.labels[anchors[chunk]], self.labels)
-            drawn = torch.multinomial(fits * self.odds, 1, generator=generator)
-            mismatched[chunk] = drawn.squeeze(1)
-        return mismatched
-
-
-def _disjoint(y, y_other):
-    """Tell which rows have no label in common."""
-    return y.float() @ y_other.float().T == 0
-
-
-def anchors_in_order(n_samples, batch_size, generator=None):
-    """Yield the rows of consecutive batches of anchors, of shape (1, b)."""
-    return iter(torch.arange(n_samples)[None].split(batch_size, dim=1))
 
 
 # -- losses ------------------------------------------------------------------------
@@ -799,7 +647,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         for modality, n_inputs in n_features.items():
             hidden = self._layer_sizes("hidden_layer_sizes", modality)
             sizes = [n_inputs, *hidden, width]
-            encoders.append(Network(*make_layers(sizes, slope)))
+            encoders.append(Network(*make_normalized_layers(sizes, slope)))
             module[modality] = encoders[-1]
             if self.decoder_hidden_layer_sizes is None:
                 of_decoder = hidden[::-1]
@@ -807,13 +655,13 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
                 of_decoder = self._layer_sizes("decoder_hidden_layer_sizes", modality)
             sizes = [width, *of_decoder]
             module[f"{modality}_decoder"] = Network(
-                *make_layers(sizes, slope), nn.Linear(sizes[-1], n_inputs)
+                *make_normalized_layers(sizes, slope), nn.Linear(sizes[-1], n_inputs)
             )
             module[f"{modality}_intra"] = nn.Linear(n_inputs, 1)
             sizes = [width + n_inputs, *of_inter]
             # Nobody asks a discriminator about a row alone.
             module[f"{modality}_inter"] = Network(
-                *make_layers(sizes, slope, track_running_stats=False),
+                *make_normalized_layers(sizes, slope, track_running_stats=False),
                 nn.Linear(sizes[-1], 1),
             )
             if not self.share_classifier:
@@ -851,26 +699,15 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         ]
 
     def _generators(self, module):
-        objective = partial(
-            generator_objective,
-            inter_weight=self.inter_weight or None,
-            intra_weight=self.intra_weight or None,
-            label_weight=self.label_weight or None,
-            reconstruction_weight=self.reconstruction_weight or None,
-            label_loss=LABEL_LOSSES[self.label_loss_],
-        )
-        if not any(
-            (
-                self.inter_weight,
-                self.intra_weight,
-                self.label_weight,
-                self.reconstruction_weight,
-            )
-        ):
+        names = ("inter", "intra", "label", "reconstruction")
+        weights = {f"{x}_weight": getattr(self, f"{x}_weight") or None for x in names}
+        if not any(weights.values()):
             raise ValueError(
-                "nothing to learn: one of inter_weight, intra_weight, label_weight and "
-                "reconstruction_weight must be > 0."
+                f"nothing to learn: one of {', '.join(weights)} must be > 0."
             )
+        objective = partial(
+            generator_objective, label_loss=LABEL_LOSSES[self.label_loss_], **weights
+        )
         players: dict[str, tuple[str, ...]] = {"generator": MODALITIES}
         if self.generator_update == "alternate":
             players = {f"{modality}_generator": (modality,) for modality in MODALITIES}
