@@ -469,6 +469,14 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
     True
     """
 
+    _network_parameters = (
+        "hidden_layer_sizes",
+        "decoder_hidden_layer_sizes",
+        "discriminator_hidden_layer_sizes",
+        "negative_slope",
+        "share_last_layer",
+        "share_classifier",
+    )
     _parameter_constraints: dict = {
         **CrossModalTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,

@@ -1009,6 +1009,21 @@ def test_warm_start_goes_on_as_if_it_had_never_stopped(generator_update):
     assert_array_equal(whole.transform(*data[:2]), halves.transform(*data[:2]))
 
 
+@pytest.mark.parametrize("changed", [
+    {"hidden_layer_sizes": (9,)},
+    {"decoder_hidden_layer_sizes": (9,)},
+    {"discriminator_hidden_layer_sizes": (9,)},
+    {"negative_slope": 0.1},
+    {"share_last_layer": False},
+    {"share_classifier": False},
+], ids=str)  # fmt: skip
+def test_warm_start_refuses_other_networks(changed):
+    est = CMGANProjector(**{**SMALL, "max_epochs": 1}, warm_start=True)
+    est.fit(*make_data()).set_params(**changed)
+    with pytest.raises(ValueError, match=f"the same networks.*{next(iter(changed))}="):
+        est.fit(*make_data())
+
+
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_score_ranks_by_the_metric(metric):
     X_img, X_txt, y = make_data()
