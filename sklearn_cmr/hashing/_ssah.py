@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, pairwise
@@ -124,7 +125,8 @@ class RegionPooling(nn.Module):
         self.pooling = pooling
 
     def forward(self, X):
-        return pool_regions(*split_padding(X), self.pooling)
+        regions, present = split_padding(X)
+        return pool_regions(regions, present, self.pooling)
 
 
 class ResponseNorm(nn.LocalResponseNorm):
@@ -296,8 +298,11 @@ def squared_label_loss(logits, y):
     return F.mse_loss(logits.sigmoid(), y)
 
 
-LABEL_LOSSES = {"bce": bce_label_loss, "mse": squared_label_loss}
-VERDICT_LOSSES = {"bce": F.binary_cross_entropy_with_logits, "lsgan": F.mse_loss}
+LABEL_LOSSES: dict[str, Callable] = {"bce": bce_label_loss, "mse": squared_label_loss}
+VERDICT_LOSSES: dict[str, Callable] = {
+    "bce": F.binary_cross_entropy_with_logits,
+    "lsgan": F.mse_loss,
+}
 # Verdicts above are "label".
 _THRESHOLDS = {"bce": 0.0, "lsgan": 0.5}
 
@@ -594,7 +599,349 @@ class SSAHHasher(
 ):
     r"""Self-supervised adversarial hashing (SSAH).
 
-    TODO
+    Every modality has an encoder, and so have the labels: the *label network*. From
+    its input an encoder makes a semantic feature :math:`F`, of units that are not
+    negative, and from that a relaxed code :math:`H = \tanh(\cdot)` and the labels
+    :math:`\hat L`. The label network is trained first, and with it its codes follow
+    what the labels have in common. The other encoders then learn to agree with the
+    features and codes that it gives to all labels of the training set; a
+    discriminator for each, which learns to tell the features of a modality from those
+    of labels, adds its gradients [1]_. As all of them learn from labels alone,
+    modalities need labels, but no pairs; there may be any number of them, with any
+    numbers of rows, and :meth:`add_modality` adds one later without a change to the
+    others.
+
+    With rows :math:`i` of labels in the *bank*, constants :math:`F_i^l` and
+    :math:`H_i^l`, rows :math:`j` of the batch, logits
+    :math:`\Delta_{ij} = \frac{1}{2} \langle F_i^l, F_j \rangle` and
+    :math:`\Gamma_{ij} = \frac{1}{2} \langle H_i^l, H_j \rangle`, similarities
+    :math:`S_{ij} \in [0, 1]` of labels and the discriminator :math:`D`, an encoder
+    minimises
+
+    .. math::
+
+        L &= \alpha J_1 + \gamma J_2 + \eta J_3 + \beta J_4 + \delta A \\
+        J_1 &= \operatorname{mean}_{ij} w_{ij} \left[ \log(1 + e^{\Delta_{ij}})
+            - S_{ij} \Delta_{ij} \right] \\
+        J_2 &= \operatorname{mean}_{ij} w_{ij} \left[ \log(1 + e^{\Gamma_{ij}})
+            - S_{ij} \Gamma_{ij} \right] \\
+        J_3 &= \operatorname{mean}_{jk} (H_{jk} - \operatorname{sign} H_{jk})^2 \\
+        J_4 &= \operatorname{mean}_{jm} \operatorname{BCE}(\hat L_{jm}, L_{jm}) \\
+        A &= \operatorname{mean}_j \operatorname{BCE}(D(F_j), 1)
+
+    and the label network the same without :math:`A`. The discriminator minimises
+    :math:`\frac{1}{2} \operatorname{mean}_j [ \operatorname{BCE}(D(F_j^l), 1) +
+    \operatorname{BCE}(D(F_j), 0) ]`. The codes are the signs of :math:`H`, that of 0 is
+    positive.
+
+    Parameters
+    ----------
+    n_bits : int, default=32
+        Bits of a code, at least 1.
+
+    output : {"sign", "packed"}, default="sign"
+        What :meth:`transform` returns: codes of -1 and +1 (int8), or their bits packed
+        into bytes (uint8). :meth:`encode` has further forms.
+
+    hidden_layer_sizes : tuple of int, or dict, default=(1024,)
+        Widths of the layers before the semantic feature, each followed by ReLU, of all
+        modalities, or of each by its name: ``{"image": (...), "text": (...)}``.
+
+    feature_dim : int, default=512
+        Width of the semantic feature, at least 1.
+
+    label_hidden_layer_sizes : tuple of int, default=(1024,)
+        Widths of the layers before the semantic feature of the labels.
+
+    discriminator_hidden_layer_sizes : tuple of int, default=(512, 256)
+        Widths of the hidden layers of the discriminators.
+
+    discriminator_dropout : float, default=0.0
+        Share, in [0, 1), of the hidden units of a discriminator that are left out in
+        training.
+
+    text_fusion : {"auto"} or bool, default="auto"
+        Whether copies of the texts, smoothed over windows of neighbouring columns, are
+        put beside them. It suits counts of words in an order that means something.
+        "auto" does so if the texts of :meth:`fit` are not negative and mostly 0.
+
+    text_scales : tuple of int, default=(5, 10, 15, 30, 50)
+        Widths of these windows. Those wider than the texts are left out.
+
+    region_pooling : {"mean", "max", "flatten"}, default="mean"
+        How one vector is made of the regions of an image. "flatten" keeps them apart,
+        and needs as many in every call.
+
+    init : {"default", "normal"}, default="default"
+        Initial weights: torch's, or, with the biases, normal with a standard deviation
+        of 0.01.
+
+    lrn : bool, default=False
+        Whether hidden layers of the label network, and all layers of the text's encoder
+        up to the semantic feature, are followed by local response normalisation, here
+        close to a division by 1.7.
+
+    feature_weight : float, default=1.0
+        Weight :math:`\alpha \geq 0` of the pairs of features.
+
+    hash_weight : float, default=1.0
+        Weight :math:`\gamma \geq 0` of the pairs of codes.
+
+    quantization_weight : float, default=0.01
+        Weight :math:`\eta \geq 0` of the distance to the signs. Values about 1 make all
+        codes alike.
+
+    label_weight : float, default=1.0
+        Weight :math:`\beta \geq 0` of the label loss.
+
+    adversarial_weight : float, default=0.01
+        Weight :math:`\delta \geq 0` of the game against the discriminator; 0 leaves it
+        out. Values about 1 make all codes alike.
+
+    reduction : {"mean", "sum"}, default="mean"
+        Whether the terms are means, as above, or these times the number of their
+        summands. Weights mean something else then.
+
+    pair_weight : {"balanced"} or None, default="balanced"
+        Weights :math:`w_{ij}` of the pairs. "balanced" multiplies those of similar
+        pairs by the ratio of dissimilar to similar ones in the block of batch and
+        bank, if it has both; None takes all pairs alike, as published.
+
+    similarity : {"binary", "cosine"}, default="binary"
+        :math:`S_{ij}` is 1 for rows with a common label, or the cosine of the label
+        indicators.
+
+    similarity_smoothing : float, default=0.0
+        Share, in [0, 1), by which all :math:`S_{ij}` are reduced.
+
+    normalize_features : bool, default=False
+        Whether the features in :math:`\Delta` are scaled to the length
+        :math:`\sqrt{n\_bits}`, that of a code.
+
+    label_loss : {"bce", "mse"}, default="bce"
+        Cross entropy or squared error of the predicted labels' sigmoids.
+
+    adversarial_loss : {"bce", "lsgan"}, default="bce"
+        Cross entropy of the sigmoids of the verdicts, or squared error of the verdicts
+        themselves.
+
+    self_supervision : bool, default=True
+        Whether there is a label network. Without it, images and texts, which must be
+        pairs, are compared with each other in the batch, and there is no game.
+
+    schedule : {"distill", "alternate"}, default="distill"
+        "distill" trains the label network, then keeps it and trains each modality,
+        where discriminator and encoder take a step on every batch. "alternate" is the
+        published loop of `n_rounds` rounds: label network, discriminators and encoders
+        take turns of some passes each.
+
+    n_rounds : int, default=3
+        Rounds of "alternate", at least 1.
+
+    label_passes : tuple of int, default=(10, 5)
+        Passes over the labels in each stage of a round of "alternate". A stage ends
+        before when the loss rises.
+
+    encoder_passes : tuple of int, or dict, default=(15, 7, 5)
+        The same for the encoders, or for each by the name of its modality.
+
+    discriminator_passes : tuple of int, default=(1, 1)
+        The same for the discriminators, which see all their passes through.
+
+    lr : float or dict, default=1e-3
+        Learning rate of the encoders, or of each by the name of its modality:
+        ``{"image": 1e-4, "text": 1e-3}``. It may hold names of modalities to come.
+
+    lr_label : float, default=1e-3
+        Learning rate of the label network.
+
+    lr_discriminator : float, default=None
+        Learning rate of the discriminators; None takes `lr`.
+
+    lr_decay : float, default=1.0
+        What the learning rates of encoders and discriminators are multiplied with every
+        `lr_decay_every` epochs, in (0, 1]; in round :math:`r` and stage :math:`s` of
+        "alternate" all learning rates with its power :math:`r + s`, from 0.
+
+    lr_decay_every : int, default=10
+        Epochs between two decays, at least 1.
+
+    bank_size : int, default=None
+        Rows of labels that a batch is compared with: a random sample with every row of
+        labels in its proportion. None takes all of them. As equal rows cost no more
+        than one, only many combinations of labels call for a sample.
+
+    missing_labels : {"raise", "drop"}, default="raise"
+        What happens in :meth:`fit` to rows without a label, which are similar to
+        nothing: an error, or a warning while they are left out.
+
+    batch_size : int, default=128
+        Rows in a batch.
+
+    max_epochs : int, default=30
+        Epochs for each modality with "distill".
+
+    max_epochs_label : int, default=None
+        Epochs of the label network with "distill"; None takes `max_epochs`.
+
+    early_stopping : bool, default=False
+        Whether to hold out rows of each modality, stop its training when their mAP no
+        longer grows, and return to the weights of the best epoch. Held-out rows query
+        the label network's codes of the labels of all training rows.
+
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out, in (0, 1).
+
+    n_iter_no_change : int, default=10
+        Epochs without a better validation mAP before the training of a modality stops.
+
+    tol : float, default=0.0
+        What the validation mAP must grow by to count as better.
+
+    warm_start : bool, default=False
+        Whether :meth:`fit` continues with the modalities it gets, with the classes,
+        widths and label network of the last call.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, held-out rows, batches, dropout and the sample of
+        the bank. Pass an int for the same result in every call.
+
+    verbose : int, default=0
+        0 is silent, 1 shows a progress bar, 2 prints a line for every epoch.
+
+    device : str or torch.device, default="auto"
+        "auto" is CUDA if there is a GPU, else the CPU.
+
+    callbacks : list of skorch callbacks, default=None
+        Further callbacks. They are copied.
+
+    n_image_features : int, default=None
+        Number of leading image columns where a plain matrix holds both modalities;
+        None takes half of the columns and warns.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted classes of all modalities, or the columns of the label indicator.
+
+    modalities_ : tuple of str
+        Names of the fitted modalities.
+
+    train_codes_ : int8 ndarray of shape (n_samples, n_bits) or None
+        One code of -1 and +1 for each pair of :meth:`fit`: the signs of the sum of the
+        relaxed codes of its modalities and labels. None if its rows were no pairs.
+
+    text_fusion_ : bool
+        Whether smoothed copies are put beside the texts.
+
+    n_features_in_ : int
+        Number of features of all modalities of :meth:`fit` together.
+
+    n_image_features_in_, n_text_features_in_ : int
+        Number of features of a modality; other ones have an attribute alike.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features. Only if all of them are strings.
+
+    n_iter_ : int
+        Number of epochs run, in all phases.
+
+    history_ : list of dict
+        For every epoch, averaged over its batches: `phase` ("label", then the name of
+        each modality; with "alternate" also "{m}_discriminator"), `feature_loss`
+        (:math:`J_1`), `hash_loss` (:math:`J_2`), `quantization_loss` (:math:`J_3`) and
+        `label_loss` (:math:`J_4`); of a modality "{m}" also `adversarial_loss`
+        (:math:`A`), `{m}_discriminator_loss` and `discriminator_accuracy`, the share of
+        right verdicts, 0.5 where the discriminator is beaten; `train_loss`, also named
+        by its network, `label_network_loss` or `{m}_encoder_loss`; `seconds`; and with
+        `early_stopping` `valid_map` and `valid_loss`. Without `self_supervision`, the
+        terms are sums over the modalities, and there is no `phase`.
+
+    loss_curve_ : list of float
+        `train_loss` of every epoch.
+
+    module_ : torch.nn.ModuleDict
+        "label_network", and "networks" by modality with their "encoder" and
+        "discriminator".
+
+    See Also
+    --------
+    DRCLProjector : A real-valued space, also without pairs.
+    PairTransformer : Standardise, or otherwise prepare, each modality.
+
+    Notes
+    -----
+    **Labels as queries.** ``transform_modality(y, "label")`` and ``encode(y, "label")``
+    encode labels of any kind that :meth:`fit` takes.
+
+    **Modalities by name.** ``fit({"image": A, "text": B, "audio": C}, labels)`` takes
+    any names but "label", and one array of labels for all, or a mapping with labels for
+    each; then the numbers of rows may differ. :meth:`transform` and :meth:`score` take
+    a mapping with any of the fitted names, and :meth:`transform_modality` one of them.
+    Labels that occur in several modalities count as often in the bank as in the one
+    that has them most often, so that pairs give the same whether or not they are given
+    as pairs. Tools for model selection slice the rows of pairs; these forms are for
+    direct calls.
+
+    **Images with regions.** An image may be a matrix: `X` of shape (n_samples,
+    n_regions, n_features). Regions that are absent are NaN throughout, as
+    ``np.where(mask[..., None], X, np.nan)`` makes them.
+
+    **Balanced pairs.** TODO
+
+    **Ablations** of the paper: ``self_supervision=False``, ``text_fusion=False``,
+    ``adversarial_weight=0``, and each of the weights 0.
+
+    **Published settings**, with the sums of the paper and the loop of the code [2]_::
+
+        SSAHHasher(
+            hidden_layer_sizes={"image": (), "text": (4096,)}, feature_dim=512,
+            label_hidden_layer_sizes=(4096,), text_fusion=True, lrn=True, init="normal",
+            discriminator_hidden_layer_sizes=(512, 256), quantization_weight=1e-4,
+            label_weight=1e-4, adversarial_weight=1, reduction="sum", pair_weight=None,
+            label_loss="mse", adversarial_loss="lsgan", schedule="alternate",
+            lr={"image": 3.2e-5, "text": 3.2e-4}, lr_label=1e-2, lr_discriminator=1e-3,
+            lr_decay=0.32, batch_size=128,
+        )
+
+    with the features of a convolutional network's last hidden layer as images and the
+    counts of tags as texts.
+
+    **Departures from that code.** There, the features that the discriminators see are
+    constants, so that the encoders learn nothing from the game, while their steps move
+    the discriminators the wrong way; the loss of pairs is squared; the bank starts as
+    noise, and a pass, which replaces it, visits about two thirds of the rows; and the
+    gains of the smoothed texts may start negative, which silences them for good. Here
+    every pass visits every row once. The defaults are this package's own, for
+    standardised features.
+
+    References
+    ----------
+    .. [1] C. Li, C. Deng, N. Li, W. Liu, X. Gao, D. Tao. "Self-Supervised Adversarial
+       Hashing Networks for Cross-Modal Retrieval". IEEE/CVF Conference on Computer
+       Vision and Pattern Recognition, 4242-4251, 2018. :arxiv:`1804.01223`
+
+    .. [2] https://github.com/lelan-li/SSAH
+
+    Examples
+    --------
+    >>> from sklearn_cmr import SSAHHasher
+    >>> from sklearn_cmr.datasets import make_cross_modal_classification
+    >>> A, B, y = make_cross_modal_classification(300, n_classes=4, random_state=0)
+    >>> ssah = SSAHHasher(
+    ...     n_bits=16, hidden_layer_sizes=(64,), feature_dim=64, max_epochs=10,
+    ...     random_state=0,
+    ... ).fit(A[:200], B[:200], y[:200])
+    >>> codes_img, codes_txt = ssah.transform(A[200:], B[200:])
+    >>> codes_img.shape, codes_img.dtype
+    ((100, 16), dtype('int8'))
+
+    Labels can be queries as well, and codes be packed into bytes:
+
+    >>> ssah.transform_modality(y[:5], "label").shape
+    (5, 16)
+    >>> ssah.encode(A[200:], "image", output="packed").shape
+    (100, 2)
     """
 
     _network_parameters = (
@@ -649,6 +996,7 @@ class SSAHHasher(
     }
 
     _region_modalities = ("image",)
+    _needs_same_regions = property(lambda self: self.region_pooling == "flatten")
 
     def __init__(
         self,
@@ -683,10 +1031,10 @@ class SSAHHasher(
         label_passes=(10, 5),
         encoder_passes=(15, 7, 5),
         discriminator_passes=(1, 1),
-        lr=3e-4,
+        lr=1e-3,
         lr_label=1e-3,
         lr_discriminator=None,
-        lr_decay=10**-0.5,
+        lr_decay=1.0,
         lr_decay_every=10,
         bank_size=None,
         missing_labels="raise",
@@ -757,10 +1105,6 @@ class SSAHHasher(
 
     # -- reading ---------------------------------------------------------------
 
-    @property
-    def _needs_same_regions(self):
-        return self.region_pooling == "flatten"
-
     def _read_training_set(self, X, Y, y, *, reset):
         features, labels = super()._read_training_set(X, Y, y, reset=reset)
         if not self.self_supervision and not (labels.shared and len(features) > 1):
@@ -815,14 +1159,6 @@ class SSAHHasher(
             )
         return check_labels(X, self, classes=self.classes_).indicator
 
-    def add_modality(self, name, X, y):
-        if not self.self_supervision:
-            raise ValueError(
-                "add_modality needs a label network to learn from: fit with "
-                "self_supervision=True."
-            )
-        return super().add_modality(name, X, y)
-
     # -- networks --------------------------------------------------------------
 
     def _build(self, n_features, n_classes):
@@ -872,15 +1208,18 @@ class SSAHHasher(
     # -- training --------------------------------------------------------------
 
     def _make_task(self, features, labels, device, seed):
-        paired = None
-        if labels.shared:
-            paired = features, next(iter(labels.parts.values())).indicator
+        first, *_ = labels.parts.values()
         if self.self_supervision:
             parts = super()._make_task(features, labels, device, seed)
-        else:
-            whole = next(iter(labels.parts.values()))
+        elif labels.shared:
             make_one = super(SeparateTrainingMixin, self)._make_task
-            parts = {"": make_one(features, whole, device, seed)}
+            parts = {"": make_one(features, first, device, seed)}
+        else:
+            raise ValueError(
+                "add_modality needs a label network to learn from: fit with "
+                "self_supervision=True."
+            )
+        paired = (features, first.indicator) if labels.shared else None
         return Task(parts, seed, paired)
 
     def _objective(self, module, task):
@@ -1046,13 +1385,14 @@ class SSAHHasher(
     def _label_map(self, module, modality, dataset, y, bank):
         """Let held-out rows query what stands for the labels of the training rows."""
         with torch.inference_mode():
-            codes = [
-                self._encode(module, modality, batch.features[modality])
-                for batch in BatchIterator(dataset, _ROWS_AT_ONCE)
-            ]
+            codes = torch.cat(
+                [
+                    self._encode(module, modality, batch.features[modality])
+                    for batch in BatchIterator(dataset, _ROWS_AT_ONCE)
+                ]
+            )
         gallery, y_gallery = bank.expanded()
-        codes = torch.cat(codes).cpu().numpy()
-        return mean_average_precision(codes, gallery, y, y_gallery)
+        return mean_average_precision(codes.cpu().numpy(), gallery, y, y_gallery)
 
     def _unify(self, features, indicator):
         """Return the signs of what the networks say together of pairs."""
