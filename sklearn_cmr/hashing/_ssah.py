@@ -309,7 +309,10 @@ _THRESHOLDS = {"bce": 0.0, "lsgan": 0.5}
 
 @dataclass(frozen=True)
 class Criterion:
-    """The terms that networks minimise, and their weights; see :class:`SSAHHasher`."""
+    """The terms that networks minimise, and their weights; see :class:`SSAHHasher`.
+
+    Terms without a weight are left out.
+    """
 
     weights: dict[str, float]
     reduction: str
@@ -331,23 +334,26 @@ class Criterion:
                 self.feature_length * F.normalize(part, dim=1)
                 for part in (feature, banked)
             )
-        logits = {
-            "feature_loss": feature @ banked.T / 2,
-            "hash_loss": output.code @ bank.code.T / 2,
+        pairs = {
+            "feature_loss": (feature, banked),
+            "hash_loss": (output.code, bank.code),
         }
         return {
-            name: scale * pair_loss(part, S, bank.counts, *weights)
-            for name, part in logits.items()
+            name: scale * pair_loss(own @ other.T / 2, S, bank.counts, *weights)
+            for name, (own, other) in pairs.items()
+            if self.weights[name]
         }
 
     def own_terms(self, output, y):
         """Judge the codes and the predicted labels of a batch."""
-        labelled = LABEL_LOSSES[self.label_loss](output.logits, y)
-        return {
-            "quantization_loss": self._scale(output.code.numel())
-            * quantization_loss(output.code),
-            "label_loss": self._scale(y.numel()) * labelled,
-        }
+        terms = {}
+        if self.weights["quantization_loss"]:
+            scale = self._scale(output.code.numel())
+            terms["quantization_loss"] = scale * quantization_loss(output.code)
+        if self.weights["label_loss"]:
+            label_loss = LABEL_LOSSES[self.label_loss](output.logits, y)
+            terms["label_loss"] = self._scale(y.numel()) * label_loss
+        return terms
 
     def verdict_loss(self, verdicts, is_label):
         """Compare the verdicts on rows that all come, or shall seem to, from labels."""
@@ -1239,6 +1245,11 @@ class SSAHHasher(
             label_loss=self.label_loss,
             adversarial_loss=self.adversarial_loss,
         )
+        if not (self.feature_weight or self.hash_weight or self.label_weight):
+            raise ValueError(
+                "nothing to learn from: one of feature_weight, hash_weight and "
+                "label_weight must be > 0."
+            )
         if not self.self_supervision:
             yield self._joint_phase(module, task.parts[""], criterion)
         else:
@@ -1411,7 +1422,7 @@ class SSAHHasher(
         return network_of(module, modality)(X).code
 
     def _label_probabilities(self, module, modality, X):
-        if not any(row.get("label_loss") for row in self.history_):
+        if not any("label_loss" in row for row in self.history_):
             raise ValueError(
                 "predict_proba needs heads for labels, which were left untrained: fit "
                 "with label_weight > 0."
