@@ -35,6 +35,8 @@ from sklearn_cmr.training import BatchIterator, Phase, Player, RowDataset
 _LABEL = "label"
 # Standard deviation of all weights and biases with init="normal".
 _INIT_STD = 0.01
+# What rounding may take from the cosine of equal labels, which shall be 1.
+_COSINE_EPS = 1e-5
 # Rows that are encoded at once to refresh the bank or to validate.
 _ROWS_AT_ONCE = 4096
 
@@ -244,7 +246,8 @@ def similarities(y, y_bank, kind, smoothing):
     if kind == "binary":
         S = relevance(y, y_bank).to(y.dtype)
     else:
-        S = cosine_similarities(y, y_bank).clamp_max(1)
+        S = cosine_similarities(y, y_bank)
+        S = torch.where(S > 1 - _COSINE_EPS, 1, S)
     return S * (1 - smoothing)
 
 
