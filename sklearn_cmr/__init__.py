@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn_cmr.compose import PairTransformer
+from sklearn_cmr.hashing import SSAHHasher
 from sklearn_cmr.pairs import make_pairs
 from sklearn_cmr.projection import ACMRProjector, CMGANProjector, DRCLProjector
 
@@ -11,6 +12,7 @@ __all__ = [
     "CMGANProjector",
     "DRCLProjector",
     "PairTransformer",
+    "SSAHHasher",
     "make_pairs",
 ]
 

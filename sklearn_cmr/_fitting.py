@@ -145,7 +145,12 @@ class Trainer(BaseEstimator):
             # Should this fit fail from here on, no earlier one must seem to be fitted.
             self.__dict__.pop("module_", None)
         features = self._read_features(layout, reset=reset)
+        features, y = self._usable_rows(features, y)
         return features, self._read_labels(y, features)
+
+    def _usable_rows(self, features, y):
+        """Return the features and labels to learn from: all of them by default."""
+        return features, y
 
     def _read_labels(self, y, features):
         """Validate the labels of features that are read already."""
@@ -235,7 +240,7 @@ class Trainer(BaseEstimator):
             self._optimizer_states |= _copy_to_cpu(net.optimizer_states_)
 
     def _valid_map(self, module, dataset, y):
-        encoded: dict[str, list] = {modality: [] for modality in MODALITIES}
+        encoded: dict[str, list] = {modality: [] for modality in self._modality_names}
         with torch.inference_mode():
             for batch in BatchIterator(dataset, _VALID_BATCH):
                 for modality, parts in encoded.items():

@@ -11,6 +11,8 @@ from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite, check_array
 
+from sklearn_cmr._inputs import has_two_dimensions
+
 # Rows that an error message names.
 _N_NAMED = 5
 
@@ -132,6 +134,27 @@ def read_labels(y, name="y"):
     # Integers and booleans that a dataframe has kept as objects.
     plain = np.asarray(y.tolist())
     return plain if plain.dtype.kind in "biu" else y
+
+
+def has_label(y):
+    """Tell which rows of unchecked labels have any.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+            (n_samples, n_classes)
+        None and NaN are no classes; an indicator row of zeros has no label.
+
+    Returns
+    -------
+    labelled : bool ndarray of shape (n_samples,)
+        All True where the labels are of no known form.
+    """
+    if sparse.issparse(y):
+        return np.asarray((y != 0).sum(axis=1)).ravel() > 0
+    if has_two_dimensions(y) and np.shape(y)[1] > 1:
+        return (np.asarray(y) != 0).any(axis=1)
+    return np.array([not _is_missing(label) for label in y])
 
 
 def _is_missing(label):

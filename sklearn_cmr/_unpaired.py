@@ -2,11 +2,13 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import math
 import zlib
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from itertools import permutations
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -34,10 +36,22 @@ from sklearn_cmr.training import RowDataset
 
 
 class LabelsByModality(NamedTuple):
-    """Labels of every modality over one common list of classes."""
+    """Labels of every modality over one common list of classes.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+
+    parts : dict of str to Labels
+
+    shared : bool
+        Whether the modalities came with one array of labels: their rows belong
+        together.
+    """
 
     classes: np.ndarray
     parts: dict[str, Labels]
+    shared: bool = False
 
 
 class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
@@ -184,7 +198,8 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
     def _read_labels(self, y, features):
         if not is_mapping(y):
             labels = super()._read_labels(y, features)
-            return LabelsByModality(labels.classes, dict.fromkeys(features, labels))
+            parts = dict.fromkeys(features, labels)
+            return LabelsByModality(labels.classes, parts, shared=True)
         _check_same_names(features, y)
         parts = {name: _as_labels(y[name]) for name in features}
         for name, part in parts.items():
@@ -226,6 +241,14 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
                 f"{list(value)}, which lacks {modality!r}."
             )
         return value[modality]
+
+    def _learning_rate(self, modality):
+        lr = self._value_for("lr", modality)
+        if not isinstance(lr, Real) or not 0 < float(lr) < math.inf:
+            raise ValueError(
+                f"lr of {modality!r} must be a positive number, got {lr!r}."
+            )
+        return lr
 
 
 class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
@@ -327,15 +350,18 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
                 "training by fit with warm_start=True."
             )
         check_unpaired({name: X})
-        part = self._check_part(X, name)
+        features, y = self._usable_rows({name: self._check_part(X, name)}, y)
         labels = check_labels(y, self, classes=self.classes_)
-        check_consistent_length(part, labels.indicator)
+        check_consistent_length(features[name], labels.indicator)
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        features, own = {name: part}, LabelsByModality(self.classes_, {name: labels})
+        own = LabelsByModality(self.classes_, {name: labels})
         tasks = self._make_task(features, own, device, seed)
+        shape = features[name].shape
+        if len(shape) == 3:
+            self._n_regions_in[name] = shape[1]
         with seeded_building(seed):
-            added = self._build_networks({name: part.shape[1]})
+            added = self._build_networks({name: shape[-1]})
         networks = self.module_["networks"]
         networks.update(added)
         self.module_.to(device)
@@ -346,7 +372,7 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
             raise
         self.modalities_ = (*self.modalities_, name)
         self._names_added[name] = _column_names(X, name)
-        setattr(self, f"n_{name}_features_in_", part.shape[1])
+        setattr(self, f"n_{name}_features_in_", shape[-1])
         return self
 
     def _build_networks(self, n_features):

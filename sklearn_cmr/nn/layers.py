@@ -4,6 +4,7 @@
 
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 ACTIVATIONS = {
@@ -41,3 +42,20 @@ def make_mlp(sizes, *, activation, output_activation="identity", init="glorot"):
         layers += [linear, ACTIVATIONS[activation]()]
     layers[-1] = ACTIVATIONS[output_activation]()
     return nn.Sequential(*layers)
+
+
+def dropout(X, p, generator):
+    """Set values to 0 with probability `p`, drawn from a generator, scale the others.
+
+    Parameters
+    ----------
+    X : tensor of any shape
+
+    p : float
+        In [0, 1).
+
+    generator : torch.Generator
+        On the device of `X`; `torch.nn.Dropout` draws from the global one.
+    """
+    kept = torch.empty_like(X).bernoulli_(1 - p, generator=generator)
+    return X * kept / (1 - p)

@@ -620,14 +620,6 @@ class DRCLProjector(
             )
         return Prior(torch.from_numpy(weight), self.rcond).freeze()
 
-    def _learning_rate(self, modality):
-        lr = self._value_for("lr", modality)
-        if not isinstance(lr, Real) or not 0 < float(lr) < math.inf:
-            raise ValueError(
-                f"lr of {modality!r} must be a positive number, got {lr!r}."
-            )
-        return lr
-
     # -- training --------------------------------------------------------------
 
     def _objective(self, module, task):

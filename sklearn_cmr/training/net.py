@@ -54,8 +54,9 @@ class Player:
     Attributes
     ----------
     name : str
-        Unique in the method, over all phases. Names its optimizer,
-        ``optimizer_{name}_``, and its loss in the history, ``{name}_loss``.
+        Unique in the method. Names its optimizer, ``optimizer_{name}_``, and its loss
+        in the history, ``{name}_loss``. Who plays in a later phase again goes on with
+        the moments of its optimizer.
 
     parameters : sequence of torch.nn.Parameter
         What it moves. Only players that take turns on one network share parameters.
@@ -157,6 +158,9 @@ class Phase:
     score_valid : callable, default=None
         ``score_valid(module)`` gives the mAP on them, which early stopping watches;
         without it, early stopping watches their loss.
+
+    stops_on_rise : bool
+        Whether the phase ends when `train_loss` rises, with the weights before that.
     """
 
     players: Sequence[Player]
@@ -173,6 +177,7 @@ class Phase:
     min_batch_size: int = 1
     dataset_valid: torch.utils.data.Dataset | None = None
     score_valid: Callable[[torch.nn.Module], float] | None = None
+    stops_on_rise: bool = False
 
 
 class PairNet(NeuralNet):
@@ -250,7 +255,7 @@ class PairNet(NeuralNet):
 
     def initialize_optimizer(self):
         """Give every player of the phase its optimizer; the first is `optimizer_`."""
-        states = self.optimizer_states or {}
+        states = (self.optimizer_states or {}) | self.optimizer_states_
         optimizers = {}
         for player in self.phase_.players:
             optimizer = player.make_optimizer()
@@ -277,6 +282,8 @@ class PairNet(NeuralNet):
         if phase.dataset_valid is not None and self.patience is not None:
             monitor = "valid_loss" if phase.score_valid is None else "valid_map"
             added.append(make_early_stopping(self.patience, self.tol, monitor))
+        if phase.stops_on_rise:
+            added.append(make_early_stopping(1, 0.0, "train_loss"))
         # The caller's callbacks hold state: every fit works on copies of them.
         self.callbacks = [*added, *copy.deepcopy(given or [])]
         super().initialize_callbacks()
