@@ -244,7 +244,9 @@ class Ranking(NamedTuple):
             else:
                 candidates.append(torch.ones_like(similar, dtype=torch.bool))
         return triplet_losses(
-            *map(torch.stack, (distances, similarity, candidates)),
+            torch.stack(distances),
+            torch.stack(similarity),
+            torch.stack(candidates),
             self.margin,
             self.reduction,
         )
@@ -326,7 +328,38 @@ def attention_objective(module, batch, state, *, ranking, attention_loss, detach
 class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
     r"""Attention-aware deep adversarial hashing (AADAH).
 
-    TODO
+    Every modality has three networks. A feature network makes features
+    of an item; an attention network divides them into an attended and an unattended
+    part, by regions of an image, or by coordinates where there are no regions; a hash
+    network makes a code of each part. Feature and hash networks learn to rank items by
+    their labels, with both parts. Attention networks learn to make the unattended part
+    useless for that, so that what is informative comes to be attended. Only attended
+    codes are used for retrieval [1]_.
+
+    With features :math:`f` and the probabilities :math:`P = \operatorname{softmax}
+    G(f)` of its :math:`R` regions or coordinates, the mask :math:`Z_r = [P_r \geq
+    \alpha / R]` gives the relaxed codes :math:`H = \tanh D(Z f)` and :math:`U =
+    \tanh D((1 - Z) f)`. Codes :math:`X` rank codes :math:`Y` by their distance
+    :math:`d`, scaled to [0, 1], in all triplets of a batch in which :math:`i` and
+    :math:`j` are more similar than :math:`i` and :math:`k`:
+
+    .. math::
+
+        F(X, Y) = \frac{1}{|T|} \sum_{(i, j, k) \in T} \max(0,
+            \epsilon + d(x_i, y_j) - d(x_i, y_k)), \qquad
+            T = \{(i, j, k) : S_{ij} > S_{ik}\}
+
+    Feature networks and hash networks take steps towards less
+
+    .. math::
+
+        L = \beta \sum_{A \neq B} F(H^A, H^B) + \gamma \sum_A F(H^A, H^A) +
+            \delta L_{adv}, \qquad L_{adv} = \sum_{A \neq B} F(H^A, U^B)
+
+    the masks held fixed. In every `attention_every`-th batch, the attention networks
+    then take one towards more :math:`L_{adv}`, or towards less of the cost of the wrong
+    order, the others held fixed. Between more than two modalities, the sums are
+    divided by the numbers of their terms and multiplied by 2.
 
     Parameters
     ----------
@@ -347,8 +380,8 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         modalities where to do so. False is plain hashing by triplets.
 
     attention_threshold : float, default=1.0
-        Probability, positive and in units of :math:`1 / R`, that is needed to be
-        attended. Up to 1, something is attended in every item; above, maybe nothing.
+        Threshold :math:`\alpha > 0` of the probabilities, in units of :math:`1 / R`.
+        Up to 1, something is attended in every item; above, maybe nothing.
 
     mask_gradient : {"ste", "ste_raw", "soft"}, default="ste"
         What stands for the derivative of the mask :math:`Z`:
@@ -488,21 +521,88 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         Number of epochs run.
 
     history_ : list of dict
-        TODO
+        For every epoch, averaged over its batches: `inter_loss`, `intra_loss` and
+        `adversarial_loss`, the sums above without their weights, `quantization_loss` if
+        it has a weight, `train_loss`, their weighted sum, and `hashing_loss`, the same;
+        `attention_loss`, what the attention networks minimise, if they had a turn;
+        `attended_fraction_image` and alike; `no_triplet`, the share of rows in batches
+        without a triplet; `masked`, 0 in the warm-up and 1 after it; `unattended_map`,
+        the mAP of attended codes that rank the unattended ones of another modality, on
+        held-out rows or, without any, on up to 512 training rows; and `seconds`. With
+        `early_stopping` also `valid_loss` and `valid_map`.
 
     loss_curve_ : list of float
         `train_loss` of every epoch.
 
     module_ : torch.nn.ModuleDict
-        Networks by modality.
+        By modality, its networks `features`, `attention` and `hashing`.
 
     See Also
     --------
+    DRCLProjector : Real-valued embeddings, likewise without pairs.
     PairTransformer : Standardise, or otherwise prepare, each modality.
+
+    Notes
+    -----
+    **Regions.** Image features may have the shape (n_samples, n_regions, n_features).
+    Where items have different numbers of them, the absent ones are NaN throughout:
+    ``np.where(present[..., None], X, np.nan)``. They change nothing, and :math:`R` is
+    each item's own number. The attention of 2-D features, of any modality, is to the
+    coordinates of the last hidden layer.
+
+    **Without pairs.** Triplets need labels only. ``fit({"image": A, "text": B},
+    {"image": ya, "text": yb})`` takes modalities with rows of their own, of any number,
+    and draws them independently of each other; with one array of labels for all, the
+    rows are pairs, or tuples of more modalities. The pair is the most informative
+    positive: where there are pairs, use them. Tools for model selection slice the rows
+    of pairs; these forms are for direct calls.
+
+    **What to look at.** `unattended_map` should fall towards the mAP of a random
+    ranking, while `attended_fraction_image` and alike stay well below 1.
+
+    **Triplets** are never listed. Costs and gradients of a batch of size :math:`b`
+    follow from :math:`b` sorted rows of distances, in memory of order :math:`b^2`; only
+    the similarities "count" and "cosine" take time of order :math:`b^3`, in a bounded
+    memory. An anchor does not rank itself within its modality. With many labels of few
+    rows, most anchors of a random batch have no positive but their partner:
+    ``sampler="class_balanced"``.
+
+    **The game of the paper**, literally::
+
+        AADAHHasher(
+            attention_loss="maximize", detach_query=False, triplet_reduction="sum",
+            mask_gradient="ste_raw",
+        )
+
+    Widths, margin and training settings of the paper are not known: the defaults are
+    this package's own. So is the scale of the distances, by which one margin serves
+    codes of any length. Its convolutional networks are not included: features are what
+    an image or a text network has extracted.
+
+    References
+    ----------
+    .. [1] X. Zhang, H. Lai, J. Feng. "Attention-aware Deep Adversarial Hashing for
+       Cross-Modal Retrieval". European Conference on Computer Vision, 2018, 591-606.
+       :doi:`10.48550/arXiv.1711.09347`
 
     Examples
     --------
-    >>> TODO
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_cmr import AADAHHasher
+    >>> from sklearn_cmr.datasets import make_cross_modal_classification
+    >>> data = make_cross_modal_classification(300, n_classes=4, random_state=0)
+    >>> A, A_test, B, B_test, y, y_test = train_test_split(*data, random_state=0)
+    >>> aadah = AADAHHasher(n_bits=16, max_epochs=20, random_state=0).fit(A, B, y)
+    >>> codes_img, codes_txt = aadah.transform(A_test, B_test)
+    >>> codes_img.shape, codes_img.dtype
+    ((75, 16), dtype('int8'))
+    >>> print(f"{aadah.score(A_test, B_test, y_test):.1f}")
+    0.9
+    >>> aadah.encode(A_test, "image", output="packed").shape
+    (75, 2)
+    >>> P, Z = aadah.attention(A_test, modality="image")
+    >>> P.shape, Z.dtype
+    ((75, 512), dtype('bool'))
     """
 
     _parameter_constraints: dict = {
@@ -706,7 +806,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         return module[modality](X, part)
 
     @property
-    def _needs_same_regions(self):
+    def _needs_same_regions(self):  # type: ignore[override]
         return self.region_pooling == "flatten"
 
     # -- networks --------------------------------------------------------------
@@ -793,9 +893,9 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
             "adversarial_loss": self.adversarial_weight,
             "quantization_loss": self.quantization_weight,
         }
-        of_attention, others = [], []
-        for name, parameter in module.named_parameters():
-            (of_attention if ".attention." in name else others).append(parameter)
+        learned = dict(module.named_parameters())
+        of_attention = [p for name, p in learned.items() if ".attention." in name]
+        others = [p for name, p in learned.items() if ".attention." not in name]
         has_game = bool(of_attention and self.adversarial_weight)
         objective = partial(hashing_objective, ranking=ranking, weights=weights)
         moved = others if has_game else others + of_attention
@@ -862,7 +962,8 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
             for name, X in features.items()
         }
         train = UnpairedDataset({name: task.dataset for name, task in tasks.items()})
-        options, held_out = {"dataset": train}, None
+        options: dict = {"dataset": train}
+        held_out = None
         if self.early_stopping:
             held_out = UnpairedDataset(
                 {name: task.dataset_valid for name, task in tasks.items()}
@@ -958,7 +1059,7 @@ def _spread(dataset):
     """Return a subset of evenly spaced rows."""
     n_rows = len(dataset)
     rows = np.linspace(0, n_rows - 1, min(n_rows, _JUDGED_ROWS)).astype(int)
-    return Subset(dataset, rows)
+    return Subset(dataset, rows.tolist())
 
 
 def _rank_unattended(module, state, dataset):

@@ -44,8 +44,12 @@ def triplet_losses(distances, similarity, candidates, margin, reduction="valid")
     """
     count = _count_sorted if similarity.dtype == torch.bool else _count_in_chunks
     with torch.no_grad():
-        rows = (part.flatten(0, 1) for part in (distances, similarity, candidates))
-        slopes, *counts = count(*rows, margin)
+        slopes, *counts = count(
+            distances.flatten(0, 1),
+            similarity.flatten(0, 1),
+            candidates.flatten(0, 1),
+            margin,
+        )
         n_active, n_valid = (n.view(distances.shape[:2]).sum(1) for n in counts)
     # A sum of active hinges is linear in the distances: with the number of triplets
     # that pull or push each of them, value and gradient are exact.

@@ -198,7 +198,8 @@ class UnpairedDataset(Dataset):
 
     def take(self, rows):
         """Return the batch of rows of shape (n_modalities, b)."""
-        features, labels = {}, []
+        features: dict[str, torch.Tensor] = {}
+        labels = []
         for source, indices, own in zip(self.sources, self.indices, rows, strict=True):
             picked = source.take(own if indices is None else indices[own])
             features |= picked.features
