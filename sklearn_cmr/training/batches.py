@@ -199,12 +199,12 @@ class UnpairedDataset(Dataset):
     def take(self, rows):
         """Return the batch of rows of shape (n_modalities, b)."""
         features: dict[str, torch.Tensor] = {}
-        labels = []
+        picked = []
         for source, indices, own in zip(self.sources, self.indices, rows, strict=True):
-            picked = source.take(own if indices is None else indices[own])
-            features |= picked.features
-            labels.append(picked.y)
-        return Batch(features, torch.stack(labels), rows.to(self.device), {})
+            picked.append(source.take(own if indices is None else indices[own]))
+            features |= picked[-1].features
+        y = torch.stack([batch.y for batch in picked])
+        return Batch(features, y, torch.stack([batch.rows for batch in picked]), {})
 
 
 def _unwrap(dataset):
