@@ -43,6 +43,7 @@ SMALL = {
     "attention_every": 2,
     "random_state": 0,
 }
+LEARNING = {"hidden_layer_sizes": (64,), "lr": 1e-2, "max_epochs": 30}
 A, B, y = make_cross_modal_classification(
     90, n_image_features=6, n_text_features=5, n_classes=3, random_state=0
 )
@@ -954,7 +955,7 @@ def test_more_refusals(reference):
 def test_three_paired_modalities():
     C = np.random.default_rng(0).normal(size=(90, 4)) + y[:, None]
     spy = Spy()
-    estimator = hasher(callbacks=[spy], max_epochs=20, lr=1e-2).fit(
+    estimator = hasher(callbacks=[spy], **LEARNING).fit(
         {"image": A, "text": B, "audio": C}, y
     )
     assert estimator.modalities_ == ("image", "text", "audio")
@@ -967,7 +968,7 @@ def test_three_paired_modalities():
 
 def test_rows_without_pairs():
     spy = Spy()
-    estimator = hasher(callbacks=[spy], max_epochs=20, lr=1e-2).fit(
+    estimator = hasher(callbacks=[spy], **LEARNING).fit(
         {"image": REGIONS, "text": CAPTIONS[:40]}, {"image": y, "text": y[:40]}
     )
     epoch = torch.cat(spy.rows[:3], dim=1)
@@ -1014,8 +1015,8 @@ def test_held_out_rows_without_pairs(sampler):
 
 
 def test_it_learns_to_retrieve(reference):
-    trained = hasher(max_epochs=40, lr=1e-2).fit(A, B, y)
-    assert trained.score(A, B, y) > 0.75 > reference.score(A, B, y)
+    trained = hasher(**LEARNING).fit(A, B, y)
+    assert trained.score(A, B, y) > 0.65 > reference.score(A, B, y) + 0.1
 
 
 def test_widths():
