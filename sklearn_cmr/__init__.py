@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn_cmr.compose import PairTransformer
-from sklearn_cmr.hashing import SSAHHasher
+from sklearn_cmr.hashing import AADAHHasher, SSAHHasher
 from sklearn_cmr.pairs import make_pairs
 from sklearn_cmr.projection import ACMRProjector, CMGANProjector, DRCLProjector
 
 __all__ = [
+    "AADAHHasher",
     "ACMRProjector",
     "CMGANProjector",
     "DRCLProjector",

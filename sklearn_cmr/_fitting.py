@@ -19,7 +19,13 @@ from torch.utils.data import Subset
 
 from sklearn_cmr._labels import check_labels
 from sklearn_cmr.pairs import MODALITIES
-from sklearn_cmr.training import BatchIterator, PairNet, Phase, RowDataset
+from sklearn_cmr.training import (
+    BatchIterator,
+    PairNet,
+    Phase,
+    RowDataset,
+    UnpairedDataset,
+)
 
 # Networks are initialised from torch's global generator, which fits in parallel
 # threads would otherwise draw from in turns.
@@ -37,7 +43,7 @@ class TrainingTask:
 
     Attributes
     ----------
-    dataset : RowDataset or Subset
+    dataset : RowDataset, Subset or UnpairedDataset
         Training rows.
 
     indicator : uint8 ndarray of shape (n_samples, n_classes)
@@ -50,15 +56,15 @@ class TrainingTask:
         :class:`~sklearn_cmr.training.Phase` with the estimator's epochs, batch size
         and validation filled in.
 
-    dataset_valid : RowDataset, Subset or None
+    dataset_valid : RowDataset, Subset, UnpairedDataset or None
         Held-out rows.
     """
 
-    dataset: RowDataset | Subset
+    dataset: RowDataset | Subset | UnpairedDataset
     indicator: np.ndarray
     single_label: bool
     make_phase: partial
-    dataset_valid: RowDataset | Subset | None = None
+    dataset_valid: RowDataset | Subset | UnpairedDataset | None = None
 
 
 class Trainer(BaseEstimator):

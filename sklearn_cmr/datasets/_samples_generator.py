@@ -120,6 +120,7 @@ def make_cross_modal_classification(
 
     See Also
     --------
+    make_cross_modal_regions : Images of regions, few of which are informative.
     load_captioned_digits : Real handwritten digits with generated captions.
     fetch_wikipedia : Real features of articles and their pictures.
 
@@ -170,10 +171,7 @@ def make_cross_modal_classification(
         Y = _draw_label_sets(n_samples, n_labels, proportions, rng)
     else:
         Y = _draw_classes(n_samples, proportions, rng)
-    centers = class_sep * rng.standard_normal((n_classes, n_latent))
-    latent = Y @ centers / np.sqrt(Y.sum(axis=1, keepdims=True))
-    latent += rng.standard_normal(latent.shape)
-
+    latent = _draw_latent(Y, n_latent, class_sep, rng)
     X_img, X_txt = (
         _view(latent, n_features, nonlinearity, noise, rng)
         for n_features, noise in (
@@ -182,6 +180,156 @@ def make_cross_modal_classification(
         )
     )
     return X_img, X_txt, Y if multilabel else Y.argmax(axis=1)
+
+
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_regions": [Interval(Integral, 1, None, closed="left")],
+        "n_informative": [Interval(Integral, 1, None, closed="left")],
+        "min_regions": [Interval(Integral, 1, None, closed="left"), None],
+        "n_backgrounds": [Interval(Integral, 1, None, closed="left")],
+        "n_image_features": [Interval(Integral, 1, None, closed="left")],
+        "n_text_features": [Interval(Integral, 1, None, closed="left")],
+        "n_classes": [Interval(Integral, 2, None, closed="left")],
+        "n_latent": [Interval(Integral, 1, None, closed="left")],
+        "class_sep": [Interval(Real, 0, None, closed="left")],
+        "image_noise": [Interval(Real, 0, None, closed="left")],
+        "text_noise": [Interval(Real, 0, None, closed="left")],
+        "return_informative": ["boolean"],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_cross_modal_regions(
+    n_samples=1000,
+    *,
+    n_regions=9,
+    n_informative=2,
+    min_regions=None,
+    n_backgrounds=10,
+    n_image_features=32,
+    n_text_features=32,
+    n_classes=10,
+    n_latent=8,
+    class_sep=1.5,
+    image_noise=1.0,
+    text_noise=1.0,
+    return_informative=False,
+    random_state=None,
+):
+    r"""Generate images of regions, few of which show what their texts are about.
+
+    Instances are made as by :func:`make_cross_modal_classification`: latent points
+    around the centres of their classes. The text, and each informative region of the
+    image, is a noisy view of the latent point. Every other region shows one of several
+    backgrounds, which are alike in all classes.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of pairs.
+
+    n_regions : int, default=9
+        Number of regions of an image.
+
+    n_informative : int, default=2
+        Number of regions that show the instance, in random places.
+
+    min_regions : int, default=None
+        If given, the images have different numbers of regions, from `min_regions` to
+        `n_regions`, all equally likely; absent regions stand last and are NaN.
+
+    n_backgrounds : int, default=10
+        Number of different backgrounds.
+
+    n_image_features : int, default=32
+        Number of features of a region.
+
+    n_text_features : int, default=32
+        Number of text features.
+
+    n_classes : int, default=10
+        Number of classes; at least 2.
+
+    n_latent : int, default=8
+        Dimension of the latent space.
+
+    class_sep : float, default=1.5
+        Standard deviation of the centres of classes and of backgrounds; that of points
+        around their centre is 1.
+
+    image_noise : float, default=1.0
+        Standard deviation of the Gaussian noise added to every feature of a region.
+
+    text_noise : float, default=1.0
+        Standard deviation of the Gaussian noise added to every text feature.
+
+    return_informative : bool, default=False
+        Whether to tell which regions are informative.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines all random numbers. Pass an int for reproducible output across
+        multiple function calls. See :term:`Glossary <random_state>`.
+
+    Returns
+    -------
+    X_img : ndarray of shape (n_samples, n_regions, n_image_features)
+        Image features, float64.
+
+    X_txt : ndarray of shape (n_samples, n_text_features)
+        Text features, float64. Row `i` belongs to row `i` of `X_img`.
+
+    y : ndarray of shape (n_samples,)
+        Classes from 0 to ``n_classes - 1``, balanced; int64.
+
+    informative : ndarray of shape (n_samples, n_regions)
+        Which regions are informative; bool. Only if `return_informative` is true.
+
+    Raises
+    ------
+    ValueError
+        If `min_regions` exceeds `n_regions`, or `n_informative` the least number of
+        regions of an image.
+
+    See Also
+    --------
+    make_cross_modal_classification : Images without regions.
+
+    Examples
+    --------
+    >>> from sklearn_cmr.datasets import make_cross_modal_regions
+    >>> X_img, X_txt, y = make_cross_modal_regions(200, min_regions=4, random_state=0)
+    >>> X_img.shape, X_txt.shape, y.shape
+    ((200, 9, 32), (200, 32), (200,))
+    """
+    fewest = n_regions if min_regions is None else min_regions
+    if not n_informative <= fewest <= n_regions:
+        raise ValueError(
+            "an image must have n_informative regions at least and n_regions at most: "
+            f"got n_informative={n_informative}, min_regions={min_regions} and "
+            f"n_regions={n_regions}."
+        )
+    rng = check_random_state(random_state)
+    Y = _draw_classes(n_samples, np.full(n_classes, 1 / n_classes), rng)
+    latent = _draw_latent(Y, n_latent, class_sep, rng)
+
+    counts = rng.randint(fewest, n_regions + 1, size=(n_samples, 1))
+    absent = np.arange(n_regions) >= counts
+    places = np.where(absent, np.inf, rng.random_sample(absent.shape))
+    informative = places.argsort(axis=1).argsort(axis=1) < n_informative
+    shown = rng.randint(n_backgrounds, size=absent.size)
+    background = _draw_latent(np.eye(n_backgrounds)[shown], n_latent, class_sep, rng)
+    scene = np.where(
+        informative[..., None],
+        latent[:, None],
+        background.reshape(*absent.shape, n_latent),
+    )
+    X_img = _view(scene, n_image_features, 0.5, image_noise, rng)
+    X_img[absent] = np.nan
+    X_txt = _view(latent, n_text_features, 0.5, text_noise, rng)
+    y = Y.argmax(axis=1)
+    return (X_img, X_txt, y, informative) if return_informative else (X_img, X_txt, y)
 
 
 def _check_weights(weights, n_classes):
@@ -217,8 +365,15 @@ def _draw_label_sets(n_samples, n_labels, proportions, rng):
     return (ranks < sizes).astype(np.int64)
 
 
+def _draw_latent(Y, n_latent, class_sep, rng):
+    centers = class_sep * rng.standard_normal((Y.shape[1], n_latent))
+    latent = Y @ centers / np.sqrt(Y.sum(axis=1, keepdims=True))
+    latent += rng.standard_normal(latent.shape)
+    return latent
+
+
 def _view(latent, n_features, nonlinearity, noise, rng):
-    n_latent = latent.shape[1]
+    n_latent = latent.shape[-1]
     activation = latent @ rng.standard_normal((n_latent, n_features))
     activation /= np.sqrt(n_latent)
     signal = (1 - nonlinearity) * activation + nonlinearity * np.tanh(activation)

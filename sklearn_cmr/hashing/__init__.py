@@ -1,7 +1,8 @@
-"""Binary codes of several modalities in one Hamming space."""
+"""Hash functions of several modalities into common binary codes."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from sklearn_cmr.hashing._aadah import AADAHHasher
 from sklearn_cmr.hashing._ssah import SSAHHasher
 
-__all__ = ["SSAHHasher"]
+__all__ = ["AADAHHasher", "SSAHHasher"]

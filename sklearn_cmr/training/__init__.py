@@ -2,17 +2,29 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklearn_cmr.training.batches import Batch, BatchIterator, RowDataset
+from sklearn_cmr.training.batches import (
+    Batch,
+    BatchIterator,
+    ClassBalanced,
+    EachByItself,
+    RowDataset,
+    UnpairedDataset,
+    indicator_of,
+)
 from sklearn_cmr.training.inference import encode_in_blocks
 from sklearn_cmr.training.net import EpochState, PairNet, Phase, Player
 
 __all__ = [
     "Batch",
     "BatchIterator",
+    "ClassBalanced",
+    "EachByItself",
     "EpochState",
     "PairNet",
     "Phase",
     "Player",
     "RowDataset",
+    "UnpairedDataset",
     "encode_in_blocks",
+    "indicator_of",
 ]

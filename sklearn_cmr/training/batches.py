@@ -35,7 +35,8 @@ class Batch(NamedTuple):
         Label indicator.
 
     rows : int64 tensor of shape (b,) or (roles, b)
-        Rows of the data set.
+        Rows of the data set. Of modalities with rows of their own, the roles are the
+        modalities; then features have the shape (b, n_features).
 
     shared : dict of str to tensor
         What a player leaves, detached, for those who play after it on this batch, so
@@ -166,6 +167,60 @@ class RowDataset(Dataset):
         return Batch(features, self.labels.take(on_device), on_device, {})
 
 
+class UnpairedDataset(Dataset):
+    """Modalities with rows and labels of their own; a batch has as many of each.
+
+    Parameters
+    ----------
+    parts : dict of str to RowDataset or torch.utils.data.Subset of one
+        Each with one modality, all of them with the same classes.
+    """
+
+    def __init__(self, parts):
+        self.parts = parts
+        self.sources, indices = zip(*map(_unwrap, parts.values()), strict=True)
+        self.device = self.sources[0].device
+        self.on_device = all(source.on_device for source in self.sources)
+        self.indices = [self._beside_rows(rows) for rows in indices]
+
+    def __len__(self):
+        return max(self.lengths)
+
+    @property
+    def lengths(self):
+        """Number of rows of each modality."""
+        return [len(part) for part in self.parts.values()]
+
+    def _beside_rows(self, indices):
+        """Put the indices of a subset where the rows of a batch are."""
+        move = self.on_device and indices is not None
+        return indices.to(self.device) if move else indices
+
+    def take(self, rows):
+        """Return the batch of rows of shape (n_modalities, b)."""
+        features: dict[str, torch.Tensor] = {}
+        picked = []
+        for source, indices, own in zip(self.sources, self.indices, rows, strict=True):
+            picked.append(source.take(own if indices is None else indices[own]))
+            features |= picked[-1].features
+        y = torch.stack([batch.y for batch in picked])
+        return Batch(features, y, torch.stack([batch.rows for batch in picked]), {})
+
+
+def _unwrap(dataset):
+    """Return a data set and, if it is a subset of one, which rows it has."""
+    if isinstance(dataset, Subset):
+        return dataset.dataset, torch.as_tensor(dataset.indices)
+    return dataset, None
+
+
+def indicator_of(dataset):
+    """Return the uint8 label indicator of the rows of a data set or of a subset."""
+    dataset, indices = _unwrap(dataset)
+    indicator = dataset.labels.tensor.cpu().numpy()
+    return indicator if indices is None else indicator[indices.numpy()]
+
+
 Sampler = Callable[[int, int, torch.Generator], Iterator[torch.Tensor]]
 
 
@@ -177,6 +232,73 @@ def shuffled(n_samples, batch_size, generator):
 def in_order(n_samples, batch_size, generator=None):
     """Yield the rows of consecutive batches."""
     return iter(torch.arange(n_samples).split(batch_size))
+
+
+class ClassBalanced:
+    """Sampler of as many rows of each class as of any other.
+
+    A batch has `n_rows_each` rows of every class that it has. Classes take turns in
+    random order, and within a class its rows.
+
+    Parameters
+    ----------
+    codes : int ndarray of shape (n_samples,)
+        Class of each row.
+
+    n_rows_each : int
+    """
+
+    def __init__(self, codes, n_rows_each):
+        self.codes = torch.from_numpy(codes)
+        _, self.counts = self.codes.unique(return_counts=True)
+        self.starts = self.counts.cumsum(0) - self.counts
+        self.n_rows_each = n_rows_each
+
+    def __call__(self, n_samples, batch_size, generator):
+        """Yield the rows of as many full batches as cover `n_samples` rows."""
+        n_classes = len(self.counts)
+        n_groups = max(1, batch_size // self.n_rows_each)
+        n_batches = -(-n_samples // (n_groups * self.n_rows_each))
+        n_turns = -(-n_batches * n_groups // n_classes)
+        order = torch.randperm(len(self.codes), generator=generator)
+        by_class = order[self.codes[order].argsort(stable=True)]
+        classes = torch.rand(n_turns, n_classes, generator=generator).argsort(1)
+        turns = torch.arange(n_turns)[:, None, None] * self.n_rows_each
+        place = turns + torch.arange(self.n_rows_each)
+        place = place % self.counts[classes].unsqueeze(2)
+        rows = by_class[self.starts[classes].unsqueeze(2) + place].flatten()
+        size = n_groups * self.n_rows_each
+        return iter(rows[: n_batches * size].split(size))
+
+
+class EachByItself:
+    """Sampler of an :class:`UnpairedDataset`: every modality in an order of its own.
+
+    The modality with the most rows is passed once; others start again when theirs end.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Number of rows of each modality.
+
+    samplers : sequence of callables
+        Sampler of each modality.
+    """
+
+    def __init__(self, lengths, samplers):
+        self.lengths = lengths
+        self.samplers = samplers
+
+    def __call__(self, n_samples, batch_size, generator):
+        """Yield rows of shape (n_modalities, batch_size)."""
+        orders = []
+        for length, sampler in zip(self.lengths, self.samplers, strict=True):
+            passes = [
+                torch.cat(list(sampler(length, batch_size, generator)))
+                for _ in range(-(-n_samples // length))
+            ]
+            orders.append(torch.cat(passes)[:n_samples])
+        return iter(torch.stack(orders).split(batch_size, dim=1))
 
 
 class BatchIterator:
@@ -201,11 +323,7 @@ class BatchIterator:
     def __init__(
         self, dataset, batch_size, sampler=in_order, generator=None, min_batch_size=1
     ):
-        self.subset = None
-        if isinstance(dataset, Subset):
-            self.subset = torch.as_tensor(dataset.indices)
-            dataset = dataset.dataset
-        self.dataset = dataset
+        self.dataset, self.subset = _unwrap(dataset)
         self.batch_size = batch_size
         self.sampler = sampler
         self.generator = generator

@@ -77,6 +77,9 @@ class Player:
     monitor : str, default=None
         The term that falls as the model improves; the loss itself by default. Of the
         first player it is recorded as `train_loss` and `valid_loss`.
+
+    weight_decay : float
+        Half of it times the squared weights is added to the loss.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Player:
     betas: tuple[float, float] = (0.9, 0.999)
     every: int = 1
     monitor: str | None = None
+    weight_decay: float = 0.0
 
     def __post_init__(self):
         if len(self.betas) != 2:
@@ -104,7 +108,11 @@ class Player:
         fused = parameters[0].device.type in ("cpu", "cuda")
         beta1, beta2 = self.betas
         return torch.optim.Adam(
-            parameters, lr=self.lr_at(0), betas=(beta1, beta2), fused=fused
+            parameters,
+            lr=self.lr_at(0),
+            betas=(beta1, beta2),
+            weight_decay=self.weight_decay,
+            fused=fused,
         )
 
     def monitored(self, loss, terms):

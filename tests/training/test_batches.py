@@ -11,7 +11,14 @@ import torch
 from scipy import sparse
 from torch.utils.data import Subset
 
-from sklearn_cmr.training import BatchIterator, RowDataset
+from sklearn_cmr.training import (
+    BatchIterator,
+    ClassBalanced,
+    EachByItself,
+    RowDataset,
+    UnpairedDataset,
+    indicator_of,
+)
 from sklearn_cmr.training.batches import in_order, shuffled
 
 N_ROWS, N_FEATURES = 43, 6
@@ -299,3 +306,96 @@ def test_batches_on_a_gpu(kind):
             ]
         )
     assert_same_batches(*batches)
+
+
+# -- rows by class -------------------------------------------------------------------
+
+
+def drawn(sampler, n_samples, batch_size, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return list(sampler(n_samples, batch_size, generator))
+
+
+@pytest.mark.parametrize("n_rows_each", [1, 2, 4])
+@pytest.mark.parametrize("batch_size", [4, 13, 24])
+def test_class_balanced_batches(n_rows_each, batch_size):
+    codes = np.repeat([0, 2, 3, 5, 6, 7], [1, 2, 5, 9, 30, 40])
+    np.random.default_rng(0).shuffle(codes)
+    sampler = ClassBalanced(codes, n_rows_each)
+    batches = drawn(sampler, len(codes), batch_size)
+    size = batch_size // n_rows_each * n_rows_each
+    assert {len(rows) for rows in batches} == {size}
+    assert len(batches) == -(-len(codes) // size)
+    for rows in batches:
+        groups = codes[rows.numpy()].reshape(-1, n_rows_each)
+        assert (groups == groups[:, :1]).all()
+    used = np.bincount(codes[torch.cat(batches).numpy()])[[0, 2, 3, 5, 6, 7]]
+    # Classes take turns: none is ahead of another by more than one.
+    assert used.max() - used.min() <= n_rows_each
+    if size == 24:
+        seen = [np.bincount(codes[rows.numpy()], minlength=8) for rows in batches]
+        assert np.array(seen)[:, [0, 2, 3, 5, 6, 7]].min() == 4
+
+
+def test_class_balanced_rows_take_turns():
+    codes = np.repeat([0, 1], [6, 10])
+    (rows,) = drawn(ClassBalanced(codes, 3), 60, 60)
+    counts = np.bincount(rows, minlength=16)
+    assert counts[:6].tolist() == [5] * 6
+    assert counts[6:].tolist() == [3] * 10
+    # A class with fewer rows than are wanted of it has some of them twice.
+    (rows,) = drawn(ClassBalanced(np.array([0, 1, 1, 1]), 3), 6, 6)
+    assert np.bincount(rows).tolist() == [3, 1, 1, 1]
+
+
+def test_class_balanced_order_depends_on_the_generator_alone():
+    sampler = ClassBalanced(np.arange(40) % 4, 2)
+    first, again, other = (torch.cat(drawn(sampler, 40, 8, s)) for s in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+# -- modalities with rows of their own -------------------------------------------------
+
+
+def make_unpaired(image_rows=None):
+    """43 images, or some of them; 10 texts; both hold their row in each feature."""
+    parts = {}
+    for name, n_rows in {"image": N_ROWS, "text": 10}.items():
+        X = np.repeat(np.arange(n_rows, dtype=np.float32)[:, None], 3, axis=1)
+        indicator = np.eye(4, dtype=np.uint8)[np.arange(n_rows) % 4]
+        X = sparse.csr_array(X) if name == "text" else X
+        parts[name] = RowDataset({name: X}, indicator, CPU)
+    if image_rows is not None:
+        parts["image"] = Subset(parts["image"], image_rows)
+    return UnpairedDataset(parts)
+
+
+@pytest.mark.parametrize("image_rows", [None, np.arange(5, 40, 2)])
+@pytest.mark.parametrize("inner", [shuffled, in_order])
+def test_every_modality_in_its_own_order(image_rows, inner):
+    dataset = make_unpaired(image_rows)
+    n_images = N_ROWS if image_rows is None else len(image_rows)
+    assert len(dataset) == n_images and dataset.lengths == [n_images, 10]
+    sampler = EachByItself(dataset.lengths, [inner, inner])
+    generator = torch.Generator().manual_seed(0)
+    batches = list(BatchIterator(dataset, 8, sampler, generator, min_batch_size=4))
+    for batch in batches:
+        for i, name in enumerate(("image", "text")):
+            assert torch.equal(batch.features[name][:, 0], batch.rows[i].float())
+            assert torch.equal(batch.y[i].argmax(1), batch.rows[i] % 4)
+    rows = torch.cat([batch.rows for batch in batches], dim=1)
+    expected = range(N_ROWS) if image_rows is None else image_rows
+    assert sorted(rows[0].tolist()) == list(expected)
+    # The shorter one starts again when its rows end.
+    passes = [p.tolist() for p in rows[1, : n_images // 10 * 10].split(10)]
+    assert all(sorted(p) == list(range(10)) for p in passes)
+    assert (passes[0] == passes[-1]) == (inner is in_order or len(passes) == 1)
+    assert len(set(rows[1, len(passes) * 10 :].tolist())) == n_images % 10
+
+
+def test_labels_of_a_data_set():
+    dataset = make_unpaired(np.array([3, 1]))
+    assert indicator_of(dataset.parts["image"]).argmax(axis=1).tolist() == [3, 1]
+    labels = indicator_of(dataset.parts["text"])
+    assert labels.dtype == np.uint8
+    assert labels.argmax(axis=1).tolist() == [i % 4 for i in range(10)]

@@ -111,8 +111,14 @@ def recorder():
 @pytest.mark.parametrize("clip", [None, 0.05])
 @pytest.mark.parametrize(
     "judge",
-    [{}, {"every": 2}, {"lr": lambda epoch: LR / (1 + epoch)}, {"betas": (0.5, 0.9)}],
-    ids=["plain", "every", "lr", "betas"],
+    [
+        {},
+        {"every": 2},
+        {"lr": lambda epoch: LR / (1 + epoch)},
+        {"betas": (0.5, 0.9)},
+        {"weight_decay": 0.3},
+    ],
+    ids=["plain", "every", "lr", "betas", "weight_decay"],
 )
 def test_game_equals_textbook_loop(judge, clip):
     module = make_module()
@@ -127,7 +133,12 @@ def test_game_equals_textbook_loop(judge, clip):
     lr = lr if callable(lr) else lambda epoch: judge.get("lr", LR)
     move_encoders = torch.optim.Adam(encoders, LR, fused=False, foreach=False)
     move_judge = torch.optim.Adam(
-        judges, LR, judge.get("betas", (0.9, 0.999)), fused=False, foreach=False
+        judges,
+        LR,
+        judge.get("betas", (0.9, 0.999)),
+        weight_decay=judge.get("weight_decay", 0.0),
+        fused=False,
+        foreach=False,
     )
     n_steps = 0
     for epoch in range(3):
