@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn_cmr.compose import PairTransformer
+from sklearn_cmr.neighbors import CrossModalNeighbors
 from sklearn_cmr.pairs import make_pairs
 from sklearn_cmr.projection import ACMRProjector, CMGANProjector, DRCLProjector
 
 __all__ = [
     "ACMRProjector",
     "CMGANProjector",
+    "CrossModalNeighbors",
     "DRCLProjector",
     "PairTransformer",
     "make_pairs",
