@@ -4,6 +4,7 @@
 
 from sklearn_cmr.compose import PairTransformer
 from sklearn_cmr.hashing import AADAHHasher, SSAHHasher
+from sklearn_cmr.neighbors import CrossModalNeighbors
 from sklearn_cmr.pairs import make_pairs
 from sklearn_cmr.projection import ACMRProjector, CMGANProjector, DRCLProjector
 
@@ -11,6 +12,7 @@ __all__ = [
     "AADAHHasher",
     "ACMRProjector",
     "CMGANProjector",
+    "CrossModalNeighbors",
     "DRCLProjector",
     "PairTransformer",
     "SSAHHasher",

@@ -10,8 +10,8 @@ from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import assert_all_finite, gen_batches
 
+from sklearn_cmr._bits import as_words
 from sklearn_cmr._labels import read_labels
-from sklearn_cmr.metrics._similarity import as_words
 
 
 class _SameClass:

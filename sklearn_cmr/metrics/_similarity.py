@@ -2,10 +2,10 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from functools import partial, reduce
-
 import numpy as np
 from sklearn.utils import check_array
+
+from sklearn_cmr._bits import as_words, count_differing, pack_signs
 
 # BLAS kernels sum the rows left over from full blocks in another order. With whole
 # blocks only, equal items get equal scores, whatever the chunk and their position.
@@ -23,15 +23,6 @@ def _pad_rows(X, dtype):
     padded = np.zeros((-(-len(X) // BLOCK_ROWS) * BLOCK_ROWS, X.shape[1]), dtype)
     padded[: len(X)] = X
     return padded
-
-
-def as_words(packed):
-    """View rows of packed bits as a few wide integers, one contiguous array each."""
-    n_bytes = packed.shape[1]
-    width = next((width for width in (1, 2, 4) if n_bytes <= width), 8)
-    padded = np.zeros((len(packed), -(-n_bytes // width) * width), dtype=np.uint8)
-    padded[:, :n_bytes] = packed
-    return np.ascontiguousarray(padded.view(f"u{width}").T)
 
 
 class _Cosine:
@@ -110,30 +101,13 @@ class _Hamming:
         self.n_gallery = len(gallery)
         self.n_levels = query.shape[1] * (8 if packed else 1) + 1
         if not packed:
-            query = self._pack(query, "query")
-            gallery = self._pack(gallery, "gallery")
+            query = pack_signs(query, "query")
+            gallery = pack_signs(gallery, "gallery")
         self.query = as_words(query)
         self.gallery = as_words(gallery)
 
-    @staticmethod
-    def _pack(codes, name):
-        positive = codes == 1
-        wrong = ~positive & (codes != -1)
-        if wrong.any():
-            raise ValueError(
-                f"Codes must be -1 or +1, but {name} contains the value "
-                f"{codes[wrong][0]!s}. Binarise real values with "
-                "np.where(h >= 0, 1, -1), or choose metric='cosine' or 'euclidean'."
-            )
-        return np.packbits(positive, axis=1)
-
     def distances(self, rows):
-        dtype = np.min_scalar_type(self.n_levels - 1)
-        differing = (
-            np.bitwise_count(query[rows, None] ^ gallery)
-            for query, gallery in zip(self.query, self.gallery, strict=True)
-        )
-        return reduce(partial(np.add, dtype=dtype), differing)
+        return count_differing(self.query[:, rows], self.gallery, self.n_levels - 1)
 
 
 SIMILARITIES: dict[str, type[_Cosine] | type[_Euclidean] | type[_Hamming]] = {

@@ -1,0 +1,7 @@
+"""Search for the nearest items of a gallery."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from sklearn_cmr.neighbors._neighbors import CrossModalNeighbors
+
+__all__ = ["CrossModalNeighbors"]

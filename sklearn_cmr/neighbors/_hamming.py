@@ -1,0 +1,192 @@
+"""Exact search by the Hamming distance."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from sklearn.utils import gen_batches
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+
+from sklearn_cmr._bits import as_words, count_differing
+
+# Queries and items whose bits are compared at once. What lies between the steps then
+# stays in the processor's cache.
+_QUERIES = 8
+_ITEMS = 2**13
+
+# Pairs that are worth the start of one more thread.
+_PAIRS_PER_THREAD = 2**22
+
+
+class HammingSearch:
+    """Packed codes that are searched by popcount, or by faiss, with the same result.
+
+    An item is handled as one integer, its key: its distance times the number of items,
+    plus its row. Keys are in the order of the result.
+
+    Parameters
+    ----------
+    gallery : ndarray of shape (n_items, n_bytes) of dtype uint8
+
+    faiss : module or None
+        None for the popcount.
+    """
+
+    def __init__(self, gallery, faiss=None):
+        self.n_items = len(gallery)
+        self.n_bits = 8 * gallery.shape[1]
+        self.words = as_words(gallery)
+        self.index = None
+        if faiss is not None:
+            self.index = faiss.IndexBinaryFlat(self.n_bits)
+            self.index.add(gallery)
+
+    def search(self, query, k):
+        """Return the distances and the rows of the nearest `k` items, in order."""
+        words = as_words(query)
+        if self.index is None:
+            keys = self._nearest(words, k)
+        else:
+            keys = self._nearest_by_index(query, words, k)
+        distances, rows = np.divmod(keys, self.n_items)
+        return distances.astype(np.int32), rows
+
+    def ball(self, query, radius):
+        """Return all pairs within a radius as queries, distances and rows, unordered."""
+        radius = min(int(radius), self.n_bits)
+        if self.index is not None:
+            ends, distances, rows = self.index.range_search(query, radius + 1)
+            return (
+                np.repeat(np.arange(len(query)), np.diff(ends.astype(np.int64))),
+                distances,
+                rows,
+            )
+        words = as_words(query)
+
+        def search(block):
+            return self._find_within(words[:, block], radius, block.start)
+
+        found = self._map_blocks(search, len(query), _QUERIES)
+        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+    # -- faiss -----------------------------------------------------------------
+
+    def _nearest_by_index(self, query, words, k):
+        """Return the keys of the nearest items by faiss, ties in the order of rows.
+
+        Which of the items at the last distance faiss returns is not documented. All of
+        them are there if it returned farther ones too. Where it did not, those that it
+        has left out can only matter if they lie before the last row that it gave.
+        """
+        n_found = min(2 * k + 32, self.n_items)
+        distances, rows = self.index.search(query, n_found)
+        keys = np.sort(distances * np.int64(self.n_items) + rows, axis=1)
+        kth, stop = np.divmod(keys[:, k - 1], self.n_items)
+        unsure = np.flatnonzero(keys[:, -1] // self.n_items == kth)
+        keys = keys[:, :k]
+        if n_found == self.n_items or len(unsure) == 0:
+            return keys
+        # Queries that are sure after about equally many rows share a block.
+        unsure = unsure[np.argsort(stop[unsure])]
+        found = self._nearest(words[:, unsure], k, kth[unsure] + 1, stop[unsure] + 1)
+        both = np.sort(np.hstack([keys[unsure], found]), axis=1)
+        both[:, 1:][both[:, 1:] == both[:, :-1]] = np.iinfo(np.int64).max
+        keys[unsure] = np.sort(both, axis=1)[:, :k]
+        return keys
+
+    # -- popcount --------------------------------------------------------------
+
+    def _nearest(self, query, k, limits=None, stops=None):
+        """Return the keys of the nearest `k` items.
+
+        Parameters
+        ----------
+        query : ndarray of shape (n_words, n_queries)
+
+        k : int
+
+        limits : ndarray of shape (n_queries,) or None
+            Only items nearer than this are looked for.
+
+        stops : ndarray of shape (n_queries,) or None
+            Only the items before this row are needed.
+
+        Returns
+        -------
+        keys : ndarray of shape (n_queries, k)
+            In order. Those of items that there are not are larger than all others.
+        """
+        n_queries = query.shape[1]
+        if limits is None:
+            limits = np.full(n_queries, self.n_bits + 1)
+            stops = np.full(n_queries, self.n_items)
+
+        def search(block):
+            return self._find_nearest(
+                query[:, block], k, limits[block], stops[block].max()
+            )
+
+        width = max(1, _QUERIES * _ITEMS // self._n_at_once(k))
+        return np.concatenate(self._map_blocks(search, n_queries, width))
+
+    @staticmethod
+    def _n_at_once(k):
+        # Several times as many as are kept, or the merging would cost the most.
+        return max(_ITEMS, 4 * k)
+
+    def _find_nearest(self, query, k, limits, stop):
+        # Queries have ranges of keys of their own, so that one sort is enough for all.
+        span = (self.n_bits + 2) * self.n_items
+        start = np.arange(query.shape[1])[:, None] * span
+        best = np.repeat(start + span - 1, k, axis=1)  # stands for items not yet found
+        waiting = [best.ravel()]
+        limits = limits[:, None]
+        for items in gen_batches(int(stop), self._n_at_once(k)):
+            distances = count_differing(query, self.words[:, items], self.n_bits)
+            limits = limits.astype(distances.dtype)
+            near = np.flatnonzero(distances < limits)
+            if len(near) > 4 * best.size and k < distances.shape[1]:
+                # So many that they alone bring the limits down. Numbers of 16 bits are
+                # partitioned many times faster than those of 8.
+                wide = np.promote_types(distances.dtype, np.uint16)
+                kth = np.partition(distances.astype(wide), k - 1, axis=1)[:, k - 1]
+                limits = np.minimum(limits, kth[:, None] + 1).astype(distances.dtype)
+                near = np.flatnonzero(distances < limits)
+            owner, column = np.divmod(near, distances.shape[1])
+            keys = distances.ravel()[near] * np.int64(self.n_items)
+            keys += start[owner, 0] + column + items.start
+            waiting.append(keys)
+            if sum(map(len, waiting)) > 2 * best.size:
+                best = self._merge(waiting, start, k)
+                waiting = [best.ravel()]
+                # An equal distance is not enough for the rows that follow.
+                limits = (best[:, -1:] - start) // self.n_items
+        return self._merge(waiting, start, k) - start
+
+    @staticmethod
+    def _merge(waiting, start, k):
+        keys = np.sort(np.concatenate(waiting))
+        return keys[np.searchsorted(keys, start) + np.arange(k)]
+
+    def _find_within(self, query, radius, first_query):
+        owners, distances, rows = [], [], []
+        for items in gen_batches(self.n_items, _ITEMS):
+            block = count_differing(query, self.words[:, items], self.n_bits)
+            near = np.flatnonzero(block <= radius)
+            owner, column = np.divmod(near, block.shape[1])
+            owners.append(owner + first_query)
+            distances.append(block.ravel()[near].astype(np.int32))
+            rows.append(column + items.start)
+        return np.concatenate(owners), np.concatenate(distances), np.concatenate(rows)
+
+    def _map_blocks(self, function, n_queries, width):
+        """Apply a function to blocks of queries, in threads where it is worth it."""
+        blocks = list(gen_batches(n_queries, width))
+        n_threads = 1 + n_queries * self.n_items // _PAIRS_PER_THREAD
+        n_threads = min(n_threads, _openmp_effective_n_threads())
+        if n_threads == 1:
+            return list(map(function, blocks))
+        # numpy lets go of the interpreter while it computes.
+        with ThreadPoolExecutor(n_threads) as pool:
+            return list(pool.map(function, blocks))

@@ -1,0 +1,465 @@
+"""Top-k search over a stored gallery."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import sys
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import column_or_1d, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_cmr._bits import pack_signs
+from sklearn_cmr.neighbors._hamming import HammingSearch
+from sklearn_cmr.neighbors._real import RealSearch
+from sklearn_cmr.pairs import (
+    MODALITIES,
+    bare_names,
+    frame_like,
+    is_frame,
+    is_mapping,
+    is_paired,
+)
+
+# Neighbours found at once, and queries whose balls are.
+_FOUND = 2**20
+_BALLS = 2**10
+
+
+class CrossModalNeighbors(BaseEstimator):
+    """Find the nearest items of a gallery, exactly.
+
+    The gallery holds the embeddings or the codes of one modality, the queries are those
+    of the other one, or of the same. It is used like
+    :class:`~sklearn.neighbors.NearestNeighbors`, and adds the Hamming distance of codes
+    and of packed bits, names for the items, growth of the gallery, and one promise: the
+    result is the same whatever library does the work, however the queries are divided
+    and whatever else is in the gallery. Neighbours come in the order of their distance,
+    those at the same distance in the order of the gallery.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+        Number of neighbours that :meth:`kneighbors` finds, at least 1.
+
+    radius : float, default=1.0
+        Largest distance of the neighbours that :meth:`radius_neighbors` finds, at least
+        0: the number of bits that may differ, for the Hamming distance.
+
+    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        The distance. "cosine" is one minus the cosine, which with a vector of zeros
+        is 0. "hamming" is the number of bits that differ; it takes codes of -1 and +1
+        or packed bits (uint8, as from :func:`~sklearn_cmr.hashing.pack_codes`). "auto"
+        is "hamming" for a gallery of int8 or uint8, "cosine" for any other.
+
+    algorithm : {"auto", "brute", "faiss"}, default="auto"
+        What searches, with the same result: "faiss", an optional package
+        (``pip install 'sklearn-cmr[faiss]'``), or "brute": a popcount in numpy for the
+        Hamming distance, scikit-learn's brute force for the others. "auto" is "faiss"
+        for the Hamming distance where it is installed, on Linux, and "brute" for all
+        else; see the notes.
+
+    Attributes
+    ----------
+    effective_metric_ : str
+        "cosine", "euclidean" or "hamming".
+
+    n_samples_fit_ : int
+        Number of items in the gallery.
+
+    ids_ : ndarray of shape (n_samples_fit_,) or None
+        The names of the items, None if they have none.
+
+    n_features_in_ : int
+        Number of columns of the gallery: of bytes, for packed bits.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if the gallery is a dataframe; without ``image__`` or
+        ``text__`` in front if all of them have it.
+
+    See Also
+    --------
+    sklearn.neighbors.NearestNeighbors : More metrics, trees, sparse input.
+    sklearn_cmr.hashing.hamming_distances : All Hamming distances as a matrix.
+
+    Notes
+    -----
+    A search compares each query with each item. Beside the result and the gallery it
+    needs little memory, whatever the number of queries. As many threads run as OpenMP
+    may use (``OMP_NUM_THREADS``).
+
+    Real-valued distances are float64. The library computes in float32 and by matrix
+    products; it only finds candidates, whose distances are then computed one by one in
+    float64. Where rounding might have hidden a nearer item, more candidates are
+    fetched. With many equal rows, such as codes stored as floats, that takes several
+    times as long: leave codes int8, or pack them.
+
+    For codes of 64 bits, numpy's popcount is about as fast as faiss, for longer ones it
+    is not. For real values scikit-learn's brute force was faster than faiss's where it
+    was measured. On systems other than Linux, faiss and torch may bring two OpenMP
+    libraries that end the process when they meet; there faiss is loaded only when it is
+    asked for by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr import CrossModalNeighbors
+    >>> texts = np.array([[1, 1, 1], [1, 1, -1], [-1, -1, -1]], dtype=np.int8)
+    >>> neighbors = CrossModalNeighbors(n_neighbors=2).fit(texts)
+    >>> images = np.array([[1, -1, -1]], dtype=np.int8)
+    >>> distances, rows = neighbors.kneighbors(images)
+    >>> distances
+    array([[1, 1]], dtype=int32)
+    >>> rows
+    array([[1, 2]])
+    """
+
+    _parameter_constraints: dict = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "radius": [Interval(Real, 0, None, closed="left")],
+        "metric": [StrOptions({"auto", "cosine", "euclidean", "hamming"})],
+        "algorithm": [StrOptions({"auto", "brute", "faiss"})],
+    }
+
+    def __init__(self, *, n_neighbors=5, radius=1.0, metric="auto", algorithm="auto"):
+        self.n_neighbors = n_neighbors
+        self.radius = radius
+        self.metric = metric
+        self.algorithm = algorithm
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, *, ids=None):
+        """Store a gallery.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or mapping with one key
+            Embeddings, codes of -1 and +1, or packed bits, one row for each item: an
+            array, a dataframe, a tensor, or what a `transform` returns for a mapping
+            with one key, whose value is taken.
+
+        y : object
+            Ignored; for scikit-learn's conventions.
+
+        ids : array-like of shape (n_samples,), default=None
+            Names of the items, which the searches return instead of the numbers of
+            the rows. They need not differ: the captions of one image may share one.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the gallery is empty, not finite, a container of both modalities, or
+            holds no codes although the metric needs them; if `ids` does not have one
+            entry for each row.
+
+        ImportError
+            If `algorithm="faiss"` and faiss is not installed.
+        """
+        gallery = self._read(X, reset=True)
+        self.ids_ = self._read_ids(ids, len(gallery))
+        self._blocks = [gallery]
+        self.n_samples_fit_ = len(gallery)
+        self._index = self._make_index()
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, *, ids=None):
+        """Add items to the gallery, behind those that it has.
+
+        The result is that of :meth:`fit` on all of them together. The index is made
+        anew at the next search, so that many small additions cost little.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or mapping with one key
+            The items, in the form of those in the gallery.
+
+        y : object
+            Ignored; for scikit-learn's conventions.
+
+        ids : array-like of shape (n_samples,), default=None
+            Names of the items; needed if those in the gallery have names.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the items do not fit the gallery: another width, another form, `ids`
+            for one part only.
+        """
+        if not self.__sklearn_is_fitted__():
+            return self.fit(X, ids=ids)
+        added = self._read(X, reset=False)
+        new = self._read_ids(ids, len(added))
+        if (new is None) != (self.ids_ is None):
+            raise ValueError(
+                "Either all items of a gallery have ids or none: "
+                + ("those in it have, the new ones" if new is None else "the new ones")
+                + (" have not." if new is None else " have, those in it have not.")
+            )
+        if new is not None:
+            self.ids_ = _join_ids(self.ids_, new)
+        self._blocks = [*self._blocks, added]
+        self.n_samples_fit_ += len(added)
+        self._index = None
+        return self
+
+    def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
+        """Find the nearest items of each query.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), or mapping with one key, \
+                default=None
+            The queries, in the form of the gallery. None for the items of the gallery,
+            each of which is then no neighbour of itself.
+
+        n_neighbors : int, default=None
+            Number of neighbours; that of the constructor if None.
+
+        return_distance : bool, default=True
+            Whether to return the distances too.
+
+        Returns
+        -------
+        neigh_dist : ndarray of shape (n_queries, n_neighbors)
+            The distances, in rising order: int32 for the Hamming distance, float64 for
+            the others. Only if `return_distance` is true.
+
+        neigh_ind : ndarray of shape (n_queries, n_neighbors)
+            The rows of the items in the gallery, or their `ids` if it has any.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the queries do not fit the gallery, or there are less items than
+            neighbours to find.
+        """
+        check_is_fitted(self)
+        k = self.n_neighbors if n_neighbors is None else n_neighbors
+        if not isinstance(k, Integral):
+            raise TypeError(f"n_neighbors must be an integer, got {k!r}.")
+        if k < 1:
+            raise ValueError(f"Expected n_neighbors > 0. Got {k}")
+        query = self._gallery() if X is None else self._read(X, reset=False)
+        n_others = self.n_samples_fit_ - (X is None)
+        if k > n_others:
+            relation = "<" if X is None else "<="
+            raise ValueError(
+                f"Expected n_neighbors {relation} n_samples_fit, but n_neighbors = {k},"
+                f" n_samples_fit = {self.n_samples_fit_}, n_samples = {len(query)}"
+            )
+        index = self._fitted_index()
+        found = []
+        for batch in gen_batches(len(query), max(1, _FOUND // int(k))):
+            if X is None:
+                found.append(_without_self(*index.search(query[batch], k + 1), batch))
+            else:
+                found.append(index.search(query[batch], k))
+        distances, rows = map(np.concatenate, zip(*found, strict=True))
+        rows = rows if self.ids_ is None else self.ids_[rows]
+        return (distances, rows) if return_distance else rows
+
+    def radius_neighbors(
+        self, X=None, radius=None, return_distance=True, sort_results=False
+    ):
+        """Find all items within a distance of each query.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), or mapping with one key, \
+                default=None
+            The queries, in the form of the gallery. None for the items of the gallery,
+            each of which is then no neighbour of itself.
+
+        radius : float, default=None
+            Largest distance; that of the constructor if None.
+
+        return_distance : bool, default=True
+            Whether to return the distances too.
+
+        sort_results : bool, default=False
+            Whether the neighbours come in the order of their distance instead of that
+            of the gallery.
+
+        Returns
+        -------
+        neigh_dist : ndarray of shape (n_queries,) of arrays
+            The distances for each query. Only if `return_distance` is true.
+
+        neigh_ind : ndarray of shape (n_queries,) of arrays
+            The rows of the items in the gallery, or their `ids` if it has any.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the queries do not fit the gallery.
+        """
+        check_is_fitted(self)
+        radius = self.radius if radius is None else radius
+        if not isinstance(radius, Real) or not radius >= 0:
+            raise ValueError(f"radius must be a number of at least 0, got {radius!r}.")
+        query = self._gallery() if X is None else self._read(X, reset=False)
+        index = self._fitted_index()
+        found = []
+        for batch in gen_batches(len(query), _BALLS):
+            owners, distances, rows = index.ball(query[batch], radius)
+            keep = rows != owners + batch.start if X is None else slice(None)
+            owners, distances, rows = owners[keep], distances[keep], rows[keep]
+            keys = (rows, distances, owners) if sort_results else (rows, owners)
+            order = np.lexsort(keys)
+            ends = np.cumsum(np.bincount(owners, minlength=len(query[batch])))[:-1]
+            found.append([np.split(part[order], ends) for part in (distances, rows)])
+        distances, rows = (sum(parts, []) for parts in zip(*found, strict=True))
+        if self.ids_ is not None:
+            rows = [self.ids_[part] for part in rows]
+        rows = _array_of_arrays(rows)
+        return (_array_of_arrays(distances), rows) if return_distance else rows
+
+    def __sklearn_is_fitted__(self):
+        # A fit that failed may have left attributes that end in an underscore.
+        return hasattr(self, "n_samples_fit_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.dict = True
+        return tags
+
+    def __getstate__(self):
+        # Made anew from the gallery, maybe where there is no faiss.
+        return super().__getstate__() | {"_index": None}
+
+    # -- reading ---------------------------------------------------------------
+
+    def _read(self, X, *, reset):
+        """Validate rows; return packed bits or floating numbers."""
+        X = validate_data(self, _one_modality(X), reset=reset, order="C")
+        is_code = X.dtype in (np.int8, np.uint8)
+        if reset:
+            self.effective_metric_ = self.metric
+            if self.metric == "auto":
+                self.effective_metric_ = "hamming" if is_code else "cosine"
+            self._packed = X.dtype == np.uint8
+        is_hamming = self.effective_metric_ == "hamming"
+        if not reset:
+            self._check_form(X.dtype, is_code, is_hamming)
+        if not is_hamming:
+            return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
+        return X if self._packed else pack_signs(X, "X")
+
+    def _check_form(self, dtype, is_code, is_hamming):
+        """Raise if rows are codes and the gallery is not, or in another form."""
+        unlike = self.metric == "auto" and is_code != is_hamming
+        if unlike or (is_hamming and (dtype == np.uint8) != self._packed):
+            form = "real values"
+            if is_hamming:
+                form = "packed bits" if self._packed else "codes of -1 and +1"
+            raise ValueError(
+                f"X has the dtype {dtype}, but the gallery holds {form}. Give both in "
+                "the same form: uint8 means packed bits, int8 codes of -1 and +1."
+            )
+
+    @staticmethod
+    def _read_ids(ids, n_rows):
+        if ids is None:
+            return None
+        ids = column_or_1d(ids)
+        if len(ids) != n_rows:
+            raise ValueError(f"Got {len(ids)} ids for {n_rows} rows.")
+        return ids
+
+    # -- searching -------------------------------------------------------------
+
+    def _gallery(self):
+        if len(self._blocks) > 1:
+            self._blocks = [np.concatenate(self._blocks)]
+        return self._blocks[0]
+
+    def _fitted_index(self):
+        if self._index is None:
+            self._index = self._make_index()
+        return self._index
+
+    def _make_index(self):
+        is_hamming = self.effective_metric_ == "hamming"
+        faiss = None
+        if self.algorithm == "faiss":
+            faiss = _import_faiss()
+        elif self.algorithm == "auto" and is_hamming and sys.platform == "linux":
+            faiss = _import_faiss(optional=True)
+        if is_hamming:
+            return HammingSearch(self._gallery(), faiss)
+        return RealSearch(self._gallery(), self.effective_metric_, faiss)
+
+
+def _import_faiss(optional=False):
+    try:
+        import faiss
+    except ImportError as error:
+        if optional:
+            return None
+        raise ImportError(
+            "algorithm='faiss' needs the package faiss: pip install 'sklearn-cmr[faiss]'"
+            ". The algorithm 'brute' gives the same result without it."
+        ) from error
+    return faiss
+
+
+def _one_modality(X):
+    """Take rows out of a container, and the modality out of the names of columns."""
+    names = list(X) if is_mapping(X) else []
+    if is_paired(X) and len(names) != 1:
+        raise ValueError(
+            "X must be the rows of one modality: an array, a dataframe, or a mapping "
+            f"with one key; got {names or 'a dataframe of both'}. Pass one part of it."
+        )
+    if names:
+        X = X[names[0]]
+    if is_frame(X):
+        for modality in MODALITIES:
+            columns = list(X.columns)
+            if all(str(name).startswith(f"{modality}__") for name in columns):
+                # Images may ask for texts: their columns mean the same.
+                return frame_like(X, X, bare_names(columns, modality))
+    return X
+
+
+def _join_ids(old, new):
+    kinds = {old.dtype.kind, new.dtype.kind, np.result_type(old, new).kind}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"The new ids have the dtype {new.dtype}, those in the gallery {old.dtype}."
+            " Give ids of one kind."
+        )
+    return np.concatenate([old, new])
+
+
+def _without_self(distances, rows, batch):
+    """Drop each item from its own neighbours, or the farthest of them."""
+    own = rows == np.arange(batch.start, batch.stop)[:, None]
+    own[:, -1] |= ~own.any(axis=1)
+    shape = len(rows), rows.shape[1] - 1
+    return distances[~own].reshape(shape), rows[~own].reshape(shape)
+
+
+def _array_of_arrays(arrays):
+    result = np.empty(len(arrays), dtype=object)
+    result[:] = arrays
+    return result
