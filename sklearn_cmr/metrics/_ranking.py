@@ -3,15 +3,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
-from functools import lru_cache
+from functools import partial
 from numbers import Integral
 
 import numpy as np
-from scipy.special import digamma, gammaln
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
+from sklearn_cmr.metrics._measures import average_precision
 from sklearn_cmr.metrics._retrieval import Retrieval
 
 _TIES = {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}
@@ -28,123 +28,14 @@ _OPTIONS: dict[str, list] = {
 }
 
 
-@lru_cache(maxsize=1)
-def _harmonic_numbers(n):
-    """Return 1 + 1/2 + ... + 1/m for m = 0, ..., n."""
-    return digamma(np.arange(1, n + 2)) + np.euler_gamma
-
-
-@lru_cache(maxsize=1)
-def _log_factorials(n):
-    """Return log(m!) for m = 0, ..., n."""
-    return gammaln(np.arange(1, n + 2))
-
-
-def _normalize(total, n_hits, n_relevant, k, normalizer):
-    if normalizer == "retrieved":
-        divisor = n_hits
-    elif normalizer == "min":
-        divisor = np.minimum(n_relevant, k)
-    else:
-        divisor = n_relevant
-    # Without a hit the sum is zero, and so is the average.
-    return total / np.maximum(divisor, 1)
-
-
-def _ranked_precision(hits, n_relevant, *, k, normalizer):
-    """Average precision at k of lists in a fixed order."""
-    hits = hits[:, :k]
-    n_rows, length = hits.shape
-    n_hits = hits.sum(axis=1)
-    start = np.cumsum(n_hits) - n_hits
-    # Rank and number of hits at every relevant item, row after row.
-    rank = np.flatnonzero(hits) + 1
-    rank -= np.repeat(np.arange(n_rows) * length, n_hits)
-    found = np.arange(1, len(rank) + 1)
-    found -= np.repeat(start, n_hits)
-    total = np.zeros(n_rows)
-    some = n_hits > 0
-    total[some] = np.add.reduceat(found / rank, start[some])
-    return _normalize(total, n_hits, n_relevant, k, normalizer)
-
-
-def _block_precision(size, hits, n_relevant, *, k, normalizer, ties):
-    """Average precision at k with the relevant items first or last in every level."""
-    start = np.cumsum(size, axis=1) - size
-    found = np.cumsum(hits, axis=1) - hits
-    if ties == "pessimistic":
-        start += size - hits
-    taken = np.clip(k - start, 0, hits)
-    harmonic = _harmonic_numbers(int(size[0].sum()))
-    # sum of (found + j) / (start + j) for j = 1, ..., taken
-    total = taken + (found - start) * (harmonic[start + taken] - harmonic[start])
-    n_hits = taken.sum(axis=1)
-    return _normalize(total.sum(axis=1), n_hits, n_relevant, k, normalizer)
-
-
-def _mean_level_precision(start, found, size, hits, taken, harmonic):
-    """Mean over all orders of the precisions at the relevant items of a level.
-
-    The level holds `size` items, `hits` of them relevant. `start` items, `found` of
-    them relevant, stand before it. Only its first `taken` positions count.
-    """
-    rho = np.where(size > 1, (hits - 1) / np.maximum(size - 1, 1), 0.0)
-    reciprocals = harmonic[start + taken] - harmonic[start]
-    precisions = taken * rho + (found + 1 - rho * (start + 1)) * reciprocals
-    return hits / np.maximum(size, 1) * precisions
-
-
-def _expected_precision(size, hits, n_relevant, *, k, normalizer):
-    """Mean of the average precision at k over all orders of tied items."""
-    end = np.cumsum(size, axis=1)
-    start = end - size
-    found = np.cumsum(hits, axis=1) - hits
-    taken = np.clip(k - start, 0, size)
-    n_items = int(end[0, -1])
-    harmonic = _harmonic_numbers(n_items)
-    precisions = _mean_level_precision(start, found, size, hits, taken, harmonic)
-    if normalizer != "retrieved":
-        total = precisions.sum(axis=1)
-        return _normalize(total, None, n_relevant, k, normalizer)
-
-    # The number of hits in the top k depends on the order in one level only, the one
-    # that holds rank k. Given that number, all orders are still equally likely.
-    last = np.argmax(end >= k, axis=1)[:, None]
-    before = np.arange(end.shape[1]) < last
-    fixed = np.where(before, precisions, 0).sum(axis=1, keepdims=True)
-    start, found, size, hits, taken = (
-        np.take_along_axis(values, last, axis=1)
-        for values in (start, found, size, hits, taken)
-    )
-    fewest = np.maximum(0, taken - (size - hits))
-    most = np.minimum(taken, hits)
-    drawn = fewest + np.arange(np.max(most - fewest) + 1)
-    possible = drawn <= most
-    drawn = np.minimum(drawn, most)
-    total = fixed + _mean_level_precision(start, found, taken, drawn, taken, harmonic)
-
-    # Hypergeometric distribution of the hits drawn, by logarithms of factorials.
-    factorial = _log_factorials(n_items)
-    log_odds = -factorial[drawn] - factorial[hits - drawn]
-    log_odds -= factorial[taken - drawn] + factorial[size - hits - (taken - drawn)]
-    log_odds[~possible] = -np.inf
-    odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
-    values = total / np.maximum(found + drawn, 1)
-    return (odds * values).sum(axis=1) / odds.sum(axis=1)
-
-
-def _average_precision(size, hits, n_relevant, *, k, normalizer, ties):
-    """Average precision of every query of a chunk."""
-    if size is None:
-        return _ranked_precision(hits, n_relevant, k=k, normalizer=normalizer)
-    if ties == "expected":
-        return _expected_precision(size, hits, n_relevant, k=k, normalizer=normalizer)
-    return _block_precision(
-        size, hits, n_relevant, k=k, normalizer=normalizer, ties=ties
-    )
-
-
-# Queries ----------------------------------------------------------------------
+def _measure(retrieval, measure, *, k, chunk_size):
+    """Apply a measure to every query; return it and the numbers of relevant items."""
+    chunks = [
+        (measure(levels), levels.n_relevant)
+        for levels in retrieval.chunks(k=k, chunk_size=chunk_size)
+    ]
+    values, n_relevant = map(np.concatenate, zip(*chunks, strict=True))
+    return values, n_relevant
 
 
 def _warn_degenerate(n_relevant, n_gallery, zero_relevant):
@@ -372,13 +263,12 @@ def mean_average_precision(
     if k is None or k >= retrieval.n_gallery:
         # The whole list: every normalizer is the number of relevant items.
         k, normalizer = retrieval.n_gallery, "all"
-    values = np.empty(retrieval.n_query)
-    n_relevant = np.empty(retrieval.n_query, dtype=np.int64)
-    for rows, size, hits, total in retrieval.chunks(k=k, chunk_size=chunk_size):
-        values[rows] = _average_precision(
-            size, hits, total, k=k, normalizer=normalizer, ties=retrieval.ties
-        )
-        n_relevant[rows] = total
+    values, n_relevant = _measure(
+        retrieval,
+        partial(average_precision, k=k, normalizer=normalizer),
+        k=k,
+        chunk_size=chunk_size,
+    )
     _warn_degenerate(n_relevant, retrieval.n_gallery, zero_relevant)
     return _average_queries(
         values,
