@@ -40,13 +40,48 @@ def _last_levels(levels, k):
     return last, np.where(levels.query[last] == row, taken, 0)
 
 
-def expected_hits(levels, k):
-    """Count the relevant items in the first `k`, for every one of an array of `k`."""
+def _hits(levels, k):
+    """Count the relevant items in the first `k`, on average over all orders."""
     if len(levels.query) == 0:
         return np.zeros((len(levels.totals), len(k)))
     last, taken = _last_levels(levels, k)
     hits = levels.found[last] + levels.hits[last] / levels.size[last] * taken
     return np.where(taken > 0, hits, 0)
+
+
+def precision(levels, k):
+    """Share of relevant items in the first `k`, an array."""
+    return _hits(levels, k) / k
+
+
+def recall(levels, k):
+    """Share of the relevant items that are in the first `k`, an array."""
+    return _hits(levels, k) / np.maximum(levels.n_relevant, 1)[:, None]
+
+
+def interpolated_precision(levels, tenths):
+    """Highest precision at any rank where the recall is at least some tenths."""
+    values = np.zeros((len(levels.totals), len(tenths)))
+    row = np.flatnonzero(levels.n_relevant)
+    if len(row) == 0:
+        return values
+    # All in integers, ten times as large: the level that reaches each recall, ...
+    wanted = tenths * levels.n_relevant[row, None]
+    end = levels.found + levels.hits
+    width = 10 * (levels.n_items + 1)
+    level = np.searchsorted(
+        levels.query * width + 10 * end, row[:, None] * width + wanted
+    )
+    # ... and its first rank there. Within a level the precision rises or falls all
+    # along, so that this rank and the ends of levels hold the highest.
+    size, hits, found = levels.size[level], levels.hits[level], levels.found[level]
+    inside = np.maximum(-((10 * found - wanted) * size // (10 * hits)), 1)
+    first = (found + hits / size * inside) / (levels.start[level] + inside)
+    at_end = end / (levels.start + levels.size)
+    best = np.maximum.reduceat(at_end, level.ravel()).reshape(level.shape)
+    best = np.maximum(best, first)
+    values[row] = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
+    return values
 
 
 def normalized_gain(levels, k, gains):
