@@ -2,7 +2,13 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklearn_cmr.metrics._ranking import mean_average_precision
+from sklearn_cmr.metrics._curves import precision_recall_curve
+from sklearn_cmr.metrics._ranking import (
+    mean_average_precision,
+    ndcg_at_k,
+    precision_at_k,
+    recall_at_k,
+)
 from sklearn_cmr.metrics._scorers import (
     make_map_scorer,
     map_i2t_scorer,
@@ -16,4 +22,8 @@ __all__ = [
     "map_scorer",
     "map_t2i_scorer",
     "mean_average_precision",
+    "ndcg_at_k",
+    "precision_at_k",
+    "precision_recall_curve",
+    "recall_at_k",
 ]

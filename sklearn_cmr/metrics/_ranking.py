@@ -3,15 +3,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
-from functools import lru_cache
+from functools import partial
 from numbers import Integral
 
 import numpy as np
-from scipy.special import digamma, gammaln
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
+from sklearn_cmr.metrics._measures import (
+    average_precision,
+    normalized_gain,
+    precision,
+    recall,
+)
 from sklearn_cmr.metrics._retrieval import Retrieval
 
 _TIES = {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}
@@ -28,126 +33,28 @@ _OPTIONS: dict[str, list] = {
 }
 
 
-@lru_cache(maxsize=1)
-def _harmonic_numbers(n):
-    """Return 1 + 1/2 + ... + 1/m for m = 0, ..., n."""
-    return digamma(np.arange(1, n + 2)) + np.euler_gamma
+def _measure(retrieval, measure, *, k, chunk_size):
+    """Apply a measure to every query; return it and the numbers of relevant items."""
+    chunks = [
+        (measure(levels), levels.n_relevant)
+        for levels in retrieval.chunks(k=k, chunk_size=chunk_size)
+    ]
+    values, n_relevant = map(np.concatenate, zip(*chunks, strict=True))
+    return values, n_relevant
 
 
-@lru_cache(maxsize=1)
-def _log_factorials(n):
-    """Return log(m!) for m = 0, ..., n."""
-    return gammaln(np.arange(1, n + 2))
+def _check_cutoffs(k, n_gallery):
+    """Return one or several cut-offs as an array, none beyond the gallery."""
+    if k is None:
+        return np.array([n_gallery])
+    cutoffs = np.atleast_1d(np.asarray(k))
+    is_valid = cutoffs.ndim == 1 and cutoffs.dtype.kind in "iu" and cutoffs.size > 0
+    if not is_valid or cutoffs.min() < 1:
+        raise ValueError(f"k must be a positive integer or several of them, got {k!r}.")
+    return np.minimum(cutoffs, n_gallery)
 
 
-def _normalize(total, n_hits, n_relevant, k, normalizer):
-    if normalizer == "retrieved":
-        divisor = n_hits
-    elif normalizer == "min":
-        divisor = np.minimum(n_relevant, k)
-    else:
-        divisor = n_relevant
-    # Without a hit the sum is zero, and so is the average.
-    return total / np.maximum(divisor, 1)
-
-
-def _ranked_precision(hits, n_relevant, *, k, normalizer):
-    """Average precision at k of lists in a fixed order."""
-    hits = hits[:, :k]
-    n_rows, length = hits.shape
-    n_hits = hits.sum(axis=1)
-    start = np.cumsum(n_hits) - n_hits
-    # Rank and number of hits at every relevant item, row after row.
-    rank = np.flatnonzero(hits) + 1
-    rank -= np.repeat(np.arange(n_rows) * length, n_hits)
-    found = np.arange(1, len(rank) + 1)
-    found -= np.repeat(start, n_hits)
-    total = np.zeros(n_rows)
-    some = n_hits > 0
-    total[some] = np.add.reduceat(found / rank, start[some])
-    return _normalize(total, n_hits, n_relevant, k, normalizer)
-
-
-def _block_precision(size, hits, n_relevant, *, k, normalizer, ties):
-    """Average precision at k with the relevant items first or last in every level."""
-    start = np.cumsum(size, axis=1) - size
-    found = np.cumsum(hits, axis=1) - hits
-    if ties == "pessimistic":
-        start += size - hits
-    taken = np.clip(k - start, 0, hits)
-    harmonic = _harmonic_numbers(int(size[0].sum()))
-    # sum of (found + j) / (start + j) for j = 1, ..., taken
-    total = taken + (found - start) * (harmonic[start + taken] - harmonic[start])
-    n_hits = taken.sum(axis=1)
-    return _normalize(total.sum(axis=1), n_hits, n_relevant, k, normalizer)
-
-
-def _mean_level_precision(start, found, size, hits, taken, harmonic):
-    """Mean over all orders of the precisions at the relevant items of a level.
-
-    The level holds `size` items, `hits` of them relevant. `start` items, `found` of
-    them relevant, stand before it. Only its first `taken` positions count.
-    """
-    rho = np.where(size > 1, (hits - 1) / np.maximum(size - 1, 1), 0.0)
-    reciprocals = harmonic[start + taken] - harmonic[start]
-    precisions = taken * rho + (found + 1 - rho * (start + 1)) * reciprocals
-    return hits / np.maximum(size, 1) * precisions
-
-
-def _expected_precision(size, hits, n_relevant, *, k, normalizer):
-    """Mean of the average precision at k over all orders of tied items."""
-    end = np.cumsum(size, axis=1)
-    start = end - size
-    found = np.cumsum(hits, axis=1) - hits
-    taken = np.clip(k - start, 0, size)
-    n_items = int(end[0, -1])
-    harmonic = _harmonic_numbers(n_items)
-    precisions = _mean_level_precision(start, found, size, hits, taken, harmonic)
-    if normalizer != "retrieved":
-        total = precisions.sum(axis=1)
-        return _normalize(total, None, n_relevant, k, normalizer)
-
-    # The number of hits in the top k depends on the order in one level only, the one
-    # that holds rank k. Given that number, all orders are still equally likely.
-    last = np.argmax(end >= k, axis=1)[:, None]
-    before = np.arange(end.shape[1]) < last
-    fixed = np.where(before, precisions, 0).sum(axis=1, keepdims=True)
-    start, found, size, hits, taken = (
-        np.take_along_axis(values, last, axis=1)
-        for values in (start, found, size, hits, taken)
-    )
-    fewest = np.maximum(0, taken - (size - hits))
-    most = np.minimum(taken, hits)
-    drawn = fewest + np.arange(np.max(most - fewest) + 1)
-    possible = drawn <= most
-    drawn = np.minimum(drawn, most)
-    total = fixed + _mean_level_precision(start, found, taken, drawn, taken, harmonic)
-
-    # Hypergeometric distribution of the hits drawn, by logarithms of factorials.
-    factorial = _log_factorials(n_items)
-    log_odds = -factorial[drawn] - factorial[hits - drawn]
-    log_odds -= factorial[taken - drawn] + factorial[size - hits - (taken - drawn)]
-    log_odds[~possible] = -np.inf
-    odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
-    values = total / np.maximum(found + drawn, 1)
-    return (odds * values).sum(axis=1) / odds.sum(axis=1)
-
-
-def _average_precision(size, hits, n_relevant, *, k, normalizer, ties):
-    """Average precision of every query of a chunk."""
-    if size is None:
-        return _ranked_precision(hits, n_relevant, k=k, normalizer=normalizer)
-    if ties == "expected":
-        return _expected_precision(size, hits, n_relevant, k=k, normalizer=normalizer)
-    return _block_precision(
-        size, hits, n_relevant, k=k, normalizer=normalizer, ties=ties
-    )
-
-
-# Queries ----------------------------------------------------------------------
-
-
-def _warn_degenerate(n_relevant, n_gallery, zero_relevant):
+def _warn_degenerate(n_relevant, n_gallery, zero_relevant, score="1"):
     n_zero = np.count_nonzero(n_relevant == 0)
     if n_zero:
         effect = {
@@ -161,11 +68,11 @@ def _warn_degenerate(n_relevant, n_gallery, zero_relevant):
             UndefinedMetricWarning,
             stacklevel=4,
         )
-    if np.all(n_relevant == n_gallery):
+    if score is not None and np.all(n_relevant == n_gallery):
         warnings.warn(
             "Every gallery item is relevant to every query, so that any ranking scores "
-            "1. If this is a fold of a cross-validation, use a splitter that shuffles "
-            "or stratifies.",
+            f"{score}. If this is a fold of a cross-validation, use a splitter that "
+            "shuffles or stratifies.",
             UndefinedMetricWarning,
             stacklevel=4,
         )
@@ -186,20 +93,24 @@ def _average_queries(values, n_relevant, *, zero_relevant, per_query, sample_wei
         values = values[kept]
         sample_weight = None if sample_weight is None else sample_weight[kept]
     if len(values) == 0 or (sample_weight is not None and not sample_weight.any()):
-        return np.nan
-    return float(np.average(values, weights=sample_weight))
+        return np.nan if values.ndim == 1 else np.full(values.shape[1], np.nan)
+    mean = np.average(values, axis=0, weights=sample_weight)
+    return float(mean) if values.ndim == 1 else mean
+
+
+# Constraints of the parameters of a metric that every metric has.
+_SETS: dict[str, list] = {
+    "query": ["array-like"],
+    "gallery": ["array-like"],
+    "y_query": ["array-like", "sparse matrix"],
+    "y_gallery": ["array-like", "sparse matrix"],
+    "per_query": ["boolean"],
+    "sample_weight": ["array-like", None],
+}
 
 
 @validate_params(
-    {
-        "query": ["array-like"],
-        "gallery": ["array-like"],
-        "y_query": ["array-like", "sparse matrix"],
-        "y_gallery": ["array-like", "sparse matrix"],
-        **_OPTIONS,
-        "per_query": ["boolean"],
-        "sample_weight": ["array-like", None],
-    },
+    {**_SETS, **_OPTIONS},
     prefer_skip_nested_validation=True,
 )
 def mean_average_precision(
@@ -372,16 +283,441 @@ def mean_average_precision(
     if k is None or k >= retrieval.n_gallery:
         # The whole list: every normalizer is the number of relevant items.
         k, normalizer = retrieval.n_gallery, "all"
-    values = np.empty(retrieval.n_query)
-    n_relevant = np.empty(retrieval.n_query, dtype=np.int64)
-    for rows, size, hits, total in retrieval.chunks(k=k, chunk_size=chunk_size):
-        values[rows] = _average_precision(
-            size, hits, total, k=k, normalizer=normalizer, ties=retrieval.ties
-        )
-        n_relevant[rows] = total
+    values, n_relevant = _measure(
+        retrieval,
+        partial(average_precision, k=k, normalizer=normalizer),
+        k=k,
+        chunk_size=chunk_size,
+    )
     _warn_degenerate(n_relevant, retrieval.n_gallery, zero_relevant)
     return _average_queries(
         values,
+        n_relevant,
+        zero_relevant=zero_relevant,
+        per_query=per_query,
+        sample_weight=sample_weight,
+    )
+
+
+# Constraints of the metrics at one or several cut-offs.
+_CUTOFF_OPTIONS = {
+    **_SETS,
+    **{name: _OPTIONS[name] for name in _OPTIONS if name != "normalizer"},
+    "k": [Interval(Integral, 1, None, closed="left"), "array-like"],
+}
+
+
+@validate_params(_CUTOFF_OPTIONS, prefer_skip_nested_validation=True)
+def precision_at_k(
+    query,
+    gallery,
+    y_query,
+    y_gallery,
+    *,
+    k,
+    metric="auto",
+    ties="auto",
+    zero_relevant="zero",
+    per_query=False,
+    chunk_size=None,
+    sample_weight=None,
+    random_state=None,
+):
+    r"""Precision at k: the share of relevant items among the first `k`.
+
+    .. math::
+
+        P@k = \frac{1}{k} \sum_{j=1}^{k} r(j),
+
+    with :math:`r(j) = 1` if the item at rank :math:`j` is relevant and 0 otherwise,
+    averaged over the queries.
+
+    Parameters
+    ----------
+    query : array-like of shape (n_queries, n_components)
+        Embeddings or codes of the queries.
+
+    gallery : array-like of shape (n_items, n_components)
+        Embeddings or codes of the items to retrieve.
+
+    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
+            (n_queries, n_labels)
+        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
+        has the same class, or at least one label in common.
+
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+        Classes or label indicator of the gallery, in the same form.
+
+    k : int or array-like of int of shape (n_cutoffs,)
+        Number of retrieved items, 1 or more; several numbers are evaluated at once. A
+        `k` beyond the gallery counts as the size of the gallery.
+
+    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        What "near" means, see :func:`mean_average_precision`.
+
+    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
+            default="auto"
+        How items at the same distance are ordered, see
+        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
+        and the lowest value of all orders.
+
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Value of a query without any relevant item in the gallery: 0, left out of the
+        mean, or nan.
+
+    per_query : bool, default=False
+        Whether to return the value of every query.
+
+    chunk_size : int, default=None
+        Number of queries handled at once, which bounds the memory. None chooses it by
+        the size of the gallery. The result does not depend on it.
+
+    sample_weight : array-like of shape (n_queries,), default=None
+        Weights of the queries in the mean.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of tied items if `ties="random"`.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_cutoffs,)
+        The mean over the queries; an array if `k` is one. If `per_query` is True, an
+        ndarray with one row for each query, where skipped queries are nan.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_average_precision`, and if `k` is not a positive integer.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        See :func:`mean_average_precision`.
+
+    See Also
+    --------
+    recall_at_k : The share of the relevant items that are found.
+    precision_recall_curve : Precision and recall at every rank.
+    TopKPrecisionDisplay : A plot of the precision at every rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import precision_at_k
+    >>> image = np.array([[1, 1, 1], [1, 1, -1]], dtype=np.int8)
+    >>> text = np.array([[1, 1, 1], [1, 1, -1], [-1, 1, 1]], dtype=np.int8)
+    >>> precision_at_k(image, text, [0, 1], [0, 1, 0], k=1)
+    1.0
+    >>> precision_at_k(image, text, [0, 1], [0, 1, 0], k=[1, 2])
+    array([1.   , 0.625])
+    """
+    retrieval = Retrieval(
+        query,
+        gallery,
+        y_query,
+        y_gallery,
+        metric=metric,
+        ties=ties,
+        random_state=random_state,
+    )
+    cutoffs = _check_cutoffs(k, retrieval.n_gallery)
+    values, n_relevant = _measure(
+        retrieval,
+        partial(precision, k=cutoffs),
+        k=cutoffs.max(),
+        chunk_size=chunk_size,
+    )
+    _warn_degenerate(n_relevant, retrieval.n_gallery, zero_relevant)
+    return _average_queries(
+        values if np.ndim(k) else values[:, 0],
+        n_relevant,
+        zero_relevant=zero_relevant,
+        per_query=per_query,
+        sample_weight=sample_weight,
+    )
+
+
+@validate_params(_CUTOFF_OPTIONS, prefer_skip_nested_validation=True)
+def recall_at_k(
+    query,
+    gallery,
+    y_query,
+    y_gallery,
+    *,
+    k,
+    metric="auto",
+    ties="auto",
+    zero_relevant="zero",
+    per_query=False,
+    chunk_size=None,
+    sample_weight=None,
+    random_state=None,
+):
+    r"""Recall at k: the share of the relevant items that are among the first `k`.
+
+    .. math::
+
+        R@k = \frac{1}{R} \sum_{j=1}^{k} r(j),
+
+    with the number :math:`R` of relevant items in the whole gallery, averaged over the
+    queries.
+
+    Parameters
+    ----------
+    query : array-like of shape (n_queries, n_components)
+        Embeddings or codes of the queries.
+
+    gallery : array-like of shape (n_items, n_components)
+        Embeddings or codes of the items to retrieve.
+
+    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
+            (n_queries, n_labels)
+        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
+        has the same class, or at least one label in common.
+
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+        Classes or label indicator of the gallery, in the same form.
+
+    k : int or array-like of int of shape (n_cutoffs,)
+        Number of retrieved items, 1 or more; several numbers are evaluated at once. A
+        `k` beyond the gallery counts as the size of the gallery.
+
+    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        What "near" means, see :func:`mean_average_precision`.
+
+    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
+            default="auto"
+        How items at the same distance are ordered, see
+        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
+        and the lowest value of all orders.
+
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Value of a query without any relevant item in the gallery: 0, left out of the
+        mean, or nan.
+
+    per_query : bool, default=False
+        Whether to return the value of every query.
+
+    chunk_size : int, default=None
+        Number of queries handled at once, which bounds the memory. None chooses it by
+        the size of the gallery. The result does not depend on it.
+
+    sample_weight : array-like of shape (n_queries,), default=None
+        Weights of the queries in the mean.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of tied items if `ties="random"`.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_cutoffs,)
+        The mean over the queries; an array if `k` is one. If `per_query` is True, an
+        ndarray with one row for each query, where skipped queries are nan.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_average_precision`, and if `k` is not a positive integer.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        See :func:`mean_average_precision`.
+
+    See Also
+    --------
+    precision_at_k : The share of the retrieved items that are relevant.
+    precision_recall_curve : Precision and recall at every rank.
+
+    Notes
+    -----
+    In image-text retrieval without classes, "R@k" is the share of the queries whose
+    own partner is among the first `k`. Number the pairs to get it:
+    ``recall_at_k(image, text, np.arange(n), np.arange(n), k=10)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import recall_at_k
+    >>> image = np.array([[1, 1, 1], [1, 1, -1]], dtype=np.int8)
+    >>> text = np.array([[1, 1, 1], [1, 1, -1], [-1, 1, 1]], dtype=np.int8)
+    >>> recall_at_k(image, text, [0, 1], [0, 1, 0], k=1)
+    0.75
+    >>> recall_at_k(image, text, [0, 1], [0, 1, 0], k=[1, 2])
+    array([0.75 , 0.875])
+    """
+    retrieval = Retrieval(
+        query,
+        gallery,
+        y_query,
+        y_gallery,
+        metric=metric,
+        ties=ties,
+        random_state=random_state,
+    )
+    cutoffs = _check_cutoffs(k, retrieval.n_gallery)
+    values, n_relevant = _measure(
+        retrieval,
+        partial(recall, k=cutoffs),
+        k=cutoffs.max(),
+        chunk_size=chunk_size,
+    )
+    _warn_degenerate(n_relevant, retrieval.n_gallery, zero_relevant, "the same")
+    return _average_queries(
+        values if np.ndim(k) else values[:, 0],
+        n_relevant,
+        zero_relevant=zero_relevant,
+        per_query=per_query,
+        sample_weight=sample_weight,
+    )
+
+
+@validate_params(
+    {
+        **_CUTOFF_OPTIONS,
+        "k": [*_CUTOFF_OPTIONS["k"], None],
+        "gain": [StrOptions({"linear", "exponential"})],
+    },
+    prefer_skip_nested_validation=True,
+)
+def ndcg_at_k(
+    query,
+    gallery,
+    y_query,
+    y_gallery,
+    *,
+    metric="auto",
+    k=None,
+    gain="linear",
+    ties="auto",
+    zero_relevant="zero",
+    per_query=False,
+    chunk_size=None,
+    sample_weight=None,
+    random_state=None,
+):
+    r"""Score graded relevance: normalized discounted cumulative gain at k.
+
+    Here relevance has grades: :math:`g(j)` is the number of labels that the item at
+    rank :math:`j` shares with the query; with one class each it is 1 or 0. A gain
+    counts the less, the later it comes,
+
+    .. math::
+
+        DCG@k = \sum_{j=1}^{k} \frac{g(j)}{\log_2(j + 1)},
+
+    and is divided by the highest value that any ranking of the gallery reaches. The
+    result is the mean over the queries.
+
+    Parameters
+    ----------
+    query : array-like of shape (n_queries, n_components)
+        Embeddings or codes of the queries.
+
+    gallery : array-like of shape (n_items, n_components)
+        Embeddings or codes of the items to retrieve.
+
+    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
+            (n_queries, n_labels)
+        Classes of any type, or a label indicator of 0 and 1.
+
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+        Classes or label indicator of the gallery, in the same form.
+
+    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        What "near" means, see :func:`mean_average_precision`.
+
+    k : int or array-like of int of shape (n_cutoffs,), default=None
+        Number of retrieved items, None for the whole gallery; several numbers are
+        evaluated at once. A `k` beyond the gallery counts as the size of the gallery.
+
+    gain : {"linear", "exponential"}, default="linear"
+        What sharing :math:`g` labels is worth: :math:`g`, or :math:`2^g - 1`, which
+        many papers on hashing use. They differ for label indicators only.
+
+    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
+            default="auto"
+        How items at the same distance are ordered, see
+        :func:`mean_average_precision`. "optimistic" and "pessimistic" put the items
+        with more labels in common first, or last.
+
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Value of a query without any relevant item in the gallery: 0, left out of the
+        mean, or nan.
+
+    per_query : bool, default=False
+        Whether to return the value of every query.
+
+    chunk_size : int, default=None
+        Number of queries handled at once, which bounds the memory. None chooses it by
+        the size of the gallery. The result does not depend on it.
+
+    sample_weight : array-like of shape (n_queries,), default=None
+        Weights of the queries in the mean.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of tied items if `ties="random"`.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_cutoffs,)
+        The mean over the queries; an array if `k` is one. If `per_query` is True, an
+        ndarray with one row for each query, where skipped queries are nan.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_average_precision`, and if `k` is not a positive integer.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        See :func:`mean_average_precision`.
+
+    See Also
+    --------
+    mean_average_precision : Does not tell grades of relevance apart.
+    sklearn.metrics.ndcg_score : The same for given scores, with `ties="expected"`.
+
+    References
+    ----------
+    .. [1] K. Järvelin and J. Kekäläinen, "Cumulated gain-based evaluation of IR
+       techniques", ACM Transactions on Information Systems 20(4), 2002.
+    .. [2] F. McSherry and M. Najork, "Computing information retrieval performance
+       measures efficiently in the presence of tied scores", ECIR 2008.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import ndcg_at_k
+    >>> image = np.array([[1.0, 0.0]])
+    >>> text = np.array([[1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
+    >>> ndcg_at_k(image, text, [[1, 1]], [[0, 1], [1, 1], [0, 0]])
+    0.859...
+    """
+    retrieval = Retrieval(
+        query,
+        gallery,
+        y_query,
+        y_gallery,
+        metric=metric,
+        ties=ties,
+        random_state=random_state,
+        gain=gain,
+    )
+    cutoffs = _check_cutoffs(k, retrieval.n_gallery)
+    values, n_relevant = _measure(
+        retrieval,
+        partial(normalized_gain, k=cutoffs, gains=retrieval.gains),
+        k=cutoffs.max(),
+        chunk_size=chunk_size,
+    )
+    graded = retrieval.n_grades > 2
+    _warn_degenerate(
+        n_relevant, retrieval.n_gallery, zero_relevant, None if graded else "1"
+    )
+    return _average_queries(
+        values if np.ndim(k) else values[:, 0],
         n_relevant,
         zero_relevant=zero_relevant,
         per_query=per_query,

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
-from functools import reduce
+from functools import cached_property, partial, reduce
 
 import numpy as np
 from scipy.sparse import issparse
@@ -16,6 +16,8 @@ from sklearn_cmr._labels import read_labels
 
 class _SameClass:
     """Items of the same class are relevant."""
+
+    max_grade = 1
 
     def __init__(self, query, gallery):
         if query.dtype.kind != gallery.dtype.kind:
@@ -32,13 +34,20 @@ class _SameClass:
             ) from error
         codes = codes.astype(np.min_scalar_type(len(classes) - 1))
         self.query, self.gallery = codes[: len(query)], codes[len(query) :]
+        self.sizes = np.bincount(self.gallery, minlength=len(classes))
 
-    def block(self, rows):
-        return self.query[rows, None] == self.gallery
+    def relevant(self, rows):
+        return (self.query[rows, None] == self.gallery).view(np.uint8)
+
+    def n_relevant(self, rows, relevant):
+        return self.sizes[self.query[rows]]
 
 
 class _SharedLabel:
-    """Items with at least one label in common are relevant."""
+    """Items with at least one label in common are relevant.
+
+    The grade of relevance is the number of labels in common.
+    """
 
     def __init__(self, query, gallery):
         if query.shape[1] != gallery.shape[1]:
@@ -63,12 +72,31 @@ class _SharedLabel:
             packed.append(np.packbits(dense == 1, axis=1))
         return as_words(np.concatenate(packed))
 
-    def block(self, rows):
-        shared = (
-            (query[rows, None] & gallery) != 0
-            for query, gallery in zip(self.query, self.gallery, strict=True)
+    @cached_property
+    def max_grade(self):
+        """The largest number of labels that two items may share."""
+        most = (
+            np.bitwise_count(words).sum(axis=0).max()
+            for words in (self.query, self.gallery)
         )
-        return reduce(np.logical_or, shared)
+        return max(1, int(min(most)))
+
+    def relevant(self, rows):
+        shared = (words != 0 for words in self._common(rows))
+        return reduce(np.logical_or, shared).view(np.uint8)
+
+    def n_relevant(self, rows, relevant):
+        return np.count_nonzero(relevant, axis=1)
+
+    def grades(self, rows):
+        dtype = np.min_scalar_type(self.max_grade)
+        shared = (np.bitwise_count(words) for words in self._common(rows))
+        return reduce(partial(np.add, dtype=dtype), shared)
+
+    def _common(self, rows):
+        """Yield the labels in common, a word at a time."""
+        for query, gallery in zip(self.query, self.gallery, strict=True):
+            yield query[rows, None] & gallery
 
 
 def _check_one_labels(y, n_items, name, owner):

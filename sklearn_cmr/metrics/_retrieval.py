@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils import check_random_state, gen_batches
@@ -16,16 +17,88 @@ _COUNTED_PAIRS = 2**17
 _SORTED_PAIRS = 2**19
 
 
-def _sort(distances, relevant, k=None):
-    """Order every row by distance, equal ones in the order of the columns.
+@dataclass
+class Levels:
+    """The ranked lists of some queries, as groups of tied items in any order.
 
-    Returns the distances in a form that is fit for comparison only, and the relevance,
-    both in the new order and cut to the first `k` columns. Overwrites `distances`.
+    A level is a group of items at the same place, all orders of which are equally
+    likely; where the order is fixed it is a single item. Only levels with a relevant
+    item are kept, query after query, the nearest first.
+
+    Attributes
+    ----------
+    rows : slice
+        The queries.
+
+    totals : ndarray of shape (n_rows, n_grades)
+        Number of gallery items of every grade of relevance for each query.
+
+    query : ndarray of shape (n_levels,)
+        Which of the rows the level belongs to.
+
+    start : ndarray of shape (n_levels,)
+        Number of items before the level.
+
+    found : ndarray of shape (n_levels,)
+        Number of relevant items before the level.
+
+    size, hits : ndarray of shape (n_levels,)
+        Number of items in the level, and of relevant ones.
+
+    gain : ndarray of shape (n_levels,)
+        Sum of the gains in the level.
+
+    is_single : bool
+        Whether every level is a single item.
+    """
+
+    rows: slice
+    totals: np.ndarray
+    query: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+    hits: np.ndarray
+    gain: np.ndarray
+    is_single: bool = False
+
+    def __post_init__(self):
+        self.found = self.sum_before(self.hits)
+
+    @property
+    def n_items(self):
+        """Length of the gallery."""
+        return int(self.totals[0].sum())
+
+    @property
+    def n_relevant(self):
+        """Number of relevant items in the whole gallery, for each query."""
+        return self.totals[:, 1:].sum(axis=1)
+
+    def sum(self, values):
+        """Sum one value of each level over the levels of every query."""
+        return np.bincount(self.query, weights=values, minlength=len(self.totals))
+
+    def sum_before(self, values):
+        """Sum one value of each level over the levels before it, for every level."""
+        before = np.cumsum(values) - values
+        first = np.searchsorted(self.query, np.arange(len(self.totals)))
+        return before - before[first[self.query]]
+
+
+def _sort(distances, grades, n_grades, *, tie_break, k=None):
+    """Order every row by distance.
+
+    Equal distances are ordered by `tie_break`: by "column", by "grade", or in any
+    order (None). Returns the distances in a form that is fit for comparison only, and
+    the grades, both in the new order and cut to the first `k` columns. Overwrites
+    `distances`.
     """
     # Equal as numbers, -0.0 and 0.0 have different bits; this leaves 0.0 only.
     distances += 0
-    if distances.dtype == np.float32:
-        # One integer holds all: the distance above, the column and the relevance below.
+    n_columns = distances.shape[1]
+    n_bits = (n_grades - 1).bit_length()
+    if distances.dtype == np.float32 and n_columns << n_bits <= 2**32:
+        # One integer holds all: the distance above, the column and the grade below.
         # Sorting integers is many times faster than finding and applying an order.
         bits = distances.view(np.int32)
         # The order of the bits is that of the numbers, reversed for negative ones.
@@ -34,79 +107,104 @@ def _sort(distances, relevant, k=None):
         mask ^= bits
         keys = mask.astype(np.int64)
         keys <<= 32
-        keys |= np.arange(keys.shape[1]) << 1
-        keys |= relevant.view(np.int8)
-        if k is not None and k < keys.shape[1]:
+        if tie_break == "column":
+            keys |= np.arange(n_columns) << n_bits
+        keys |= grades
+        if k is not None and k < n_columns:
             keys = np.partition(keys, k - 1, axis=1)[:, :k].copy()
         keys.sort(axis=1)
         upper = 1 if sys.byteorder == "little" else 0
-        return keys.view(np.int32)[:, upper::2], (keys.astype(np.uint8) & 1).view(bool)
+        grades = keys.astype(np.min_scalar_type(n_grades)) & ((1 << n_bits) - 1)
+        return keys.view(np.int32)[:, upper::2], grades
 
     order = np.argsort(distances, axis=1)
     ranked = np.take_along_axis(distances, order, axis=1)
-    # The fast sort is not stable: repeat the rows where that matters.
-    tied = (ranked[:, 1:] == ranked[:, :-1]).any(axis=1)
-    order[tied] = np.argsort(distances[tied], axis=1, kind="stable")
-    return ranked[:, :k], np.take_along_axis(relevant, order[:, :k], axis=1)
+    if tie_break is not None:
+        # The fast sort is not stable: repeat the rows where that matters.
+        tied = (ranked[:, 1:] == ranked[:, :-1]).any(axis=1)
+        order[tied] = _stable_order(
+            distances[tied], grades[tied] if tie_break == "grade" else None
+        )
+    return ranked[:, :k], np.take_along_axis(grades, order[:, :k], axis=1)
 
 
-def _count_sorted(distances, relevant):
-    """Count items and relevant items at every distinct distance of a row.
-
-    A level is stored at the rank of its first item; the other columns are empty.
-    """
-    ranked, relevant = _sort(distances, relevant)
-    first = np.ones(ranked.shape, dtype=bool)
-    first[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    start = np.flatnonzero(first)
-    size = np.zeros(ranked.shape, dtype=np.int64)
-    size.flat[start] = np.diff(start, append=ranked.size)
-    hits = np.zeros(ranked.shape, dtype=np.int64)
-    hits.flat[start] = np.add.reduceat(relevant.ravel(), start, dtype=np.int64)
-    return size, hits
+def _stable_order(distances, grades=None):
+    """Order rows by distance, equal ones by grade or, without grades, by column."""
+    if grades is None:
+        return np.argsort(distances, axis=1, kind="stable")
+    by_grade = np.argsort(grades, axis=1, kind="stable")
+    distances = np.take_along_axis(distances, by_grade, axis=1)
+    return np.take_along_axis(by_grade, _stable_order(distances), axis=1)
 
 
-def _count(distances, relevant, n_levels):
-    """Count items and relevant items at the distances 0, ..., n_levels - 1."""
+def _count(distances, grades, n_levels, n_grades):
+    """Count the items of every grade at the distances 0, ..., n_levels - 1."""
     n_rows = len(distances)
-    # The bins of a row: all distances of other items, then all of relevant ones.
-    n_bins = 2 * n_levels
-    bins = np.multiply(relevant, n_levels, dtype=np.min_scalar_type(n_bins))
+    # The bins of a row: the distances of the items of grade 0, then of grade 1, ...
+    n_bins = n_grades * n_levels
+    bins = np.multiply(grades, n_levels, dtype=np.min_scalar_type(n_bins))
     bins += distances
     dtype = np.min_scalar_type(n_rows * n_bins)
     bins = bins + np.arange(0, n_rows * n_bins, n_bins, dtype=dtype)[:, None]
     counts = np.bincount(bins.ravel(), minlength=n_rows * n_bins)
-    counts = counts.reshape(n_rows, 2, n_levels)
-    return counts.sum(axis=1), counts[:, 1]
+    return counts.reshape(n_rows, n_grades, n_levels)
+
+
+def _split_positions(positions, shape):
+    """Return row and column of sorted positions in a flat array."""
+    n_rows, n_columns = shape
+    ends = np.searchsorted(positions, np.arange(n_rows + 1) * n_columns)
+    rows = np.repeat(np.arange(n_rows), np.diff(ends))
+    return rows, positions - rows * n_columns
 
 
 class Retrieval:
     """Queries ranked against a gallery, a chunk of queries at a time.
 
-    All metrics are built on :meth:`chunks`. It gives every query as a list of levels,
-    best first: a level is a group of tied items whose order is left open. Where the
-    order is fixed, every level is a single item.
+    All metrics are built on :meth:`chunks`, or on :meth:`distance_counts`.
+
+    Parameters
+    ----------
+    query, gallery, y_query, y_gallery, metric, ties, random_state : see \
+            :func:`~sklearn_cmr.metrics.mean_average_precision`
+
+    gain : {"linear", "exponential"} or None
+        What an item of grade g, the number of labels that it shares with the query,
+        is worth: g or 2**g - 1. None does not tell relevant items apart.
     """
 
     def __init__(
-        self, query, gallery, y_query, y_gallery, *, metric, ties, random_state=None
+        self,
+        query,
+        gallery,
+        y_query,
+        y_gallery,
+        *,
+        metric,
+        ties,
+        random_state=None,
+        gain=None,
     ):
         query, gallery, metric = check_embeddings(query, gallery, metric)
         self.n_query, self.n_gallery = len(query), len(gallery)
         self.relevance = make_relevance(
             y_query, y_gallery, self.n_query, self.n_gallery
         )
+        self.n_grades = 2 if gain is None else self.relevance.max_grade + 1
+        self.gains = np.arange(self.n_grades, dtype=np.float64)
+        if gain == "exponential":
+            self.gains = np.exp2(self.gains) - 1
         if ties == "auto":
             ties = "expected" if metric == "hamming" else "stable"
         self.similarity = SIMILARITIES[metric](query, gallery)
         self.ties = ties
-        self.n_levels = getattr(self.similarity, "n_levels", None)
+        self.n_distances = getattr(self.similarity, "n_levels", None)
         self.order = None
         if ties == "random":
             self.order = check_random_state(random_state).permutation(self.n_gallery)
 
     def chunks(self, *, k=None, chunk_size=None):
-        """Yield the levels of a chunk of queries.
+        """Yield the :class:`Levels` of a chunk of queries after the other.
 
         Parameters
         ----------
@@ -115,43 +213,120 @@ class Retrieval:
 
         chunk_size : int or None
             Number of queries in a chunk.
-
-        Yields
-        ------
-        rows : slice
-            The queries.
-
-        size : ndarray of shape (n_rows, n_levels) or None
-            Number of items in each level, 0 for a level without items. None if every
-            level is one item.
-
-        hits : ndarray of shape (n_rows, n_levels)
-            Number of relevant items in each level.
-
-        n_relevant : ndarray of shape (n_rows,)
-            Number of relevant items in the whole gallery.
         """
-        ordered = self.ties in ("stable", "random")
-        counts = self.n_levels is not None and not ordered
-        if chunk_size is None:
-            if counts:
-                chunk_size = max(1, _COUNTED_PAIRS // self.n_gallery)
-            else:
-                chunk_size = max(BLOCK_ROWS, _SORTED_PAIRS // self.n_gallery)
-        for rows in gen_batches(self.n_query, int(chunk_size)):
-            relevant = self.relevance.block(rows)
+        if self.n_distances is not None and self.ties not in ("stable", "random"):
+            for rows, counts in self.distance_counts(chunk_size=chunk_size):
+                yield self._counted_levels(rows, counts)
+            return
+        for rows in self._batches(chunk_size, _SORTED_PAIRS, BLOCK_ROWS):
+            grades = self._grades(rows)
             distances = self.similarity.distances(rows)
-            if counts:
-                size, hits = _count(distances, relevant, self.n_levels)
-                yield rows, size, hits, hits.sum(axis=1)
-                continue
-            n_relevant = relevant.sum(axis=1)
-            if self.n_levels is not None:
+            totals = self._count_grades(rows, grades)
+            if self.n_distances is not None:
                 distances = distances.astype(np.float32)
             if self.order is not None:
                 distances = distances.take(self.order, axis=1)
-                relevant = relevant.take(self.order, axis=1)
-            if ordered:
-                yield rows, None, _sort(distances, relevant, k)[1], n_relevant
+                grades = grades.take(self.order, axis=1)
+            if self.ties == "expected":
+                yield self._tied_levels(rows, totals, distances, grades)
             else:
-                yield rows, *_count_sorted(distances, relevant), n_relevant
+                yield self._ranked_levels(rows, totals, distances, grades, k)
+
+    def distance_counts(self, *, chunk_size=None):
+        """Yield the queries of a chunk, and how many items are at each distance.
+
+        The counts are of shape (n_rows, n_grades, n_distances). For integer distances
+        only.
+        """
+        for rows in self._batches(chunk_size, _COUNTED_PAIRS, 1):
+            grades = self._grades(rows)
+            distances = self.similarity.distances(rows)
+            yield rows, _count(distances, grades, self.n_distances, self.n_grades)
+
+    def _batches(self, chunk_size, n_pairs, least):
+        if chunk_size is None:
+            chunk_size = max(least, n_pairs // self.n_gallery)
+        return gen_batches(self.n_query, int(chunk_size))
+
+    def _grades(self, rows):
+        if self.n_grades > 2:
+            return self.relevance.grades(rows)
+        return self.relevance.relevant(rows)
+
+    def _count_grades(self, rows, grades):
+        """Count the items of every grade in the whole gallery."""
+        if self.n_grades > 2:
+            return _count(np.zeros_like(grades), grades, 1, self.n_grades)[:, :, 0]
+        n_relevant = self.relevance.n_relevant(rows, grades)
+        return np.column_stack([self.n_gallery - n_relevant, n_relevant])
+
+    def _ranked_levels(self, rows, totals, distances, grades, k):
+        """Return the items of lists in a fixed order."""
+        last = self.n_grades - 1
+        if self.ties == "optimistic":
+            grades = last - grades
+        tie_break = "column" if self.ties in ("stable", "random") else "grade"
+        _, grades = _sort(distances, grades, self.n_grades, tie_break=tie_break, k=k)
+        if self.ties == "optimistic":
+            grades = last - grades
+        return self._single_levels(rows, totals, grades, self._find_relevant(grades))
+
+    def _find_relevant(self, grades):
+        """Return the positions of the relevant items in the flat array."""
+        # Searching an array of booleans is several times faster.
+        return np.flatnonzero(grades.view(bool) if self.n_grades == 2 else grades)
+
+    def _tied_levels(self, rows, totals, distances, grades):
+        """Return groups of items at one distance, by sorting."""
+        ranked, grades = _sort(distances, grades, self.n_grades, tie_break=None)
+        relevant = self._find_relevant(grades)
+        # Items that are tied with the one before them; hardly any for real values.
+        tied = np.zeros(ranked.shape, dtype=bool)
+        tied[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
+        tied = np.flatnonzero(tied)
+        if len(tied) == 0:
+            return self._single_levels(rows, totals, grades, relevant)
+        # The first and the last item of every level of more than one.
+        breaks = np.flatnonzero(np.diff(tied) > 1)
+        first = tied[np.append(0, breaks + 1)] - 1
+        last = tied[np.append(breaks, -1)]
+        # The first item and the size of the level of every relevant item.
+        level = np.maximum(np.searchsorted(first, relevant, side="right") - 1, 0)
+        is_tied = (first[level] <= relevant) & (relevant <= last[level])
+        begin = np.where(is_tied, first[level], relevant)
+        size = np.where(is_tied, last[level] - first[level] + 1, 1)
+
+        once = np.flatnonzero(np.diff(begin, prepend=-1))
+        hits = np.diff(once, append=len(begin))
+        gain = hits
+        if self.n_grades > 2:
+            gain = np.add.reduceat(self.gains[grades.flat[relevant]], once)
+        query, start = _split_positions(begin[once], grades.shape)
+        return Levels(rows, totals, query, start, size[once], hits, gain)
+
+    def _single_levels(self, rows, totals, grades, relevant):
+        query, start = _split_positions(relevant, grades.shape)
+        ones = np.broadcast_to(1, relevant.shape)
+        gain = self.gains[grades.flat[relevant]] if self.n_grades > 2 else ones
+        return Levels(rows, totals, query, start, ones, ones, gain, is_single=True)
+
+    def _counted_levels(self, rows, counts):
+        """Return groups of items at one distance, by counts for every grade."""
+        totals = counts.sum(axis=2)
+        if self.ties == "expected":
+            size = counts.sum(axis=1)
+            hits = counts[:, 1:].sum(axis=1)
+            gain = hits if self.n_grades == 2 else self.gains @ counts
+        else:
+            # Ordered by grade, a level falls into one for each grade.
+            step = -1 if self.ties == "optimistic" else 1
+            by_grade = counts[:, ::step].transpose(0, 2, 1)
+            size = by_grade.reshape(len(counts), -1)
+            hits = np.where(np.arange(self.n_grades)[::step] > 0, by_grade, 0)
+            hits = hits.reshape(size.shape)
+            gain = (by_grade * self.gains[::step]).reshape(size.shape)
+        kept = np.flatnonzero(hits)
+        query, _ = _split_positions(kept, hits.shape)
+        start = np.cumsum(size, axis=1) - size
+        values = (each.ravel()[kept] for each in (start, size, hits, gain))
+        return Levels(rows, totals, query, *values)

@@ -1,0 +1,332 @@
+"""Precision and recall at every rank, Hamming radius or level of recall."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils._param_validation import StrOptions, validate_params
+from sklearn.utils.validation import _check_sample_weight
+
+from sklearn_cmr.metrics._measures import interpolated_precision
+from sklearn_cmr.metrics._ranking import _OPTIONS, _SETS, _warn_degenerate
+from sklearn_cmr.metrics._retrieval import Retrieval
+
+# Levels of recall at which the interpolated curve is read, in tenths.
+_TENTHS = np.arange(11)
+
+
+class PrecisionRecallCurve(NamedTuple):
+    """What :func:`precision_recall_curve` returns."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    thresholds: np.ndarray
+    empty: np.ndarray
+
+
+class _QueryWeights:
+    """Weights of the queries in sums over them, learnt chunk by chunk."""
+
+    def __init__(self, retrieval, sample_weight, zero_relevant):
+        queries = np.empty(retrieval.n_query)
+        self.weights = _check_sample_weight(
+            sample_weight,
+            queries,
+            dtype=np.float64,
+            ensure_non_negative=True,
+            copy=True,
+        )
+        self.n_relevant = np.empty(retrieval.n_query, dtype=np.int64)
+        self.skips = zero_relevant == "skip"
+
+    def read(self, rows, n_relevant):
+        """Take note of the relevant items of some queries; return their weights."""
+        self.n_relevant[rows] = n_relevant
+        if self.skips:
+            self.weights[rows] *= n_relevant > 0
+        return self.weights[rows]
+
+    @property
+    def total(self):
+        """Sum of the weights."""
+        return self.weights.sum()
+
+    @property
+    def total_relevant(self):
+        """Weighted sum of the numbers of relevant items."""
+        return self.weights @ self.n_relevant
+
+
+def _divide(sums, totals):
+    """Divide where there is something to divide by."""
+    totals = np.broadcast_to(totals, sums.shape)
+    mean = np.divide(sums, totals, out=np.full(sums.shape, np.nan), where=totals > 0)
+    # Sums of fractions may end a little above 1.
+    return np.clip(mean, 0, 1)
+
+
+def _divide_relevant(hits, queries):
+    # Where nothing is relevant at all, every query counts as 0, if it counts.
+    return _divide(hits, queries.total_relevant or queries.total)
+
+
+def _curve_by_rank(retrieval, queries, *, k, average, chunk_size):
+    # How the slopes of two functions of the rank change: of the hits of all queries,
+    # and of the shares of their relevant items. A level spreads its hits evenly.
+    bends = np.zeros((2, retrieval.n_gallery + 1))
+    for levels in retrieval.chunks(k=k, chunk_size=chunk_size):
+        n_relevant = levels.n_relevant
+        weights = queries.read(levels.rows, n_relevant)
+        shares = weights / np.maximum(n_relevant, 1)
+        slope = levels.hits / levels.size
+        for bend, weight in zip(bends, (weights, shares), strict=True):
+            rise = slope * weight[levels.query]
+            bend += np.bincount(levels.start, rise, len(bend))
+            bend -= np.bincount(levels.start + levels.size, rise, len(bend))
+    ranks = np.arange(1, min(k, retrieval.n_gallery) + 1)
+    hits, share = bends.cumsum(axis=1).cumsum(axis=1)[:, : len(ranks)]
+    if average == "macro":
+        recall = _divide(share, queries.total)
+    else:
+        recall = _divide_relevant(hits, queries)
+    precision = _divide(hits, queries.total * ranks)
+    return PrecisionRecallCurve(precision, recall, ranks, np.zeros(len(ranks)))
+
+
+def _curve_by_radius(retrieval, queries, *, average, empty_ball, chunk_size):
+    sums = np.zeros((5, retrieval.n_distances))
+    for rows, counts in retrieval.distance_counts(chunk_size=chunk_size):
+        retrieved = counts.sum(axis=1).cumsum(axis=1)
+        hits = counts[:, 1].cumsum(axis=1)
+        n_relevant = hits[:, -1]
+        weights = queries.read(rows, n_relevant)
+        precision = hits / np.maximum(retrieved, 1)
+        recall = hits / np.maximum(n_relevant, 1)[:, None]
+        values = (retrieved > 0, retrieved, hits, precision, recall)
+        sums += [weights @ value for value in values]
+    filled, retrieved, hits, precision, recall = sums
+    if average == "macro":
+        recall = _divide(recall, queries.total)
+        precision = _divide(
+            precision, filled if empty_ball == "skip" else queries.total
+        )
+    else:
+        recall = _divide_relevant(hits, queries)
+        if empty_ball == "zero":
+            retrieved = np.where(retrieved > 0, retrieved, queries.total)
+        precision = _divide(hits, retrieved)
+    radii = np.arange(retrieval.n_distances)
+    return PrecisionRecallCurve(
+        precision, recall, radii, 1 - _divide(filled, queries.total)
+    )
+
+
+def _curve_by_recall(retrieval, queries, *, average, chunk_size):
+    recall = _TENTHS / 10
+    if average == "micro":
+        curve = _curve_by_rank(
+            retrieval,
+            queries,
+            k=retrieval.n_gallery,
+            average="micro",
+            chunk_size=chunk_size,
+        )
+        # Sums of fractions may end a little below what they are.
+        reached = np.searchsorted(curve.recall, recall - 1e-9)
+        best = np.maximum.accumulate(curve.precision[::-1])[::-1]
+        precision = np.append(best, 0)[reached]
+    else:
+        precision = np.zeros(len(recall))
+        for levels in retrieval.chunks(chunk_size=chunk_size):
+            weights = queries.read(levels.rows, levels.n_relevant)
+            precision += weights @ interpolated_precision(levels, _TENTHS)
+        precision = _divide(precision, queries.total)
+    return PrecisionRecallCurve(precision, recall, recall, np.zeros(len(recall)))
+
+
+@validate_params(
+    {
+        **{name: _SETS[name] for name in _SETS if name != "per_query"},
+        **{name: _OPTIONS[name] for name in _OPTIONS if name != "normalizer"},
+        "by": [StrOptions({"rank", "radius", "recall"})],
+        "average": [StrOptions({"macro", "micro"})],
+        "empty_ball": [StrOptions({"zero", "skip"})],
+    },
+    prefer_skip_nested_validation=True,
+)
+def precision_recall_curve(
+    query,
+    gallery,
+    y_query,
+    y_gallery,
+    *,
+    by="rank",
+    average="macro",
+    empty_ball="zero",
+    metric="auto",
+    k=None,
+    ties="auto",
+    zero_relevant="zero",
+    chunk_size=None,
+    sample_weight=None,
+    random_state=None,
+):
+    r"""Precision and recall of ever longer lists of retrieved items.
+
+    Precision is the share of the retrieved items that are relevant, recall the share
+    of the relevant items that are retrieved. A list grows from rank to rank, or with
+    the Hamming radius around the query within which items are looked up.
+
+    Parameters
+    ----------
+    query : array-like of shape (n_queries, n_components)
+        Embeddings or codes of the queries.
+
+    gallery : array-like of shape (n_items, n_components)
+        Embeddings or codes of the items to retrieve.
+
+    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
+            (n_queries, n_labels)
+        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
+        has the same class, or at least one label in common.
+
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+        Classes or label indicator of the gallery, in the same form.
+
+    by : {"rank", "radius", "recall"}, default="rank"
+        What the curve runs along:
+
+        - "rank": the first 1, 2, 3, ... items.
+        - "radius": the items within the Hamming distance 0, 1, 2, ..., `n_bits`. For
+          codes only. Without ties, `ties` is of no effect.
+        - "recall": the interpolated curve of eleven points, with the highest precision
+          at any rank where the recall is at least 0, 0.1, ..., 1.
+
+        Do not compare curves of different kinds with each other.
+
+    average : {"macro", "micro"}, default="macro"
+        Whether to average the precision and the recall of the queries, or to divide
+        the sums of their counts.
+
+    empty_ball : {"zero", "skip"}, default="zero"
+        Precision of a query without any item within the radius: 0, or left out of the
+        mean. It matters with `by="radius"` only, and may matter much there: compare
+        `empty`.
+
+    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        What "near" means, see :func:`mean_average_precision`.
+
+    k : int, default=None
+        The last rank, None for the size of the gallery. With `by="rank"` only.
+
+    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
+            default="auto"
+        How items at the same distance are ordered, see
+        :func:`mean_average_precision`. With "expected", a list holds the mean number
+        of relevant items over all orders.
+
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Precision and recall of a query without any relevant item in the gallery: 0,
+        left out of the mean, or nan.
+
+    chunk_size : int, default=None
+        Number of queries handled at once, which bounds the memory. None chooses it by
+        the size of the gallery. The result does not depend on it.
+
+    sample_weight : array-like of shape (n_queries,), default=None
+        Weights of the queries.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of tied items if `ties="random"`.
+
+    Returns
+    -------
+    curve : PrecisionRecallCurve
+        A named tuple of four arrays of the same length:
+
+        precision : ndarray of shape (n_thresholds,)
+            Precision at every threshold.
+        recall : ndarray of shape (n_thresholds,)
+            Recall at every threshold, ascending.
+        thresholds : ndarray of shape (n_thresholds,)
+            The ranks, the radii, or the levels of recall.
+        empty : ndarray of shape (n_thresholds,)
+            Share of the queries that retrieve nothing within the radius; 0 for the
+            other curves.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_average_precision`, if `by="radius"` comes without codes, or `k`
+        without `by="rank"`.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        See :func:`mean_average_precision`.
+
+    See Also
+    --------
+    PrecisionRecallDisplay : A plot of the curve.
+    precision_at_k, recall_at_k : Single ranks, also for every query.
+
+    Notes
+    -----
+    Published curves by radius often leave out queries with an empty ball, of the
+    recall too, which raises both at small radii.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import precision_recall_curve
+    >>> image = np.array([[1, 1, 1], [-1, 1, -1]], dtype=np.int8)
+    >>> text = np.array([[1, 1, 1], [1, 1, -1], [-1, 1, 1]], dtype=np.int8)
+    >>> labels = [0, 1], [0, 1, 0]
+    >>> precision, recall, ranks, _ = precision_recall_curve(image, text, *labels)
+    >>> ranks
+    array([1, 2, 3])
+    >>> precision
+    array([0.75 , 0.625, 0.5  ])
+    >>> curve = precision_recall_curve(image, text, *labels, by="radius")
+    >>> curve.precision
+    array([0.5 , 0.58..., 0.5 , 0.5 ])
+    >>> curve.empty
+    array([0.5, 0. , 0. , 0. ])
+    """
+    retrieval = Retrieval(
+        query,
+        gallery,
+        y_query,
+        y_gallery,
+        metric=metric,
+        ties=ties,
+        random_state=random_state,
+    )
+    if k is not None and by != "rank":
+        raise ValueError(
+            f"k={k} ends a curve by rank; with by={by!r} there is no rank. Leave k out."
+        )
+    if by == "radius" and retrieval.n_distances is None:
+        raise ValueError(
+            "by='radius' needs the Hamming distance of codes: int8 codes of -1 and +1, "
+            "packed bits (uint8), or metric='hamming'."
+        )
+    queries = _QueryWeights(retrieval, sample_weight, zero_relevant)
+    options = {"average": average, "chunk_size": chunk_size}
+    if by == "rank":
+        curve = _curve_by_rank(
+            retrieval, queries, k=k or retrieval.n_gallery, **options
+        )
+    elif by == "radius":
+        options["empty_ball"] = empty_ball
+        curve = _curve_by_radius(retrieval, queries, **options)
+    else:
+        curve = _curve_by_recall(retrieval, queries, **options)
+    _warn_degenerate(
+        queries.n_relevant, retrieval.n_gallery, zero_relevant, score="the same"
+    )
+    if zero_relevant == "nan" and not queries.n_relevant.all():
+        curve.precision[:] = np.nan
+        curve.recall[:] = np.nan
+    return curve
