@@ -59,7 +59,7 @@ def _small(cls):
     """Make an instance that trains for a moment only."""
     estimator = cls()
     for name in estimator.get_params(deep=False):
-        if name.endswith("epochs"):
+        if name.startswith("max_epochs"):
             estimator.set_params(**{name: 2})
         elif name in ("embedding_dim", "n_bits"):
             estimator.set_params(**{name: 8})
