@@ -31,8 +31,8 @@ def pack_codes(codes):
     -------
     packed : ndarray of shape (n_samples, ceil(n_bits / 8)) of dtype uint8
         A set bit for +1. The first column is the highest bit of the first byte, as in
-        :func:`numpy.packbits`; the bits left over in the last byte are 0. faiss's binary
-        indexes take rows of this form.
+        :func:`numpy.packbits`; the bits left over in the last byte are 0. The binary
+        indexes of faiss take rows of this form.
 
     Raises
     ------

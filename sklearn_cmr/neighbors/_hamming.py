@@ -20,7 +20,7 @@ _PAIRS_PER_THREAD = 2**22
 
 
 class HammingSearch:
-    """Packed codes that are searched by popcount, or by faiss, with the same result.
+    """Packed codes, searched by popcount.
 
     An item is handled as one integer, its key: its distance times the number of items,
     plus its row. Keys are in the order of the result.
@@ -28,40 +28,21 @@ class HammingSearch:
     Parameters
     ----------
     gallery : ndarray of shape (n_items, n_bytes) of dtype uint8
-
-    faiss : module or None
-        None for the popcount.
     """
 
-    def __init__(self, gallery, faiss=None):
+    def __init__(self, gallery):
         self.n_items = len(gallery)
         self.n_bits = 8 * gallery.shape[1]
         self.words = as_words(gallery)
-        self.index = None
-        if faiss is not None:
-            self.index = faiss.IndexBinaryFlat(self.n_bits)
-            self.index.add(gallery)
 
     def search(self, query, k):
         """Return the distances and the rows of the nearest `k` items, in order."""
-        words = as_words(query)
-        if self.index is None:
-            keys = self._nearest(words, k)
-        else:
-            keys = self._nearest_by_index(query, words, k)
-        distances, rows = np.divmod(keys, self.n_items)
+        distances, rows = np.divmod(self._nearest_keys(query, k), self.n_items)
         return distances.astype(np.int32), rows
 
     def ball(self, query, radius):
-        """Return all pairs within a radius as queries, distances and rows, unordered."""
+        """Return queries, distances and rows of the pairs in reach, in no order."""
         radius = min(int(radius), self.n_bits)
-        if self.index is not None:
-            ends, distances, rows = self.index.range_search(query, radius + 1)
-            return (
-                np.repeat(np.arange(len(query)), np.diff(ends.astype(np.int64))),
-                distances,
-                rows,
-            )
         words = as_words(query)
 
         def search(block):
@@ -70,34 +51,10 @@ class HammingSearch:
         found = self._map_blocks(search, len(query), _QUERIES)
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
-    # -- faiss -----------------------------------------------------------------
+    def _nearest_keys(self, query, k):
+        return self._scan(as_words(query), k)
 
-    def _nearest_by_index(self, query, words, k):
-        """Return the keys of the nearest items by faiss, ties in the order of rows.
-
-        Which of the items at the last distance faiss returns is not documented. All of
-        them are there if it returned farther ones too. Where it did not, those that it
-        has left out can only matter if they lie before the last row that it gave.
-        """
-        n_found = min(2 * k + 32, self.n_items)
-        distances, rows = self.index.search(query, n_found)
-        keys = np.sort(distances * np.int64(self.n_items) + rows, axis=1)
-        kth, stop = np.divmod(keys[:, k - 1], self.n_items)
-        unsure = np.flatnonzero(keys[:, -1] // self.n_items == kth)
-        keys = keys[:, :k]
-        if n_found == self.n_items or len(unsure) == 0:
-            return keys
-        # Queries that are sure after about equally many rows share a block.
-        unsure = unsure[np.argsort(stop[unsure])]
-        found = self._nearest(words[:, unsure], k, kth[unsure] + 1, stop[unsure] + 1)
-        both = np.sort(np.hstack([keys[unsure], found]), axis=1)
-        both[:, 1:][both[:, 1:] == both[:, :-1]] = np.iinfo(np.int64).max
-        keys[unsure] = np.sort(both, axis=1)[:, :k]
-        return keys
-
-    # -- popcount --------------------------------------------------------------
-
-    def _nearest(self, query, k, limits=None, stops=None):
+    def _scan(self, query, k, limits=None, stops=None):
         """Return the keys of the nearest `k` items.
 
         Parameters
@@ -190,3 +147,47 @@ class HammingSearch:
         # numpy lets go of the interpreter while it computes.
         with ThreadPoolExecutor(n_threads) as pool:
             return list(pool.map(function, blocks))
+
+
+class FaissHammingSearch(HammingSearch):
+    """Packed codes, searched by faiss, with the result of the popcount.
+
+    Parameters
+    ----------
+    gallery : ndarray of shape (n_items, n_bytes) of dtype uint8
+
+    faiss : module
+    """
+
+    def __init__(self, gallery, faiss):
+        super().__init__(gallery)
+        self.index = faiss.IndexBinaryFlat(self.n_bits)
+        self.index.add(gallery)
+
+    def ball(self, query, radius):
+        """Return queries, distances and rows of the pairs in reach, in no order."""
+        radius = min(int(radius), self.n_bits)
+        ends, distances, rows = self.index.range_search(query, radius + 1)
+        counts = np.diff(ends.astype(np.int64))
+        return np.repeat(np.arange(len(query)), counts), distances, rows
+
+    def _nearest_keys(self, query, k):
+        # Which of the items at the last distance faiss returns is not documented. All
+        # of them are there if it returned farther ones too. If not, those that it left
+        # out can only matter where they lie before the last row that it gave.
+        n_found = min(2 * k + 32, self.n_items)
+        distances, rows = self.index.search(query, n_found)
+        keys = np.sort(distances * np.int64(self.n_items) + rows, axis=1)
+        last, row = np.divmod(keys[:, k - 1], self.n_items)
+        unsure = np.flatnonzero(keys[:, -1] // self.n_items == last)
+        keys = keys[:, :k]
+        if n_found == self.n_items or len(unsure) == 0:
+            return keys
+        # Queries that are sure after about equally many rows share a block.
+        unsure = unsure[np.argsort(row[unsure])]
+        words = as_words(query[unsure])
+        found = self._scan(words, k, last[unsure] + 1, row[unsure] + 1)
+        both = np.sort(np.hstack([keys[unsure], found]), axis=1)
+        both[:, 1:][both[:, 1:] == both[:, :-1]] = np.iinfo(np.int64).max
+        keys[unsure] = np.sort(both, axis=1)[:, :k]
+        return keys

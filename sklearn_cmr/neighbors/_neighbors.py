@@ -3,16 +3,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
+from itertools import chain
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import column_or_1d, gen_batches
+from sklearn.utils import check_scalar, column_or_1d, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_cmr._bits import pack_signs
-from sklearn_cmr.neighbors._hamming import HammingSearch
+from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
 from sklearn_cmr.neighbors._real import RealSearch
 from sklearn_cmr.pairs import (
     MODALITIES,
@@ -251,10 +252,7 @@ class CrossModalNeighbors(BaseEstimator):
         """
         check_is_fitted(self)
         k = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not isinstance(k, Integral):
-            raise TypeError(f"n_neighbors must be an integer, got {k!r}.")
-        if k < 1:
-            raise ValueError(f"Expected n_neighbors > 0. Got {k}")
+        check_scalar(k, "n_neighbors", Integral, min_val=1)
         query = self._gallery() if X is None else self._read(X, reset=False)
         n_others = self.n_samples_fit_ - (X is None)
         if k > n_others:
@@ -266,10 +264,8 @@ class CrossModalNeighbors(BaseEstimator):
         index = self._fitted_index()
         found = []
         for batch in gen_batches(len(query), max(1, _FOUND // int(k))):
-            if X is None:
-                found.append(_without_self(*index.search(query[batch], k + 1), batch))
-            else:
-                found.append(index.search(query[batch], k))
+            nearest = index.search(query[batch], k + (X is None))
+            found.append(_without_self(nearest, batch) if X is None else nearest)
         distances, rows = map(np.concatenate, zip(*found, strict=True))
         rows = rows if self.ids_ is None else self.ids_[rows]
         return (distances, rows) if return_distance else rows
@@ -314,24 +310,26 @@ class CrossModalNeighbors(BaseEstimator):
         """
         check_is_fitted(self)
         radius = self.radius if radius is None else radius
-        if not isinstance(radius, Real) or not radius >= 0:
-            raise ValueError(f"radius must be a number of at least 0, got {radius!r}.")
+        check_scalar(radius, "radius", Real, min_val=0)
         query = self._gallery() if X is None else self._read(X, reset=False)
         index = self._fitted_index()
         found = []
         for batch in gen_batches(len(query), _BALLS):
             owners, distances, rows = index.ball(query[batch], radius)
-            keep = rows != owners + batch.start if X is None else slice(None)
-            owners, distances, rows = owners[keep], distances[keep], rows[keep]
+            if X is None:
+                others = rows != owners + batch.start
+                owners, distances, rows = (
+                    owners[others],
+                    distances[others],
+                    rows[others],
+                )
             keys = (rows, distances, owners) if sort_results else (rows, owners)
             order = np.lexsort(keys)
             ends = np.cumsum(np.bincount(owners, minlength=len(query[batch])))[:-1]
+            rows = rows if self.ids_ is None else self.ids_[rows]
             found.append([np.split(part[order], ends) for part in (distances, rows)])
-        distances, rows = (sum(parts, []) for parts in zip(*found, strict=True))
-        if self.ids_ is not None:
-            rows = [self.ids_[part] for part in rows]
-        rows = _array_of_arrays(rows)
-        return (_array_of_arrays(distances), rows) if return_distance else rows
+        distances, rows = map(_array_of_arrays, zip(*found, strict=True))
+        return (distances, rows) if return_distance else rows
 
     def __sklearn_is_fitted__(self):
         # A fit that failed may have left attributes that end in an underscore.
@@ -404,9 +402,12 @@ class CrossModalNeighbors(BaseEstimator):
             faiss = _import_faiss()
         elif self.algorithm == "auto" and is_hamming and sys.platform == "linux":
             faiss = _import_faiss(optional=True)
-        if is_hamming:
-            return HammingSearch(self._gallery(), faiss)
-        return RealSearch(self._gallery(), self.effective_metric_, faiss)
+        gallery = self._gallery()
+        if not is_hamming:
+            return RealSearch(gallery, self.effective_metric_, faiss)
+        if faiss is None:
+            return HammingSearch(gallery)
+        return FaissHammingSearch(gallery, faiss)
 
 
 def _import_faiss(optional=False):
@@ -416,22 +417,23 @@ def _import_faiss(optional=False):
         if optional:
             return None
         raise ImportError(
-            "algorithm='faiss' needs the package faiss: pip install 'sklearn-cmr[faiss]'"
-            ". The algorithm 'brute' gives the same result without it."
+            "algorithm='faiss' needs an optional package: pip install "
+            "'sklearn-cmr[faiss]'. 'brute' gives the same result without it."
         ) from error
     return faiss
 
 
 def _one_modality(X):
     """Take rows out of a container, and the modality out of the names of columns."""
-    names = list(X) if is_mapping(X) else []
-    if is_paired(X) and len(names) != 1:
+    if is_mapping(X) and len(X) == 1:
+        (X,) = X.values()
+    if is_paired(X):
+        found = "a dataframe of both"
+        if is_mapping(X):
+            found = f"a mapping with the keys {list(X)}"
         raise ValueError(
-            "X must be the rows of one modality: an array, a dataframe, or a mapping "
-            f"with one key; got {names or 'a dataframe of both'}. Pass one part of it."
+            f"X must hold the rows of one modality, got {found}. Pass one part of it."
         )
-    if names:
-        X = X[names[0]]
     if is_frame(X):
         for modality in MODALITIES:
             columns = list(X.columns)
@@ -451,15 +453,18 @@ def _join_ids(old, new):
     return np.concatenate([old, new])
 
 
-def _without_self(distances, rows, batch):
+def _without_self(nearest, batch):
     """Drop each item from its own neighbours, or the farthest of them."""
+    distances, rows = nearest
     own = rows == np.arange(batch.start, batch.stop)[:, None]
     own[:, -1] |= ~own.any(axis=1)
     shape = len(rows), rows.shape[1] - 1
     return distances[~own].reshape(shape), rows[~own].reshape(shape)
 
 
-def _array_of_arrays(arrays):
+def _array_of_arrays(batches):
+    """Put the arrays of all batches into one array of objects."""
+    arrays = list(chain.from_iterable(batches))
     result = np.empty(len(arrays), dtype=object)
     result[:] = arrays
     return result

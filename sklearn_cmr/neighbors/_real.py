@@ -23,7 +23,7 @@ def _power_of_two(values):
 
 
 def _scale_rows(X):
-    """Bring rows to float64 and to lengths whose squares neither over- nor underflow."""
+    """Bring rows to float64 and to lengths that can be squared."""
     X = X.astype(np.float64)
     factors = _power_of_two(np.abs(X).max(axis=1))
     X *= factors[:, None]
@@ -130,7 +130,7 @@ class RealSearch:
         return distances, rows
 
     def ball(self, query, radius):
-        """Return all pairs within a radius as queries, distances and rows, unordered."""
+        """Return queries, distances and rows of the pairs in reach, in no order."""
         prepared, length = self._prepare(query)
         reach = self._reach(length, radius).max()
         counts, rows = self.index.ball(prepared, min(reach, np.finfo(np.float32).max))
@@ -165,7 +165,7 @@ class RealSearch:
         return np.divide(X, length, out=X, where=length > 0)
 
     def _prepare(self, query):
-        """Return queries as the index takes them, and their distances from its middle."""
+        """Return queries as the index takes them, and how far out they are."""
         with np.errstate(over="ignore"):  # a query out of all proportion is far away
             X = self._normalize(query) - self.center
             length = np.sqrt(_dot(X, X))
@@ -174,10 +174,10 @@ class RealSearch:
     def _reach(self, length, distances):
         """Return how large the index may find the square of a distance.
 
-        In float32 the square of the distance between a and b comes out wrong by at most
-        c (|a| + |b|)^2, where c grows with the number of features. Where their distance
-        is r, |b| is at most |a| + r. A row of zeros has no direction: the index finds it
-        nearer than it is by the cosine, never farther.
+        In float32, the square of the distance of a and b comes out wrong by at most
+        c (|a| + |b|)^2, where c grows with the number of features. Where the distance
+        is r, |b| is at most |a| + r. A row of zeros has no direction: the index finds
+        it nearer than it is by the cosine, never farther.
         """
         n_features = self.gallery.shape[1]
         single = np.finfo(np.float32)
@@ -192,6 +192,8 @@ class RealSearch:
     def _distances(self, query, owners, rows):
         compare = _cosine_distances if self.cosine else _euclidean_distances
         distances = np.empty(len(rows))
-        for pairs in gen_batches(len(rows), max(1, _NUMBERS // query.shape[1])):
+        width = max(1, _NUMBERS // query.shape[1])
+        for start in range(0, len(rows), width):  # there may be none
+            pairs = slice(start, start + width)
             distances[pairs] = compare(query[owners[pairs]], self.gallery[rows[pairs]])
         return distances

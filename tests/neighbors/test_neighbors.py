@@ -1,0 +1,599 @@
+"""Top-k search: brute force, ties, growth, containers, and one result for all."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import pickle
+import sys
+import tracemalloc
+from fractions import Fraction
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.neighbors import NearestNeighbors
+
+from sklearn_cmr import CrossModalNeighbors
+from sklearn_cmr.hashing import hamming_distances, pack_codes
+from sklearn_cmr.neighbors import _hamming, _neighbors, _real
+
+
+class OtherIndex:
+    """Stands for a library that rounds, and that prefers the last of tied rows."""
+
+    def __init__(self, width):
+        self.gallery = np.empty((0, 0))
+
+    def add(self, gallery):
+        self.gallery = gallery
+
+    def search(self, query, k):
+        distances = self._distances(query)
+        rows = np.argsort(distances[:, ::-1], axis=1, kind="stable")[:, :k]
+        rows = distances.shape[1] - 1 - rows
+        return np.take_along_axis(distances, rows, axis=1), rows
+
+    def range_search(self, query, radius):
+        distances = self._distances(query)[:, ::-1]
+        near = distances < radius
+        ends = np.append(0, np.cumsum(near.sum(axis=1))).astype(np.uint64)
+        return ends, distances[near], distances.shape[1] - 1 - np.nonzero(near)[1]
+
+
+class OtherBinaryIndex(OtherIndex):
+    def _distances(self, query):
+        return hamming_distances(query, self.gallery)
+
+
+class OtherRealIndex(OtherIndex):
+    def _distances(self, query):
+        squares = [(X * X).sum(axis=1) for X in (query, self.gallery)]
+        products = query @ self.gallery.T
+        return squares[0][:, None] + squares[1] - 2 * products
+
+
+@pytest.fixture(params=["brute", "faiss", "other"])
+def algorithm(request, monkeypatch):
+    """Each way of searching: both algorithms, and one that does its best to differ."""
+    if request.param == "faiss":
+        pytest.importorskip("faiss")
+    if request.param == "other":
+        other = SimpleNamespace(
+            IndexBinaryFlat=OtherBinaryIndex, IndexFlatL2=OtherRealIndex
+        )
+        monkeypatch.setitem(sys.modules, "faiss", other)
+        return "faiss"
+    return request.param
+
+
+def random_codes(n_samples, n_bits, seed=0):
+    bits = np.random.RandomState(seed).randint(2, size=(n_samples, n_bits))
+    return np.where(bits, 1, -1).astype(np.int8)
+
+
+def nearest(distances, k):
+    """Order all items of each query, equal ones as they stand, and cut."""
+    rows = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, rows, axis=1), rows
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert_array_equal(one, other)
+
+
+def assert_same_balls(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert len(one) == len(other)
+        assert_same(one, other)
+
+
+# Codes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_bits", [3, 8, 20, 64, 130, 260])
+@pytest.mark.parametrize(("n_items", "k"), [(1, 1), (60, 7), (60, 60), (9000, 5)])
+def test_codes_against_brute_force(algorithm, n_bits, n_items, k):
+    gallery, query = random_codes(n_items, n_bits), random_codes(11, n_bits, seed=1)
+    distances = (n_bits - query.astype(int) @ gallery.T.astype(int)) // 2
+    model = CrossModalNeighbors(n_neighbors=k, algorithm=algorithm).fit(gallery)
+    found = model.kneighbors(query)
+    assert_same(found, nearest(distances, k))
+    assert found[0].dtype == np.int32
+    radius = n_bits // 2 - 1
+    balls = model.radius_neighbors(query, radius)
+    within = [np.flatnonzero(row <= radius) for row in distances]
+    expected = [row[near] for row, near in zip(distances, within, strict=True)]
+    assert_same_balls(balls, (expected, within))
+
+
+@given(
+    arrays(np.uint8, (40, 1), elements=st.sampled_from([0, 1, 3, 7, 128, 255])),
+    arrays(np.uint8, (5, 1), elements=st.sampled_from([0, 1, 2, 255])),
+    st.integers(1, 40),
+)
+def test_ties_of_codes(gallery, query, k):
+    expected = nearest(np.bitwise_count(query ^ gallery.T), k)
+    model = CrossModalNeighbors(algorithm="brute", n_neighbors=k).fit(gallery)
+    assert_same(model.kneighbors(query), expected)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300))
+def test_ties_that_another_library_orders_otherwise(seed, k):
+    rng = np.random.RandomState(seed)
+    gallery = rng.randint(rng.randint(2, 256), size=(300, 1)).astype(np.uint8)
+    query = rng.randint(256, size=(9, 1)).astype(np.uint8)
+    other = SimpleNamespace(IndexBinaryFlat=OtherBinaryIndex)
+    search = _hamming.FaissHammingSearch(gallery, other)
+    expected = nearest(np.bitwise_count(query ^ gallery.T), k)
+    assert_same(search.search(query, k), expected)
+
+
+def test_few_codes_for_many_items(algorithm):
+    # As a trained hasher gives them: whole classes share a code.
+    codes = random_codes(4, 64)
+    gallery = codes[np.random.RandomState(0).randint(4, size=20_000)]
+    model = CrossModalNeighbors(n_neighbors=30, algorithm=algorithm).fit(gallery)
+    expected = nearest(hamming_distances(codes, gallery), 30)
+    assert_same(model.kneighbors(codes), expected)
+
+
+def test_items_that_come_ever_nearer(algorithm):
+    # No limit found so far leaves anything out.
+    gallery = np.ones((30_000, 64), dtype=np.int8)
+    gallery[np.arange(64) < np.linspace(64, 0, 30_000)[:, None]] = -1
+    query = np.ones((3, 64), dtype=np.int8)
+    model = CrossModalNeighbors(n_neighbors=100, algorithm=algorithm).fit(gallery)
+    expected = nearest(hamming_distances(query, gallery), 100)
+    assert_same(model.kneighbors(query), expected)
+
+
+@pytest.mark.parametrize("form", [pack_codes, np.float32, np.int64, torch.tensor])
+def test_forms_of_codes(form):
+    gallery, query = random_codes(50, 20), random_codes(6, 20, seed=1)
+    expected = CrossModalNeighbors().fit(gallery).kneighbors(query)
+    model = CrossModalNeighbors(metric="hamming").fit(form(gallery))
+    assert_same(model.kneighbors(form(query)), expected)
+    assert model.n_features_in_ == form(gallery).shape[1]
+
+
+# Real values ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_real_values_as_scikit_learn_finds_them(algorithm, metric, dtype):
+    rng = np.random.RandomState(0)
+    gallery = (100 * rng.randn(3000, 24)).astype(dtype)
+    query = (100 * rng.randn(40, 24)).astype(dtype)
+    reference = NearestNeighbors(metric=metric, algorithm="brute")
+    reference.fit(gallery.astype(np.float64))
+    expected = reference.kneighbors(query, 10)
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
+    distances, rows = model.kneighbors(query, 10)
+    assert_array_equal(rows, expected[1])
+    assert_allclose(distances, expected[0], rtol=1e-12)
+    assert distances.dtype == np.float64
+
+    radius = float(np.median(distances[:, -1]))
+    expected = reference.radius_neighbors(query, radius, sort_results=True)
+    distances, rows = model.radius_neighbors(query, radius, sort_results=True)
+    for one, other in zip(rows, expected[1], strict=True):
+        assert_array_equal(one, other)
+    assert_allclose(np.concatenate(distances), np.concatenate(expected[0]), rtol=1e-12)
+
+
+def exact_keys(query, gallery, metric):
+    """Numbers in the order of the distances, as fractions."""
+    if metric == "euclidean":
+        return [
+            sum((int(q) - int(x)) ** 2 for q, x in zip(query, row, strict=True))
+            for row in gallery
+        ]
+    keys = []
+    for row in gallery:
+        dot, length = int(query @ row), int(query @ query) * int(row @ row)
+        cosine = Fraction(dot * abs(dot), length) if length else Fraction(0)
+        keys.append(-cosine)
+    return keys
+
+
+@given(
+    arrays(np.int64, (30, 5), elements=st.integers(-1, 1)),
+    arrays(np.int64, (3, 5), elements=st.integers(-1, 1)),
+    st.integers(1, 30),
+    st.sampled_from(["cosine", "euclidean"]),
+)
+def test_ties_of_real_values(gallery, query, k, metric):
+    model = CrossModalNeighbors(metric=metric, algorithm="brute", n_neighbors=k)
+    rows = model.fit(gallery).kneighbors(query, return_distance=False)
+    for one, found in zip(query, rows, strict=True):
+        keys = exact_keys(one, gallery, metric)
+        assert found.tolist() == sorted(range(30), key=lambda i: (keys[i], i))[:k]
+
+
+def hard_cases():
+    rng = np.random.RandomState(0)
+    X, Q = rng.randn(2000, 8), rng.randn(12, 8)
+    outlier = X.copy()
+    outlier[7] *= 1e9
+    zeros = X.copy()
+    zeros[::3] = 0
+    return {
+        "codes": (np.sign(X), np.sign(Q)),
+        "copies": (X[rng.randint(5, size=2000)], Q),
+        "all equal": (np.ones_like(X), np.ones_like(Q)),
+        "far from the origin": (X + 1e6, Q + 1e6),
+        "nearly one direction": (1 + 1e-7 * X, 1 + 1e-7 * Q),
+        "an outlier": (outlier, Q),
+        "a far query": (X, Q * 1e30),
+        "beyond float32": (X * 1e200, Q * 1e200),
+        "below float32": (X * 1e-200, Q * 1e-200),
+        "rows of zeros": (zeros, np.vstack([Q, np.zeros(8)])),
+        "all zero": (X * 0, Q * 0),
+        "one column": (X[:, :1], Q[:, :1]),
+    }
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("case", hard_cases())
+def test_rounding_hides_no_neighbour(algorithm, metric, case):
+    gallery, query = hard_cases()[case]
+    # With all items asked for, none can be missed. No double is good enough to judge.
+    X, Q = gallery.astype(np.longdouble), query.astype(np.longdouble)
+    if metric == "euclidean":
+        exact = np.sqrt(((Q[:, None] - X) ** 2).sum(axis=2))
+    else:
+        lengths = np.sqrt((Q**2).sum(axis=1))[:, None] * np.sqrt((X**2).sum(axis=1))
+        lengths[lengths == 0] = np.inf
+        exact = 1 - Q @ X.T / lengths
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
+    distances, rows = model.kneighbors(query, len(gallery))
+    assert_allclose(
+        distances,
+        np.take_along_axis(exact, rows, axis=1).astype(float),
+        rtol=1e-13,
+        atol=1e-15 if metric == "cosine" else 0,
+    )
+    everything = np.empty_like(distances)
+    np.put_along_axis(everything, rows, distances, axis=1)
+    assert_same((distances, rows), nearest(everything, len(gallery)))
+    assert_same(model.kneighbors(query, 9), (distances[:, :9], rows[:, :9]))
+    radius = np.median(distances[:, 9])
+    ends = (distances <= radius).sum(axis=1)
+    expected = [
+        [row[:end] for row, end in zip(part, ends, strict=True)]
+        for part in (distances, rows)
+    ]
+    balls = model.radius_neighbors(query, radius, sort_results=True)
+    assert_same_balls(balls, expected)
+
+
+def test_equal_vectors_are_at_distance_zero():
+    X = np.random.RandomState(0).randn(30, 7)
+    for metric in ("cosine", "euclidean"):
+        model = CrossModalNeighbors(metric=metric, n_neighbors=1).fit(X)
+        distances, rows = model.kneighbors(X)
+        assert not distances.any()
+        assert_array_equal(rows.ravel(), np.arange(30))
+
+
+# The same result however it is computed ----------------------------------------
+
+
+def sample(metric, n_items=700, n_queries=90):
+    """A gallery and queries, some of them tied."""
+    if metric == "hamming":
+        return random_codes(n_items, 20), random_codes(n_queries, 20, seed=1)
+    rng = np.random.RandomState(0)
+    gallery = rng.randn(n_items, 20)
+    gallery[::5] = gallery[3]
+    return gallery, rng.randn(n_queries, 20)
+
+
+METRICS = ["cosine", "euclidean", "hamming"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_each_query_alone(algorithm, metric):
+    gallery, query = sample(metric)
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
+    distances, rows = model.kneighbors(query)
+    for i in range(0, len(query), 7):
+        assert_same(model.kneighbors(query[i : i + 1]), (distances[[i]], rows[[i]]))
+    order = np.random.RandomState(0).permutation(len(query))
+    assert_same(model.kneighbors(query[order]), (distances[order], rows[order]))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_whatever_is_held_at_once(algorithm, metric, monkeypatch):
+    gallery, query = sample(metric)
+    radius = 6 if metric == "hamming" else 0.9
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
+    found = model.kneighbors(query)
+    balls = model.radius_neighbors(query, radius)
+    for module, name, value in [
+        (_neighbors, "_FOUND", 50),
+        (_neighbors, "_BALLS", 7),
+        (_hamming, "_QUERIES", 3),
+        (_hamming, "_ITEMS", 10),
+        (_hamming, "_PAIRS_PER_THREAD", 100),
+        (_real, "_NUMBERS", 50),
+        (_real, "_CANDIDATES", 100),
+    ]:
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(_hamming, "_openmp_effective_n_threads", lambda: 2)
+    model.fit(gallery)
+    assert_same(model.kneighbors(query), found)
+    assert_same_balls(model.radius_neighbors(query, radius), balls)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_partial_fit_is_fit_on_all(algorithm, metric):
+    gallery, query = sample(metric)
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm)
+    expected = clone(model).fit(gallery).kneighbors(query)
+    model.partial_fit(gallery[:300]).partial_fit(gallery[300:301])
+    assert model.n_samples_fit_ == 301
+    first = clone(model).fit(gallery[:301]).kneighbors(query)
+    assert_same(model.kneighbors(query), first)
+    model.partial_fit(gallery[301:])
+    assert model.n_samples_fit_ == len(gallery)
+    assert_same(model.kneighbors(query), expected)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_pickle(algorithm, metric):
+    gallery, query = sample(metric)
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
+    stored = pickle.dumps(model)
+    # No index of any library.
+    assert len(stored) < model._blocks[0].nbytes + 2000
+    assert_same(pickle.loads(stored).kneighbors(query), model.kneighbors(query))
+
+
+def test_memory_of_codes_is_bounded():
+    gallery, query = random_codes(100_000, 64), random_codes(300, 64, seed=1)
+    gallery, query = pack_codes(gallery), pack_codes(query)
+    model = CrossModalNeighbors(algorithm="brute").fit(gallery)
+    tracemalloc.start()
+    model.kneighbors(query)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(gallery) * len(query) / 6  # all distances as uint8: six times
+
+
+def test_memory_of_real_values_is_bounded():
+    rng = np.random.RandomState(0)
+    gallery, query = rng.randn(20_000, 16), rng.randn(2000, 16)
+    model = CrossModalNeighbors(algorithm="brute").fit(gallery)
+    tracemalloc.start()
+    model.kneighbors(query)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(gallery) * len(query) * 8 / 10
+
+
+# Interface ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_without_queries_the_items_search_each_other(algorithm, metric):
+    gallery = sample(metric, n_items=120)[0]
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
+    distances, rows = model.kneighbors(gallery, len(gallery))
+    others = rows != np.arange(len(gallery))[:, None]
+    expected = [
+        part[others].reshape(len(gallery), -1)[:, :4] for part in (distances, rows)
+    ]
+    assert_same(model.kneighbors(n_neighbors=4), expected)
+    # An item tied with many is among the last of them.
+    same = np.repeat(gallery[:1], 9, axis=0)
+    rows = CrossModalNeighbors(n_neighbors=2).fit(same).kneighbors()[1]
+    assert_array_equal(rows[:3], [[1, 2], [0, 2], [0, 1]])
+    assert_array_equal(rows[3:], [[0, 1]] * 6)
+
+    radius = float(np.median(distances[:, 3]))
+    balls = model.radius_neighbors(radius=radius)
+    for i, (near, found) in enumerate(zip(*balls, strict=True)):
+        assert i not in found
+        assert (near <= radius).all()
+        assert len(found) == (distances[i] <= radius).sum() - 1
+
+
+def test_order_of_a_ball():
+    gallery = np.array([[-1, -1, 1], [1, 1, 1], [1, 1, -1], [1, 1, 1]], dtype=np.int8)
+    query = np.array([[1, 1, 1], [-1, -1, -1]], dtype=np.int8)
+    model = CrossModalNeighbors(radius=2).fit(gallery)
+    distances, rows = model.radius_neighbors(query)
+    assert [part.tolist() for part in distances] == [[2, 0, 1, 0], [1, 2]]
+    assert [part.tolist() for part in rows] == [[0, 1, 2, 3], [0, 2]]
+    distances, rows = model.radius_neighbors(query, sort_results=True)
+    assert [part.tolist() for part in distances] == [[0, 0, 1, 2], [1, 2]]
+    assert [part.tolist() for part in rows] == [[1, 3, 2, 0], [0, 2]]
+    rows = model.radius_neighbors(query, radius=0.9, return_distance=False)
+    assert [part.tolist() for part in rows] == [[1, 3], []]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [10, 20, 20, 5],
+        ["b", "a", "c", "a"],
+        np.array([1.5, 2, 3, 4]),
+        pd.Series(range(4)),
+    ],
+)
+def test_ids(algorithm, ids):
+    gallery = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]], dtype=np.int8)
+    model = CrossModalNeighbors(n_neighbors=2, algorithm=algorithm)
+    rows = model.fit(gallery).kneighbors(gallery, return_distance=False)
+    names = np.asarray(ids)
+    found = model.fit(gallery, ids=ids).kneighbors(gallery)[1]
+    assert_array_equal(found, names[rows])
+    balls = model.radius_neighbors(gallery, 1)[1]
+    assert_array_equal(balls[0], names[[0, 1, 3]])
+    model.fit(gallery[:1], ids=ids[:1]).partial_fit(gallery[1:], ids=ids[1:])
+    assert_array_equal(model.kneighbors(gallery)[1], names[rows])
+    assert_array_equal(model.ids_, names)
+
+
+def test_ids_must_fit():
+    X = np.eye(3)
+    model = CrossModalNeighbors(n_neighbors=1)
+    with pytest.raises(ValueError, match="Got 2 ids for 3 rows"):
+        model.fit(X, ids=[1, 2])
+    with pytest.raises(ValueError, match="the new ones have, those in it have not"):
+        model.fit(X).partial_fit(X, ids=[1, 2, 3])
+    with pytest.raises(ValueError, match="those in it have, the new ones have not"):
+        model.fit(X, ids=[1, 2, 3]).partial_fit(X)
+    with pytest.raises(ValueError, match="new ids have the dtype <U1, those .* int64"):
+        model.partial_fit(X, ids=["a", "b", "c"])
+    assert_array_equal(model.kneighbors(X)[1], [[1], [2], [3]])
+    assert model.n_samples_fit_ == 3
+
+
+def prefixed(X, prefix, frame=pd.DataFrame):
+    names = [f"{prefix}{i}" for i in range(X.shape[1])]
+    return frame(X, names) if frame is pl.DataFrame else frame(X, columns=names)
+
+
+@pytest.mark.parametrize(
+    ("form_of_gallery", "form_of_query"),
+    [
+        (np.ndarray.tolist, np.ndarray.tolist),
+        (torch.tensor, torch.tensor),
+        (np.asfortranarray, np.asfortranarray),
+        (lambda X: {"text": X}, lambda X: {"image": X}),
+        (lambda X: prefixed(X, "z"), lambda X: prefixed(X, "z")),
+        (lambda X: prefixed(X, "text__z"), lambda X: prefixed(X, "image__z")),
+        (lambda X: prefixed(X, "text__z"), lambda X: prefixed(X, "z", pl.DataFrame)),
+        (lambda X: {"text": prefixed(X, "text__")}, lambda X: prefixed(X, "image__")),
+    ],
+)
+@pytest.mark.parametrize("metric", METRICS)
+def test_containers(form_of_gallery, form_of_query, metric):
+    gallery, query = sample(metric, 40, 5)
+    expected = CrossModalNeighbors(metric=metric).fit(gallery).kneighbors(query)
+    model = CrossModalNeighbors(metric=metric).fit(form_of_gallery(gallery))
+    assert_same(model.kneighbors(form_of_query(query)), expected)
+
+
+def test_feature_names_are_those_of_the_gallery():
+    gallery, query = sample("cosine", 40, 5)
+    model = CrossModalNeighbors().fit(prefixed(gallery, "text__z"))
+    assert list(model.feature_names_in_[:2]) == ["z0", "z1"]
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.kneighbors(prefixed(query, "image__w"))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.partial_fit(prefixed(gallery, "text__z").iloc[:, ::-1])
+
+
+X = np.eye(3)
+C = np.where(X, 1, -1).astype(np.int8)
+
+
+@pytest.mark.parametrize(
+    ("params", "gallery", "message"),
+    [
+        ({}, {"image": X, "text": X}, r"a mapping with the keys \['image', 'text'\]"),
+        ({}, {}, r"a mapping with the keys \[\]"),
+        ({}, pd.DataFrame(X, columns=["image__0", "text__0", "text__1"]), "of both"),
+        ({}, (X, X), "Found array with dim 3"),
+        ({}, X[:0], r"0 sample\(s\)"),
+        ({}, X * np.nan, "contains NaN"),
+        ({}, X + np.inf, "contains infinity"),
+        ({}, csr_array(X), "Sparse data was passed"),
+        ({}, X[0], "Expected 2D array"),
+        ({"metric": "hamming"}, X, r"X contains the value 0\.0"),
+        ({"metric": "hamming"}, C == 1, "X has the dtype bool"),
+        ({}, 2 * C, "X contains the value"),
+        ({"metric": "manhattan"}, X, "'metric' parameter"),
+        ({"algorithm": "ball_tree"}, X, "'algorithm' parameter"),
+        ({"n_neighbors": 0}, X, "'n_neighbors' parameter"),
+        ({"radius": -1}, X, "'radius' parameter"),
+    ],
+)
+def test_fit_refuses(params, gallery, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        CrossModalNeighbors(**params).fit(gallery)
+
+
+@pytest.mark.parametrize(
+    ("gallery", "query", "options", "message"),
+    [
+        (X, X[:, :2], {}, "X has 2 features, but CrossModalNeighbors is expecting 3"),
+        (X, X * np.nan, {}, "contains NaN"),
+        (X, X[:0], {}, r"0 sample\(s\)"),
+        (X, C, {}, "X has the dtype int8, but the gallery holds real values"),
+        (C, X, {}, r"X has the dtype float64, but the gallery holds codes of -1 and"),
+        (C, pack_codes(C), {}, "X has 1 features"),
+        (
+            C,
+            C.astype(np.uint8),
+            {},
+            "X has the dtype uint8, but the gallery holds codes",
+        ),
+        (pack_codes(C), C[:, :1], {}, "X has the dtype int8, .* holds packed bits"),
+        (C, C * 0, {}, "X contains the value 0"),
+        (X, X, {"n_neighbors": 4}, "Expected n_neighbors <= n_samples_fit, but n_nei"),
+        (X, None, {"n_neighbors": 3}, "Expected n_neighbors < n_samples_fit, but n_"),
+        (X, X, {"n_neighbors": 0}, "n_neighbors == 0, must be >= 1"),
+        (X, X, {"n_neighbors": 1.5}, "n_neighbors must be an instance of int"),
+    ],
+)
+def test_kneighbors_refuses(gallery, query, options, message):
+    model = CrossModalNeighbors(n_neighbors=1).fit(gallery)
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.kneighbors(query, **options)
+
+
+def test_radius_neighbors_refuses():
+    with pytest.raises(ValueError, match="radius == -1, must be >= 0"):
+        CrossModalNeighbors().fit(X).radius_neighbors(X, -1)
+
+
+@pytest.mark.parametrize("method", ["kneighbors", "radius_neighbors"])
+def test_not_fitted(method):
+    with pytest.raises(
+        NotFittedError, match="This CrossModalNeighbors instance is not"
+    ):
+        getattr(CrossModalNeighbors(), method)(X)
+
+
+def test_partial_fit_leaves_a_refused_part_out():
+    model = CrossModalNeighbors(n_neighbors=1).fit(X)
+    with pytest.raises(ValueError, match="is expecting 3 features"):
+        model.partial_fit(X[:, :2])
+    assert_array_equal(model.kneighbors(X)[1].ravel(), [0, 1, 2])
+
+
+def test_faiss_that_is_not_installed(monkeypatch):
+    codes = random_codes(20, 8)
+    expected = CrossModalNeighbors(algorithm="brute").fit(codes).kneighbors()
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert_same(CrossModalNeighbors().fit(codes).kneighbors(), expected)
+    with pytest.raises(ImportError, match=r"sklearn-cmr\[faiss\]"):
+        CrossModalNeighbors(algorithm="faiss").fit(codes)
+
+
+def test_auto_means_faiss_for_codes_on_linux(monkeypatch):
+    other = SimpleNamespace(IndexBinaryFlat=OtherBinaryIndex)
+    monkeypatch.setitem(sys.modules, "faiss", other)
+    codes = random_codes(20, 8)
+    for platform, kind in [
+        ("linux", _hamming.FaissHammingSearch),
+        ("darwin", _hamming.HammingSearch),
+    ]:
+        monkeypatch.setattr(sys, "platform", platform)
+        assert type(CrossModalNeighbors().fit(codes)._index) is kind
+    CrossModalNeighbors().fit(X)
