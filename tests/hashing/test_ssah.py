@@ -108,7 +108,7 @@ class Spy(Callback):
 def literal_similarity(a, b, kind):
     if kind == "binary":
         return float(a @ b > 0)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+    return round(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))), 9)
 
 
 def literal_pair_loss(logits, S, balanced):
