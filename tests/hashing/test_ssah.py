@@ -25,9 +25,7 @@ from sklearn_cmr.hashing._ssah import (
     Criterion,
     Discriminator,
     LabelBank,
-    MultiScale,
     Output,
-    ResponseNorm,
     count_label_rows,
     discriminator_objective,
     encoder_objective,
@@ -40,6 +38,7 @@ from sklearn_cmr.hashing._ssah import (
     sample_counts,
 )
 from sklearn_cmr.metrics import mean_average_precision
+from sklearn_cmr.nn.layers import MultiScale, ResponseNorm
 from sklearn_cmr.training import Batch, EpochState
 
 SMALL = {
