@@ -2,14 +2,19 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import column_or_1d
+from sklearn.utils import _safe_indexing, column_or_1d
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import assert_all_finite, check_array
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+)
 
 from sklearn_cmr._inputs import has_two_dimensions
 
@@ -136,25 +141,47 @@ def read_labels(y, name="y"):
     return plain if plain.dtype.kind in "biu" else y
 
 
-def has_label(y):
-    """Tell which rows of unchecked labels have any.
+def drop_unlabelled(features, y, name):
+    """Leave out rows without a label, with a warning.
 
     Parameters
     ----------
+    features : dict of str to {ndarray, CSR} of shape (n_samples, ...)
+        Aligned rows.
+
     y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
             (n_samples, n_classes)
-        None and NaN are no classes; an indicator row of zeros has no label.
+        Unchecked labels. None and NaN are no classes; an indicator row of zeros has no
+        label.
+
+    name : str
+        What the warning calls the labels.
 
     Returns
     -------
-    labelled : bool ndarray of shape (n_samples,)
-        All True where the labels are of no known form.
+    features, y : like the arguments
     """
+    check_consistent_length(*features.values(), y)
+    labelled = _has_label(y)
+    if labelled.all():
+        return features, y
+    warnings.warn(
+        f"{(~labelled).sum()} of {len(labelled)} rows of {name} have no label and are "
+        "left out.",
+        UserWarning,
+        stacklevel=2,
+    )
+    rows = np.flatnonzero(labelled)
+    kept = {modality: part[rows] for modality, part in features.items()}
+    return kept, _safe_indexing(y, rows)
+
+
+def _has_label(y):
     if sparse.issparse(y):
         return np.asarray((y != 0).sum(axis=1)).ravel() > 0
     if has_two_dimensions(y) and np.shape(y)[1] > 1:
         return (np.asarray(y) != 0).any(axis=1)
-    return np.array([not _is_missing(label) for label in y])
+    return np.array([not _is_missing(label) for label in np.asarray(y, dtype=object)])
 
 
 def _is_missing(label):

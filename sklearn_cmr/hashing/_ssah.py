@@ -2,7 +2,6 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,20 +13,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import sparse
-from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length
 from torch import nn
 
 from sklearn_cmr._fitting import TrainingTask, device_of
-from sklearn_cmr._labels import check_labels, has_label
+from sklearn_cmr._labels import check_labels, drop_unlabelled
 from sklearn_cmr._unpaired import SeparateTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin, LabelProbabilityMixin
 from sklearn_cmr.metrics import mean_average_precision
-from sklearn_cmr.nn.layers import dropout
+from sklearn_cmr.nn.layers import MultiScale, ResponseNorm, dropout
 from sklearn_cmr.nn.losses import bce_label_loss
 from sklearn_cmr.nn.pairwise import cosine_similarities, relevance
-from sklearn_cmr.nn.regions import pool_regions, split_padding
+from sklearn_cmr.nn.regions import RegionPooling
 from sklearn_cmr.pairs import is_mapping
 from sklearn_cmr.training import BatchIterator, Phase, Player, RowDataset
 
@@ -83,63 +80,6 @@ class SemanticNetwork(nn.Module):
     def forward(self, X):
         feature = self.body(X)
         return Output(feature, self.code(feature).tanh(), self.labels(feature))
-
-
-class MultiScale(nn.Module):
-    """Add smoothed copies to word counts: means over windows, stretched again.
-
-    Parameters
-    ----------
-    n_inputs : int
-
-    scales : sequence of int
-        Widths of the windows; those wider than the input are left out.
-    """
-
-    def __init__(self, n_inputs, scales):
-        super().__init__()
-        self.scales = [scale for scale in scales if scale <= n_inputs]
-        # A negative one would silence its copy of counts for ever.
-        self.gains = nn.Parameter(torch.ones(len(self.scales)))
-        self.n_outputs = n_inputs * (1 + len(self.scales))
-
-    def forward(self, X):
-        counts = X.unsqueeze(1)
-        copies = [counts]
-        for gain, scale in zip(self.gains, self.scales, strict=True):
-            means = F.avg_pool1d(counts, scale, stride=scale, ceil_mode=True)
-            copies.append(
-                F.interpolate((gain * means).relu(), size=X.shape[1], mode="linear")
-            )
-        return torch.cat(copies, 1).flatten(1)
-
-
-class RegionPooling(nn.Module):
-    """Make one vector of the regions of an item; those that are NaN are absent.
-
-    Parameters
-    ----------
-    pooling : {"mean", "max", "flatten"}
-    """
-
-    def __init__(self, pooling):
-        super().__init__()
-        self.pooling = pooling
-
-    def forward(self, X):
-        regions, present = split_padding(X)
-        return pool_regions(regions, present, self.pooling)
-
-
-class ResponseNorm(nn.LocalResponseNorm):
-    """Local response normalisation of vectors, as in the published code."""
-
-    def __init__(self):
-        # torch divides alpha by the size.
-        super().__init__(size=5, alpha=5e-4, beta=0.75, k=2.0)
-
-    def forward(self, X):
-        return super().forward(X.unsqueeze(2)).squeeze(2)
 
 
 class Discriminator(nn.Module):
@@ -1134,29 +1074,13 @@ class SSAHHasher(
         if self.missing_labels == "raise":
             return features, y
         if not is_mapping(y):
-            check_consistent_length(*features.values(), y)
-            rows = self._labelled_rows(y, "y")
-            parts = {name: _safe_indexing(X, rows) for name, X in features.items()}
-            return parts, _safe_indexing(y, rows)
+            return drop_unlabelled(features, y, "y")
         parts, labels = dict(features), dict(y)
         for name in features.keys() & y.keys():
-            check_consistent_length(features[name], y[name])
-            rows = self._labelled_rows(y[name], f"the {name} labels")
-            parts[name] = _safe_indexing(features[name], rows)
-            labels[name] = _safe_indexing(y[name], rows)
+            part = {name: features[name]}
+            part, labels[name] = drop_unlabelled(part, y[name], f"the {name} labels")
+            parts |= part
         return parts, labels
-
-    def _labelled_rows(self, y, name):
-        labelled = has_label(y)
-        n_missing = int((~labelled).sum())
-        if n_missing:
-            warnings.warn(
-                f"{n_missing} of {len(labelled)} rows of {name} have no label and are "
-                "left out.",
-                UserWarning,
-                stacklevel=2,
-            )
-        return np.flatnonzero(labelled)
 
     def _read_modality(self, X, modality):
         if modality != _LABEL:

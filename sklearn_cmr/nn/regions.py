@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import torch
+from torch import nn
 
 
 def split_padding(X):
@@ -50,3 +51,20 @@ def pool_regions(X, mask, pooling):
         return weighted.flatten(1)
     pooled = weighted.sum(1)
     return pooled / weights.sum(1).clamp_min(1) if pooling == "mean" else pooled
+
+
+class RegionPooling(nn.Module):
+    """Make one vector of the regions of an item; those that are NaN are absent.
+
+    Parameters
+    ----------
+    pooling : {"mean", "max", "flatten"}
+    """
+
+    def __init__(self, pooling):
+        super().__init__()
+        self.pooling = pooling
+
+    def forward(self, X):
+        regions, present = split_padding(X)
+        return pool_regions(regions, present, self.pooling)

@@ -25,9 +25,7 @@ from sklearn_cmr.hashing._ssah import (
     Criterion,
     Discriminator,
     LabelBank,
-    MultiScale,
     Output,
-    ResponseNorm,
     count_label_rows,
     discriminator_objective,
     encoder_objective,
@@ -108,7 +106,7 @@ class Spy(Callback):
 def literal_similarity(a, b, kind):
     if kind == "binary":
         return float(a @ b > 0)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+    return round(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))), 9)
 
 
 def literal_pair_loss(logits, S, balanced):
@@ -454,12 +452,9 @@ def test_the_discriminator_is_not_asked_without_the_game():
 def test_discriminator_dropout_is_drawn_from_the_given_generator():
     discriminator = Discriminator([5, 400], 0.25)
     X = torch.randn(3, 5)
-    before = torch.random.get_rng_state()
     first, again, other = (discriminator(X, state(s).generator) for s in (0, 0, 1))
-    assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(first, again) and not torch.equal(first, other)
-    full = discriminator.eval()(X, None)
-    assert not torch.equal(first, full)
+    assert not torch.equal(first, discriminator.eval()(X, None))
     estimators = [
         hasher(discriminator_dropout=0.5, adversarial_weight=1).fit(A, B, y)
         for _ in range(2)
@@ -559,41 +554,6 @@ def test_a_sampled_bank_learns(reference):
 
 
 # -- networks ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n_inputs", [4, 7, 23])
-def test_multi_scale_block(n_inputs):
-    """The tail is kept, too wide windows are left out (11.12, 11.13)."""
-    scales = (3, 5, 30)
-    X = torch.rand(2, n_inputs)
-    block = MultiScale(n_inputs, scales)
-    assert_array_equal(block.gains.detach(), 1)
-    gains = [0.5, -1.0][: len(block.gains)]
-    block.gains.data = torch.tensor(gains)
-    used = [scale for scale in scales if scale <= n_inputs]
-    assert len(block.gains) == len(used)
-    expected = [X.numpy()]
-    for gain, scale in zip(gains, used, strict=True):
-        copies = []
-        for row in X.numpy():
-            windows = [row[i : i + scale] for i in range(0, n_inputs, scale)]
-            means = np.maximum(gain * np.array([w.mean() for w in windows]), 0)
-            # Centres of the stretched windows among those of the columns.
-            places = (np.arange(n_inputs) + 0.5) * len(means) / n_inputs - 0.5
-            copies.append(np.interp(places, np.arange(len(means)), means))
-        expected.append(np.array(copies))
-    out = block(X)
-    assert block.n_outputs == out.shape[1] == n_inputs * (1 + len(used))
-    assert_allclose(out.detach(), np.concatenate(expected, axis=1), atol=1e-5)
-
-
-def test_response_normalisation():
-    X = torch.rand(3, 9) * 50
-    expected = np.empty((3, 9))
-    for i in range(9):
-        window = X[:, max(0, i - 2) : i + 3].numpy()
-        expected[:, i] = X[:, i].numpy() / (2 + 1e-4 * (window**2).sum(1)) ** 0.75
-    assert_allclose(ResponseNorm()(X), expected, rtol=1e-5)
 
 
 def test_layers():

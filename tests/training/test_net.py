@@ -352,6 +352,34 @@ def test_phases_come_from_a_generator():
     assert set(net.optimizer_states_) == {"encoder", "judge"}
 
 
+def test_a_player_of_a_later_phase_goes_on_with_its_moments():
+    once, twice = make_module(), make_module()
+    train(once, make_phase(two_players(once), name="game", max_epochs=4))
+    halves = [make_phase(two_players(twice), name="game", max_epochs=2)] * 2
+    train(twice, *halves)
+    assert_same_weights(weights(once), weights(twice))
+
+
+def test_a_phase_stops_when_its_loss_rises():
+    losses = [3.0, 2.0, 2.5, 1.0]
+    module = nn.ParameterDict({"w": torch.zeros(1)})
+
+    def loss(module, batch, state):
+        return state.scalars["level"] + 1e-3 * module["w"].sum(), {}
+
+    phase = make_phase(
+        [Player("only", [module["w"]], loss, LR)],
+        max_epochs=4,
+        batch_size=N_ROWS,
+        schedule=lambda epoch: {"level": losses[epoch]},
+        stops_on_rise=True,
+    )
+    net = train(module, phase)
+    assert [row["level"] for row in net.epochs] == losses[:3]
+    # The weights are those of the second epoch.
+    assert module["w"].item() == pytest.approx(-2 * LR, rel=1e-3)
+
+
 def test_callbacks_start_anew_in_every_phase(recorder):
     recorder.initialize = lambda self: self.log.append("init") or self
     recorder.on_train_begin = lambda self, net, **kw: self.log.append("begin")
