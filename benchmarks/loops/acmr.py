@@ -4,6 +4,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import TensorDataset
@@ -17,18 +18,31 @@ def strength(estimator, epoch, epochs):
     return estimator.adv_weight * growth
 
 
-def triplet(anchors, others, similar, estimator):
-    """Return the structure preservation of one direction."""
-    distances = torch.cdist(anchors, others)
-    near = (distances * similar).sum(1) / similar.sum(1)
-    hinges = torch.clamp(estimator.margin - distances, min=0) * ~similar
-    n_negatives = (~similar).sum(1)
-    far = hinges.sum(1)[n_negatives > 0] / n_negatives[n_negatives > 0]
-    return near.mean() + estimator.neg_weight * far.mean()
+def mine(similar):
+    """List the pairs of a mask, each with the share that its anchor's mean gives it."""
+    anchors, others = np.nonzero(similar)
+    counts = similar.sum(1)
+    shares = 1 / counts[anchors] / max(1, np.count_nonzero(counts))
+    return (
+        torch.from_numpy(anchors),
+        torch.from_numpy(others),
+        torch.from_numpy(np.float32(shares)),
+    )
+
+
+def triplet(z_anchors, z_others, similar, estimator):
+    """Return the structure preservation of one direction, from lists of pairs."""
+    anchors, others, shares = mine(similar)
+    distances = F.pairwise_distance(z_anchors[anchors], z_others[others])
+    near = (shares * distances).sum()
+    anchors, others, shares = mine(~similar)
+    distances = F.pairwise_distance(z_anchors[anchors], z_others[others])
+    hinges = torch.clamp(estimator.margin - distances, min=0)
+    return near + estimator.neg_weight * (shares * hinges).sum()
 
 
 def textbook(estimator, data, epochs, order=None):
-    """One forward for every role, masks made by numpy, default Adam."""
+    """One forward for every role, pairs mined by numpy, default Adam."""
     module = build(estimator, data)
     image, text = module["image"], module["text"]
     classifier, domain = module["classifier"], module["domain"]
@@ -52,7 +66,7 @@ def textbook(estimator, data, epochs, order=None):
             is_image = torch.zeros(len(images), dtype=torch.long)
             is_text = torch.ones(len(texts), dtype=torch.long)
             known = labels.numpy()
-            similar = torch.from_numpy(known @ known.T > 0)
+            similar = known @ known.T > 0
 
             z_image, z_text = image(images), text(texts)
             imi = triplet(z_image, z_text, similar, estimator)

@@ -21,6 +21,7 @@ class DrawnPairs(Dataset):
         labels = y.numpy()
         self.members = [np.flatnonzero(column) for column in labels.T]
         self.apart = labels @ labels.T == 0
+        self.rng = np.random.default_rng(0)
 
     def __len__(self):
         return self.n_slots
@@ -44,7 +45,7 @@ class DrawnPairs(Dataset):
 
     def draw_row(self):
         """Draw a class, then a row of it."""
-        return np.random.choice(self.members[np.random.randint(len(self.members))])
+        return self.rng.choice(self.members[self.rng.integers(len(self.members))])
 
 
 def anchor_rows(estimator, data, epoch):

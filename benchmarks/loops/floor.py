@@ -41,7 +41,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def record(run):
-    """Run a loop once; return a function that repeats what counts of it."""
+    """Run a loop once; return a function that repeats what counts of it, and this."""
     recorder = _Recorder()
     with recorder:
         run()
@@ -51,4 +51,4 @@ def record(run):
             for call in recorder.calls:
                 call()
 
-    return repeat
+    return repeat, recorder.calls

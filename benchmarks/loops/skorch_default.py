@@ -5,8 +5,8 @@
 from functools import partial
 
 import torch
-from skorch import NeuralNet
 from sklearn.base import clone
+from skorch import NeuralNet
 
 from loops.common import build, device_for, seed_of
 from sklearn_cmr._fitting import TrainingTask
