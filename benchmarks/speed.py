@@ -421,19 +421,19 @@ def growth_tasks():
         return partial(mean_average_precision, query, gallery, *labels)
 
     yield (
-        "ACMR epoch, by rows",
+        "ACMR, 2 epochs, by rows",
         [1000, 2000, 4000, 8000, 16_000],
         lambda n: epoch(n_samples=n),
         "1 expected: so many more batches",
     )
     yield (
-        "ACMR epoch, by image features",
+        "ACMR, 2 epochs, by image features",
         [128, 512, 2048, 8192],
         lambda d: epoch(n_features=d),
         "below 1 expected: the first layer alone grows",
     )
     yield (
-        "ACMR epoch, by batch size",
+        "ACMR, 2 epochs, by batch size",
         [16, 64, 256, 1024],
         lambda b: epoch(batch_size=b),
         "between -1 (the cost of a step) and 0 (that of the products)",
