@@ -2,13 +2,13 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# More arguments for pytest, such as ARGS='-m "not slow"'.
+# More arguments for pytest, such as ARGS='-m "not slow"', or for the benchmark.
 ARGS ?=
 
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint format types clean
+.PHONY: help quickstart test benchmark lint format types clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -18,6 +18,9 @@ quickstart: $(VENV)/.installed-plots ## train, retrieve and print mAP on an embe
 
 test: $(VENV)/.installed-test ## run the whole test suite with coverage
 	$(BIN)/pytest --cov $(ARGS)
+
+benchmark: $(VENV)/.installed-test ## compare the speed with peers; ARGS='--quick train' for less
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and formatting
 	$(BIN)/ruff check

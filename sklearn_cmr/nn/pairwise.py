@@ -71,21 +71,44 @@ def masked_row_means(values, mask):
 
     Parameters
     ----------
-    values : tensor of shape (b, k)
+    values : tensor of shape (..., k)
 
-    mask : bool tensor of shape (b, k)
+    mask : bool tensor of the same shape
 
     Returns
     -------
-    means : tensor of shape (b,)
+    means : tensor of shape (...)
         0 where the mask selects nothing.
 
-    selected : bool tensor of shape (b,)
+    selected : bool tensor of shape (...)
         Whether the mask selects anything in the row.
     """
-    counts = mask.sum(1)
-    sums = torch.where(mask, values, 0).sum(1)
+    counts = mask.sum(-1)
+    sums = torch.where(mask, values, 0).sum(-1)
     return sums / counts.clamp_min(1), counts > 0
+
+
+def mean_weights(masks, dtype):
+    """Return the weights with which a sum is the mean over rows of their masked means.
+
+    Rows in which a mask selects nothing are left out. Several masks on the same values
+    then cost one sum.
+
+    Parameters
+    ----------
+    masks : bool tensor of shape (..., b, k)
+
+    dtype : torch.dtype
+
+    Returns
+    -------
+    weights : tensor of the same shape
+        Their sum over `b` and `k` is 1, or 0 if the mask selects nothing at all.
+    """
+    selected = masks.to(dtype)
+    counts = selected.sum(-1, keepdim=True)
+    n_rows = (counts > 0).sum(-2, keepdim=True)
+    return selected / (counts * n_rows).clamp_min(1)
 
 
 def masked_mean(values, mask):

@@ -23,8 +23,8 @@ from sklearn_cmr.nn.layers import ACTIVATIONS, make_mlp
 from sklearn_cmr.nn.losses import LABEL_LOSSES
 from sklearn_cmr.nn.pairwise import (
     cosine_similarities,
-    masked_mean,
     masked_row_means,
+    mean_weights,
     relevance,
     root,
     squared_distances,
@@ -77,8 +77,8 @@ def _best(values, allowed):
     return torch.zeros_like(allowed).scatter(1, best, True) & allowed
 
 
-def triplet_loss(form, squared, positive, negative, *, margin, neg_weight):
-    """Structure preservation for the anchors of one modality.
+def triplet_loss(form, squared, masks, *, margin, neg_weight):
+    """Structure preservation for the anchors of one modality, or of both.
 
     Parameters
     ----------
@@ -87,26 +87,33 @@ def triplet_loss(form, squared, positive, negative, *, margin, neg_weight):
     squared : tensor of shape (b, b)
         Squared distances from the anchors (rows) to the items of the other modality.
 
-    positive, negative : bool tensor of shape (b, b)
+    masks : bool tensor of shape (n_directions, 2, b, b)
+        Positives and negatives of the anchors, which are the rows of a mask; the second
+        direction has the columns of `squared` as anchors.
 
     margin, neg_weight : float
 
     Returns
     -------
     loss : 0-d tensor
-        Anchors without a negative are left out of the mean over negatives.
+        Summed over the directions. Anchors without a negative are left out of the mean
+        over negatives.
     """
     if form == "ranking":
-        near, _ = masked_row_means(squared / 2, positive)
-        far, has_negative = masked_row_means(squared / 2, negative)
-        return masked_mean(F.relu(margin + near / neg_weight - far), has_negative)
+        halves = torch.stack([squared, squared.T][: len(masks)]) / 2
+        near, _ = masked_row_means(halves, masks[:, 0])
+        far, has_negative = masked_row_means(halves, masks[:, 1])
+        hinges = F.relu(margin + near / neg_weight - far)
+        return masked_row_means(hinges, has_negative)[0].sum()
+    # The directions share distances and hinges: only the weights in the means differ.
+    weights = mean_weights(masks, squared.dtype)
+    weights = weights[0] if len(masks) == 1 else weights[0] + weights[1].mT
     if form == "contrastive":
-        near, distances = squared.diagonal().mean(), squared
+        near, distances = len(masks) * squared.diagonal().mean(), squared
     else:
         distances = root(squared)
-        near = masked_row_means(distances, positive)[0].mean()
-    hinges, has_negative = masked_row_means(F.relu(margin - distances), negative)
-    return near + neg_weight * masked_mean(hinges, has_negative)
+        near = (distances * weights[0]).sum()
+    return near + neg_weight * (F.relu(margin - distances) * weights[1]).sum()
 
 
 def weight_norms(networks):
@@ -120,27 +127,24 @@ def weight_norms(networks):
     return torch.stack(norms).sum()
 
 
-def domain_loss(domain, z):
+def domain_loss(logits):
     """Cross entropy of the modality classifier, summed over both modalities.
 
     Parameters
     ----------
-    domain : callable
-        Maps embeddings to two logits.
-
-    z : tensor of shape (2 * b, m)
-        Image embeddings, then text embeddings.
-
-    Returns
-    -------
-    loss : 0-d tensor
-
-    accuracy : 0-d tensor
+    logits : tensor of shape (2 * b, 2)
+        Of image embeddings, then of text embeddings.
     """
-    logits = domain(z)
-    is_text = torch.arange(len(z), device=z.device) >= len(z) // 2
-    accuracy = (logits[:, 1] > logits[:, 0]).eq(is_text).float().mean()
-    return 2 * F.cross_entropy(logits, is_text.long()), accuracy
+    return 2 * F.cross_entropy(logits, _is_text(logits))
+
+
+def domain_accuracy(logits):
+    """Share of right verdicts of the modality classifier; see :func:`domain_loss`."""
+    return (logits.argmax(1) == _is_text(logits)).float().mean()
+
+
+def _is_text(logits):
+    return torch.arange(len(logits), device=logits.device) // (len(logits) // 2)
 
 
 def projector_objective(
@@ -170,24 +174,23 @@ def projector_objective(
 
     relevant = relevance(batch.y, batch.y)
     squared = squared_distances(z_img, z_txt)
-    triplet = 0.0
+    masks = []
     for from_anchors, inputs in ((squared, images), (squared.T, texts)):
         needs_inputs = triplet_sampling == "hard_input"
         cosines = cosine_similarities(inputs, inputs) if needs_inputs else None
-        positive, negative = sample_triplets(
+        masks += sample_triplets(
             triplet_sampling, relevant, from_anchors, cosines, state.generator
         )
-        triplet = triplet + triplet_loss(
-            triplet_form,
-            from_anchors,
-            positive,
-            negative,
-            margin=margin,
-            neg_weight=neg_weight,
-        )
+    triplet = triplet_loss(
+        triplet_form,
+        squared,
+        torch.stack(masks).unflatten(0, (2, 2)),
+        margin=margin,
+        neg_weight=neg_weight,
+    )
     # Twice the mean over both modalities is the sum of the two means.
     label = 2 * label_loss(module["classifier"](z), batch.y.repeat(2, 1))
-    adversarial, _ = domain_loss(module["domain"], z)
+    adversarial = domain_loss(module["domain"](z))
 
     loss = alpha * triplet + beta * label
     terms = {"triplet_loss": triplet, "label_loss": label}
@@ -201,8 +204,8 @@ def projector_objective(
 
 def domain_objective(module, batch, state):
     """Return what the modality classifier minimises, the embeddings held fixed."""
-    loss, accuracy = domain_loss(module["domain"], batch.shared["z"])
-    return loss, {"domain_accuracy": accuracy}
+    logits = module["domain"](batch.shared["z"])
+    return domain_loss(logits), {"domain_accuracy": domain_accuracy(logits)}
 
 
 class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer):

@@ -13,6 +13,7 @@ from sklearn_cmr.nn.pairwise import (
     cosine_similarities,
     masked_mean,
     masked_row_means,
+    mean_weights,
     relevance,
     root,
     squared_distances,
@@ -103,6 +104,20 @@ def test_masked_means(n, width, seed):
         assert_allclose(means[i], chosen.mean() if len(chosen) else 0, atol=1e-12)
     mean = masked_mean(torch.tensor(values), torch.tensor(mask))
     assert_allclose(mean, values[mask].mean() if mask.any() else 0, atol=1e-12)
+
+
+@quick
+@given(n=SIZES, width=SIZES, seed=SEEDS)
+def test_mean_weights_are_those_of_the_mean_of_row_means(n, width, seed):
+    rng = np.random.default_rng(seed)
+    values, masks = rng.normal(size=(n, width)), rng.random((2, 3, n, width)) < 0.4
+    weights = mean_weights(torch.tensor(masks), torch.float64)
+    for place in np.ndindex(2, 3):
+        means, selected = masked_row_means(
+            torch.tensor(values), torch.tensor(masks[place])
+        )
+        expected = masked_mean(means, selected)
+        assert_allclose((weights[place].numpy() * values).sum(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("unselected", [0.0, np.inf, np.nan])

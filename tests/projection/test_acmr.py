@@ -31,6 +31,7 @@ from sklearn_cmr.nn.pairwise import (
 )
 from sklearn_cmr.projection import ACMRProjector
 from sklearn_cmr.projection._acmr import (
+    domain_accuracy,
     domain_loss,
     domain_objective,
     projector_objective,
@@ -215,6 +216,11 @@ def objective_of(form="paper", sampling="all", label_loss="softmax", **weights):
     )
 
 
+def one_way(positive, negative):
+    """Put the masks of the anchors of one modality into the form of `triplet_loss`."""
+    return torch.stack([positive, negative])[None]
+
+
 def gradients(loss, parameters):
     return torch.autograd.grad(loss, list(parameters), allow_unused=True)
 
@@ -313,7 +319,7 @@ def test_random_triplets_are_allowed_and_all_of_them_are_drawn(form, kind):
             (np.flatnonzero(p).tolist(), np.flatnonzero(q).tolist())
             for p, q in zip(positive, negative, strict=True)
         ]
-        loss = triplet_loss(form, squared, *chosen, margin=2.0, neg_weight=0.4)
+        loss = triplet_loss(form, squared, one_way(*chosen), margin=2.0, neg_weight=0.4)
         expected = literal_triplet(form, a.numpy(), b.numpy(), lists, 2.0, 0.4)
         assert_allclose(loss.item(), expected, rtol=1e-5)
     assert torch.equal(drawn, torch.stack([relevant, ~relevant]))
@@ -339,12 +345,14 @@ def test_numbers_by_hand():
     masks = relevant, ~relevant
     near = ((0 + 3) / 2 + (1 + 2) / 2 + 0) / 3
     hinges = (max(0, 1.5 - 2) + (1.5 - 1) + (0 + 0.5) / 2) / 3
-    loss = triplet_loss("paper", squared, *masks, margin=1.5, neg_weight=0.2)
+    loss = triplet_loss("paper", squared, one_way(*masks), margin=1.5, neg_weight=0.2)
     assert_allclose(loss, near + 0.2 * hinges, atol=1e-3)
-    loss = triplet_loss("ranking", squared, *masks, margin=0.1, neg_weight=0.2)
+    loss = triplet_loss("ranking", squared, one_way(*masks), margin=0.1, neg_weight=0.2)
     expected = (0.1 + 5 * 2.25 - 2) + (0.1 + 5 * 1.25 - 0.5) + max(0, 0.1 - 1.25)
     assert_allclose(loss, expected / 3, rtol=1e-6)
-    loss = triplet_loss("contrastive", squared, *masks, margin=1.5, neg_weight=0.2)
+    loss = triplet_loss(
+        "contrastive", squared, one_way(*masks), margin=1.5, neg_weight=0.2
+    )
     assert_allclose(loss, 4 / 3 + 0.2 * (0 + 0.5 + 0.5 / 2) / 3, rtol=1e-6)
 
 
@@ -359,7 +367,7 @@ def test_batch_of_one_class_has_no_negative_part(form, sampling):
     chosen = sample_triplets(sampling, relevance(y, y), squared, cosines, generator)
     assert not chosen[1].any()
     with_negatives, without = (
-        triplet_loss(form, squared, *chosen, margin=9.0, neg_weight=weight)
+        triplet_loss(form, squared, one_way(*chosen), margin=9.0, neg_weight=weight)
         for weight in (5.0, 1e-9)
     )
     assert with_negatives == without
@@ -375,7 +383,7 @@ def test_anchors_without_negatives_are_left_out_of_the_mean(form):
     y = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 1, 0]])
     squared = torch.full((3, 3), 0.25)
     masks = relevance(y, y), ~relevance(y, y)
-    loss = triplet_loss(form, squared, *masks, margin=1.0, neg_weight=0.5)
+    loss = triplet_loss(form, squared, one_way(*masks), margin=1.0, neg_weight=0.5)
     expected = {
         "paper": 0.5 + 0.5 * 0.5,
         "ranking": 1 + 0.125 / 0.5 - 0.125,
@@ -436,11 +444,11 @@ def test_weight_norms_are_not_squared_and_leave_biases_out():
 
 def test_domain_loss_and_accuracy():
     z = torch.tensor([[2.0, 0], [0, 1], [0, 3], [0, 1]])  # two images, two texts
-    loss, accuracy = domain_loss(torch.nn.Identity(), z)
+    loss, accuracy = domain_loss(z), domain_accuracy(z)
     expected = literal_adversarial_loss(z[:2].numpy(), z[2:].numpy())
     assert_allclose(loss, expected, rtol=1e-6)
     assert accuracy == 0.75
-    blind, _ = domain_loss(torch.zeros_like, z)
+    blind = domain_loss(torch.zeros_like(z))
     assert_allclose(blind, 2 * math.log(2), rtol=1e-6)
 
 
@@ -528,7 +536,7 @@ def test_only_the_game_pulls_at_the_projectors_when_all_else_is_off():
     off = {"alpha": 0, "beta": 0, "reg": 0, "adv_weight": 3.0}
     loss, _ = objective_of(**off)(module, batch, make_state(0.5))
     z = torch.cat([module[m](batch.features[m]) for m in WIDTHS])
-    adversarial, _ = domain_loss(module["domain"], z)
+    adversarial = domain_loss(module["domain"](z))
     projectors = [p for m in WIDTHS for p in module[m].parameters()]
     up = gradients(adversarial, projectors)
     for own, rise in zip(gradients(loss, projectors), up, strict=True):
@@ -613,7 +621,9 @@ def test_triplet_loss_runs_under_vmap_and_grad(form):
     masks = relevance(y, y), ~relevance(y, y)
 
     def loss(margin, neg_weight=0.4):
-        return triplet_loss(form, squared, *masks, margin=margin, neg_weight=neg_weight)
+        return triplet_loss(
+            form, squared, one_way(*masks), margin=margin, neg_weight=neg_weight
+        )
 
     margins = torch.tensor([0.0, 1.0, 5.0], dtype=torch.float64)
     losses = torch.func.vmap(loss)(margins)
@@ -909,7 +919,7 @@ def test_root_of_a_distance_is_what_the_paper_form_uses():
     """The distance itself, not its square (section 2 of the paper's notation)."""
     squared = torch.tensor([[4.0, 9.0], [9.0, 4.0]])
     masks = torch.eye(2).bool(), ~torch.eye(2).bool()
-    loss = triplet_loss("paper", squared, *masks, margin=5.0, neg_weight=1.0)
+    loss = triplet_loss("paper", squared, one_way(*masks), margin=5.0, neg_weight=1.0)
     assert_allclose(loss, root(squared)[0, 0] + 5 - root(squared)[0, 1])
 
 

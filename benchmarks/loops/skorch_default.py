@@ -1,0 +1,124 @@
+"""Any method as a user of skorch would train it: its ``DataLoader``, default Adam."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from functools import partial
+
+import torch
+from sklearn.base import clone
+from skorch import NeuralNet
+
+from loops.common import build, device_for, seed_of
+from sklearn_cmr._fitting import TrainingTask
+from sklearn_cmr.training import Batch, EpochState, Phase, RowDataset
+
+
+class TurnsNet(NeuralNet):
+    """Players who take turns on a batch, and otherwise all that skorch does."""
+
+    def __init__(self, module, *, phase, estimator, **kwargs):
+        self.phase = phase
+        self.estimator = estimator
+        super().__init__(module, criterion=torch.nn.Identity, **kwargs)
+
+    def initialize_module(self):
+        """Take the module as it is."""
+        self.module_ = self.module
+        return self
+
+    def initialize_optimizer(self):
+        """Give every player the Adam of a tutorial."""
+        self.optimizers_ = {
+            player.name: torch.optim.Adam(
+                player.parameters, lr=player.lr_at(0), betas=player.betas
+            )
+            for player in self.phase.players
+        }
+        self.optimizer_ = next(iter(self.optimizers_.values()))
+        return self
+
+    def on_epoch_begin(self, net, **kwargs):
+        super().on_epoch_begin(net, **kwargs)
+        epoch, phase = len(self.history) - 1, self.phase
+        values = phase.schedule(epoch) if phase.schedule else {}
+        scalars = {name: torch.tensor(value) for name, value in values.items()}
+        seed = seed_of(self.estimator) + epoch
+        generator = torch.Generator(self.device).manual_seed(seed)
+        self.state_ = EpochState(scalars, generator)
+        if phase.begin_epoch is not None:
+            phase.begin_epoch(self.module_, self.state_)
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.phase.end_epoch is not None:
+            self.phase.end_epoch(self.module_, self.state_)
+
+    def train_step(self, batch, **fit_params):
+        """Run every player's loss and step."""
+        self._set_training(True)
+        features, y = batch
+        rows = features.pop("rows")
+        if y.ndim == 3:  # roles come first in a batch, rows first in skorch
+            features = {name: X.transpose(0, 1) for name, X in features.items()}
+            y, rows = y.transpose(0, 1), rows.T
+        batch = Batch(features, y, rows, {})
+        losses = {}
+        players = {player.name: player for player in self.phase.players}
+        for name in self.phase.turns or players:
+            player = players[name]
+            self.optimizers_[name].zero_grad()
+            loss, terms = player.loss(self.module_, batch, self.state_)
+            loss.backward()
+            self.optimizers_[name].step()
+            losses[name] = player.monitored(loss, terms)
+        return {"loss": losses[self.phase.players[0].name], "y_pred": None}
+
+
+def rows_of_epoch(phase, n_samples, seed):
+    """Return the rows of an epoch, of shape (n,), or (n, roles) if drawn by role."""
+    generator = torch.Generator().manual_seed(seed)
+    batches = phase.sampler(n_samples, phase.batch_size, generator)
+    rows = torch.cat(list(batches), dim=-1)
+    return rows.T if rows.ndim == 2 else rows
+
+
+def train(estimator, data, epochs):
+    """Train with the same networks and losses through skorch's own loop."""
+    device = device_for(estimator)
+    module = build(estimator, data)
+    builder = clone(estimator)
+    # What `_build` leaves on the estimator that it is called of.
+    builder.quality_scores_, builder.priors_ = {}, {}
+
+    def make_task(features):
+        dataset = RowDataset(features, data.indicator, device)
+        make_phase = partial(
+            Phase,
+            dataset=dataset,
+            max_epochs=epochs,
+            batch_size=estimator.batch_size,
+        )
+        return TrainingTask(dataset, data.indicator, data.y.ndim == 1, make_phase)
+
+    task = make_task(data.features)
+    if hasattr(builder, "add_modality"):  # trains every modality apart
+        task = {name: make_task({name: X}) for name, X in data.features.items()}
+    losses = []
+    for phase in builder._objective(module, task):
+        rows = rows_of_epoch(phase, data.n_samples, seed_of(estimator))
+        sources = {
+            name: part.tensor[rows] for name, part in phase.dataset.features.items()
+        }
+        net = TurnsNet(
+            module,
+            phase=phase,
+            estimator=builder,
+            batch_size=phase.batch_size,
+            max_epochs=phase.max_epochs,
+            iterator_train__shuffle=True,
+            train_split=None,
+            verbose=0,
+            device=str(device),
+        )
+        net.fit(sources | {"rows": rows}, phase.dataset.labels.tensor[rows].float())
+        losses += net.history[:, "train_loss"]
+    return losses
