@@ -9,6 +9,7 @@ from sklearn_cmr.metrics._ranking import (
     precision_at_k,
     recall_at_k,
 )
+from sklearn_cmr.metrics._report import cross_modal_report
 from sklearn_cmr.metrics._scorers import (
     make_map_scorer,
     map_i2t_scorer,
@@ -17,6 +18,7 @@ from sklearn_cmr.metrics._scorers import (
 )
 
 __all__ = [
+    "cross_modal_report",
     "make_map_scorer",
     "map_i2t_scorer",
     "map_scorer",

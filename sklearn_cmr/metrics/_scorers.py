@@ -2,7 +2,6 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import re
 import warnings
 
 import numpy as np
@@ -11,95 +10,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.metadata_routing import UNUSED
 
+from sklearn_cmr.metrics._embeddings import split_output
 from sklearn_cmr.metrics._ranking import _OPTIONS, mean_average_precision
-from sklearn_cmr.pairs import is_mapping
 
 _DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
-
-# The modality in a feature name such as "image__0" or "union__text__0".
-_TOKEN = re.compile(r"(?:^|(?<=__))(image|text)__")
-
-
-def _modality_columns(names):
-    """Return the image and text columns by their names, None if no name tells."""
-    modalities = [set(_TOKEN.findall(name)) for name in names]
-    if not any(modalities):
-        return None
-    unclear = [
-        name for name, found in zip(names, modalities, strict=True) if len(found) != 1
-    ]
-    if unclear:
-        raise ValueError(
-            "Either every output column carries one of 'image__' and 'text__' in its "
-            f"name, or none does; {len(unclear)} of {len(names)} do not, such as "
-            f"{unclear[0]!r}."
-        )
-    columns = tuple(
-        np.flatnonzero([modality in found for found in modalities])
-        for modality in ("image", "text")
-    )
-    if 0 in map(len, columns):
-        raise ValueError(
-            "The output of transform has columns of one modality only, such as "
-            f"{names[0]!r}. A scorer needs the embeddings of both."
-        )
-    return columns
-
-
-def _output_names(estimator, output):
-    """Return the names of the output columns, None if there are none to be had."""
-    if hasattr(output, "columns"):
-        # Two column levels become one name: ("image", 0) is "image__0".
-        return [
-            "__".join(map(str, name)) if isinstance(name, tuple) else str(name)
-            for name in output.columns
-        ]
-    try:
-        return [str(name) for name in estimator.get_feature_names_out()]
-    except (AttributeError, NotImplementedError, ValueError):
-        # A step of a pipeline or a member of a union may have no names.
-        return None
-
-
-def _split_output(estimator, output):
-    """Split the output of `transform` into image and text embeddings."""
-    if is_mapping(output):
-        missing = {"image", "text"} - set(output)
-        if missing:
-            raise ValueError(
-                "A mapping returned by transform must have the keys 'image' and 'text';"
-                f" got {sorted(map(str, output))}."
-            )
-        return output["image"], output["text"]
-    if isinstance(output, tuple | list) and len(output) == 2:
-        return tuple(output)
-
-    names = _output_names(estimator, output)
-    array = np.asarray(output)
-    if array.ndim != 2:
-        raise ValueError(
-            "transform must return embeddings of both modalities: a mapping with the "
-            "keys 'image' and 'text', a tuple of two arrays, a DataFrame or one 2-D "
-            f"array; got {type(output).__name__} of shape {array.shape}."
-        )
-    n_columns = array.shape[1]
-    columns = None
-    if names is not None:
-        if len(names) != n_columns:
-            raise ValueError(
-                f"get_feature_names_out gives {len(names)} names, but transform "
-                f"returns {n_columns} columns."
-            )
-        columns = _modality_columns(names)
-    if columns is None:
-        if n_columns % 2:
-            raise ValueError(
-                f"transform returns {n_columns} columns, which cannot be halved into "
-                "image and text embeddings of equal width, and no column name says "
-                "which is which. Name the columns 'image__*' and 'text__*'."
-            )
-        return array[:, : n_columns // 2], array[:, n_columns // 2 :]
-    return array[:, columns[0]], array[:, columns[1]]
 
 
 def _warn_sorted_fold(estimator, y):
@@ -197,9 +111,14 @@ class _MapScorer(BaseEstimator):
                 "The mean average precision needs labels to know what is relevant, but "
                 "y is None. Pass y to the search or the cross-validation."
             )
-        image, text = _split_output(estimator, estimator.transform(X))
+        embeddings = split_output(estimator, estimator.transform(X))
+        missing = {"image", "text"} - set(embeddings)
+        if missing:
+            raise ValueError(
+                "A mapping returned by transform must have the keys 'image' and 'text';"
+                f" got {sorted(map(str, embeddings))}."
+            )
         _warn_sorted_fold(estimator, y)
-        embeddings = {"image": image, "text": text}
         options = self.get_params(deep=False)
         direction = options.pop("direction")
         scores = [

@@ -1,0 +1,265 @@
+"""One table of all metrics in all directions."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from functools import partial
+from itertools import permutations
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, validate_params
+
+from sklearn_cmr.metrics._embeddings import read_embeddings
+from sklearn_cmr.metrics._measures import (
+    average_precision,
+    normalized_gain,
+    precision,
+    recall,
+)
+from sklearn_cmr.metrics._ranking import (
+    _CUTOFF_OPTIONS,
+    _OPTIONS,
+    _SETS,
+    _average_queries,
+    _check_cutoffs,
+    _measure,
+    _warn_degenerate,
+)
+from sklearn_cmr.metrics._retrieval import Retrieval
+from sklearn_cmr.pairs import is_mapping
+
+
+def _measure_all(levels, *, cutoffs, normalizer, gains):
+    """Return all values of every query in one array, in the order of the columns."""
+    n_items = levels.n_items
+    averages = [
+        average_precision(levels, k, normalizer if k < n_items else "all")
+        for k in (n_items, *cutoffs)
+    ]
+    return np.column_stack(
+        [
+            *averages,
+            precision(levels, cutoffs),
+            recall(levels, cutoffs),
+            normalized_gain(levels, cutoffs, gains),
+        ]
+    )
+
+
+def _read_gallery(gallery, y_gallery, queries):
+    """Return the embeddings and labels to retrieve, those of the queries by default."""
+    embeddings, labels = queries
+    if (gallery is None) != (y_gallery is None):
+        raise ValueError("gallery and y_gallery belong together: pass both or neither.")
+    if gallery is None:
+        return queries
+    found, y_found = read_embeddings(gallery, y_gallery)
+    if set(found) != set(embeddings):
+        raise ValueError(
+            f"The gallery has the modalities {list(found)}, the queries have "
+            f"{list(embeddings)}. Pass the same ones."
+        )
+    return found, y_found
+
+
+def _format(report, digits):
+    """Write the report as a table."""
+    *scores, queries, missing = columns = list(report["mean"])
+    widths = [max(len(column), digits + 2) for column in columns]
+    name_width = max(map(len, report))
+    lines = ["  ".join([" " * name_width, *map(str.rjust, columns, widths)]), ""]
+    for name, row in report.items():
+        cells = [f"{row[column]:.{digits}f}" for column in scores]
+        cells += [str(row[queries]), str(row[missing])]
+        line = "  ".join([name.rjust(name_width), *map(str.rjust, cells, widths)])
+        lines += ["", line] if name == "mean" else [line]
+    return "\n".join(lines) + "\n"
+
+
+@validate_params(
+    {
+        **_OPTIONS,
+        "k": _CUTOFF_OPTIONS["k"],
+        "sample_weight": _SETS["sample_weight"],
+        "digits": [Interval(Integral, 0, None, closed="left")],
+        "output_dict": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def cross_modal_report(
+    X,
+    Y=None,
+    y=None,
+    *,
+    gallery=None,
+    y_gallery=None,
+    metric="auto",
+    k=50,
+    normalizer="retrieved",
+    ties="auto",
+    zero_relevant="zero",
+    chunk_size=None,
+    sample_weight=None,
+    random_state=None,
+    digits=3,
+    output_dict=False,
+):
+    """Build a report of the main retrieval metrics in all directions.
+
+    The items of each modality query those of each other one. The mean is over the
+    directions.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_components), or container of embeddings
+        Image embeddings or codes; or those of all modalities: a mapping from names to
+        arrays, a tuple of image and text, or a dataframe with the columns
+        ``image__*`` and ``text__*``; whatever `transform` returns for such a
+        container. There may be any number of modalities.
+
+    Y : array-like of shape (n_samples, n_components)
+        Text embeddings or codes; the labels where `X` is a container.
+
+    y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels), or \
+            mapping of them
+        Classes or label indicator of the items. If the modalities do not come in
+        pairs, a mapping from each of them to its labels.
+
+    gallery : container of embeddings, default=None
+        What is retrieved, with the same modalities as the queries. None retrieves the
+        queries' own partners and their likes, from `X` and `Y`.
+
+    y_gallery : {array-like, sparse matrix}, or mapping of them, default=None
+        Labels of the gallery.
+
+    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        What "near" means, see :func:`mean_average_precision`.
+
+    k : int or array-like of int of shape (n_cutoffs,), default=50
+        Length of the ranked lists, 1 or more. A `k` beyond the gallery counts as the
+        size of the gallery.
+
+    normalizer : {"retrieved", "min", "all"}, default="retrieved"
+        Divisor of the average precision at `k`, see :func:`mean_average_precision`.
+
+    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
+            default="auto"
+        How items at the same distance are ordered, see
+        :func:`mean_average_precision`.
+
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Value of a query without any relevant item in the gallery: 0, left out of the
+        mean, or nan. The report tells how many there are.
+
+    chunk_size : int, default=None
+        Number of queries handled at once, which bounds the memory.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the queries, where all modalities share their labels.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of tied items if `ties="random"`.
+
+    digits : int, default=3
+        Number of digits in the table. The dictionary is not rounded.
+
+    output_dict : bool, default=False
+        Whether to return a dictionary.
+
+    Returns
+    -------
+    report : str or dict
+        A table, or a dictionary of the same structure::
+
+            {"image -> text": {"mAP": 0.41, "mAP@50": 0.45, "P@50": 0.36,
+                               "R@50": 0.27, "NDCG@50": 0.38,
+                               "queries": 693, "no relevant": 0},
+             "text -> image": {...},
+             "mean": {...}}
+
+        mAP is that of the whole ranking. "no relevant" is the number of queries
+        without any relevant item in the gallery; in the last row the numbers of
+        queries are sums.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_average_precision`; if labels are missing, if there is one
+        modality only, or if the modalities of gallery and queries differ.
+
+    TypeError
+        If a container comes with two more arguments.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        See :func:`mean_average_precision`.
+
+    See Also
+    --------
+    mean_average_precision, precision_at_k, recall_at_k, ndcg_at_k : The metrics.
+    sklearn.metrics.classification_report : The model of this report.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import cross_modal_report
+    >>> image = np.array([[1.0, 0.1], [0.9, 0.3], [0.2, 1.0], [0.6, 0.5]])
+    >>> text = np.array([[0.8, 0.1], [0.9, 0.8], [0.1, 0.7], [0.2, 0.9]])
+    >>> print(cross_modal_report(image, text, [0, 0, 1, 1], k=2))
+                     mAP  mAP@2    P@2    R@2  NDCG@2  queries  no relevant
+    <BLANKLINE>
+    image -> text  0.854  0.750  0.750  0.750   0.750        4            0
+    text -> image  0.896  0.875  0.875  0.875   0.847        4            0
+    <BLANKLINE>
+             mean  0.875  0.812  0.812  0.812   0.798        8            0
+    <BLANKLINE>
+    """
+    queries = read_embeddings(X, Y, y)
+    embeddings, labels = queries
+    found, y_found = _read_gallery(gallery, y_gallery, queries)
+    if sample_weight is not None and is_mapping(y if Y is None else Y):
+        raise ValueError("sample_weight needs labels that all modalities share.")
+    names = np.atleast_1d(np.asarray(k))
+    columns = ["mAP"]
+    columns += [f"{name}@{n}" for name in ("mAP", "P", "R", "NDCG") for n in names]
+    report = {}
+    for query, target in permutations(embeddings, 2):
+        retrieval = Retrieval(
+            embeddings[query],
+            found[target],
+            labels[query],
+            y_found[target],
+            metric=metric,
+            ties=ties,
+            random_state=random_state,
+            gain="linear",
+        )
+        measure = partial(
+            _measure_all,
+            cutoffs=_check_cutoffs(k, retrieval.n_gallery),
+            normalizer=normalizer,
+            gains=retrieval.gains,
+        )
+        values, n_relevant = _measure(retrieval, measure, k=None, chunk_size=chunk_size)
+        _warn_degenerate(
+            n_relevant, retrieval.n_gallery, zero_relevant, score="the same"
+        )
+        means = _average_queries(
+            values,
+            n_relevant,
+            zero_relevant=zero_relevant,
+            per_query=False,
+            sample_weight=sample_weight,
+        )
+        report[f"{query} -> {target}"] = {
+            **dict(zip(columns, means.tolist(), strict=True)),
+            "queries": len(values),
+            "no relevant": int(np.count_nonzero(n_relevant == 0)),
+        }
+    rows = list(report.values())
+    report["mean"] = {
+        **{name: float(np.mean([row[name] for row in rows])) for name in columns},
+        **{name: sum(row[name] for row in rows) for name in ("queries", "no relevant")},
+    }
+    return report if output_dict else _format(report, digits)
