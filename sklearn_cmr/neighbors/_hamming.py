@@ -12,8 +12,8 @@ from sklearn_cmr._bits import as_words, count_differing
 
 # Queries and items whose bits are compared at once. What lies between the steps then
 # stays in the processor's cache.
-_QUERIES = 8
-_ITEMS = 2**13
+_QUERIES = 32
+_ITEMS = 2**12
 
 # Pairs that are worth the start of one more thread.
 _PAIRS_PER_THREAD = 2**22
@@ -97,28 +97,28 @@ class HammingSearch:
         span = (self.n_bits + 2) * self.n_items
         start = np.arange(query.shape[1])[:, None] * span
         best = np.repeat(start + span - 1, k, axis=1)  # stands for items not yet found
-        waiting = [best.ravel()]
-        limits = limits[:, None]
+        waiting, n_waiting = [best.ravel()], 0
+        dtype = np.min_scalar_type(self.n_bits + 1)
+        limits = limits[:, None].astype(dtype)
         for items in gen_batches(int(stop), self._n_at_once(k)):
             distances = count_differing(query, self.words[:, items], self.n_bits)
-            limits = limits.astype(distances.dtype)
-            near = np.flatnonzero(distances < limits)
+            near = (distances < limits).ravel().nonzero()[0]
             if len(near) > 4 * best.size and k < distances.shape[1]:
                 # So many that they alone bring the limits down. Numbers of 16 bits are
                 # partitioned many times faster than those of 8.
-                wide = np.promote_types(distances.dtype, np.uint16)
-                kth = np.partition(distances.astype(wide), k - 1, axis=1)[:, k - 1]
-                limits = np.minimum(limits, kth[:, None] + 1).astype(distances.dtype)
-                near = np.flatnonzero(distances < limits)
+                wide = distances.astype(np.promote_types(dtype, np.uint16))
+                kth = np.partition(wide, k - 1, axis=1)[:, k - 1 : k]
+                limits = np.minimum(limits, kth + 1).astype(dtype)
+                near = (distances < limits).ravel().nonzero()[0]
             owner, column = np.divmod(near, distances.shape[1])
             keys = distances.ravel()[near] * np.int64(self.n_items)
-            keys += start[owner, 0] + column + items.start
-            waiting.append(keys)
-            if sum(map(len, waiting)) > 2 * best.size:
+            waiting.append(keys + start[owner, 0] + (column + items.start))
+            n_waiting += len(near)
+            if n_waiting > best.size:
                 best = self._merge(waiting, start, k)
-                waiting = [best.ravel()]
+                waiting, n_waiting = [best.ravel()], 0
                 # An equal distance is not enough for the rows that follow.
-                limits = (best[:, -1:] - start) // self.n_items
+                limits = ((best[:, -1:] - start) // self.n_items).astype(dtype)
         return self._merge(waiting, start, k) - start
 
     @staticmethod
@@ -139,9 +139,10 @@ class HammingSearch:
 
     def _map_blocks(self, function, n_queries, width):
         """Apply a function to blocks of queries, in threads where it is worth it."""
-        blocks = list(gen_batches(n_queries, width))
         n_threads = 1 + n_queries * self.n_items // _PAIRS_PER_THREAD
         n_threads = min(n_threads, _openmp_effective_n_threads())
+        width = min(width, -(-n_queries // n_threads))
+        blocks = list(gen_batches(n_queries, width))
         if n_threads == 1:
             return list(map(function, blocks))
         # numpy lets go of the interpreter while it computes.
