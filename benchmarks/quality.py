@@ -62,12 +62,22 @@ GRIDS = {
             "max_epochs": [8],
         },
     ],
-    DRCLProjector: {
-        "hidden_layer_sizes": [(512,), (256, 256)],
-        "lr": [3e-4, {"image": 1e-4, "text": 3e-4}],
-        "max_epochs": [50, 100],
-        "max_epochs_prior": [50],
-    },
+    DRCLProjector: [
+        {
+            "hidden_layer_sizes": [(512,), (256, 256)],
+            "lr": [3e-4, {"image": 1e-4, "text": 3e-4}],
+            "max_epochs": [50, 100],
+            "max_epochs_prior": [50],
+        },
+        {
+            "hidden_layer_sizes": [(256, 256)],
+            "lr": [3e-4],
+            "beta": [1.0],
+            "mse_reduction": ["sum"],
+            "max_epochs": [100],
+            "max_epochs_prior": [50],
+        },
+    ],
 }
 METHODS = {method.__name__.removesuffix("Projector"): method for method in GRIDS}
 
