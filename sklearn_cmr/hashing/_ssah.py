@@ -328,7 +328,8 @@ def network_of(module, modality):
 def label_objective(module, batch, state, *, bank, criterion):
     """Return what the label network minimises."""
     output = module["label_network"](batch.y)
-    terms = criterion.pair_terms(output, batch.y, bank.with_fresh(batch.rows, output))
+    bank.update(batch.rows, output)
+    terms = criterion.pair_terms(output, batch.y, bank.content)
     terms |= criterion.own_terms(output, batch.y)
     return criterion.total(terms), terms
 
@@ -504,13 +505,11 @@ class LabelBank:
             features, codes, _ = zip(*chunks, strict=True)
         self.content = Bank(torch.cat(features), torch.cat(codes), self.y, self.counts)
 
-    def with_fresh(self, rows, output):
-        """Return the content with what is now said of some rows of the data set."""
+    def update(self, rows, output):
+        """Write down what is now said of some rows of the data set."""
         places = self.places[rows]
-        return self.content._replace(
-            feature=self.content.feature.index_copy(0, places, output.feature.detach()),
-            code=self.content.code.index_copy(0, places, output.code.detach()),
-        )
+        self.content.feature.index_copy_(0, places, output.feature.detach())
+        self.content.code.index_copy_(0, places, output.code.detach())
 
     def expanded(self):
         """Return the signs of the codes and the labels of every row, as arrays."""
@@ -945,7 +944,6 @@ class SSAHHasher(
     }
 
     _region_modalities = ("image",)
-    _needs_same_regions = property(lambda self: self.region_pooling == "flatten")
 
     def __init__(
         self,
@@ -1053,6 +1051,10 @@ class SSAHHasher(
         self.n_image_features = n_image_features
 
     # -- reading ---------------------------------------------------------------
+
+    @property
+    def _needs_same_regions(self):  # type: ignore[override]
+        return self.region_pooling == "flatten"
 
     def _read_training_set(self, X, Y, y, *, reset):
         features, labels = super()._read_training_set(X, Y, y, reset=reset)

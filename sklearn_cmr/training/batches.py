@@ -39,8 +39,9 @@ class Batch(NamedTuple):
         modalities; then features have the shape (b, n_features).
 
     shared : dict of str to tensor
-        What a player leaves, detached, for those who play after it on this batch, so
-        that no network runs twice on the same rows.
+        What a player leaves for those who play after it on this batch, so that no
+        network runs twice on the same rows: detached, unless the network keeps its
+        weights until then.
     """
 
     features: dict[str, torch.Tensor]

@@ -509,13 +509,14 @@ def test_the_bank_is_refreshed_and_batches_are_fresh(size):
     rows = torch.tensor([3, 20])
     fresh = make_output(2, 3, np.random.default_rng(1))
     fresh = Output(*(part.float().requires_grad_() for part in fresh))
-    taken = bank.with_fresh(rows, fresh)
+    bank.update(rows, fresh)
+    taken = bank.content
     assert not taken.feature.requires_grad and not taken.code.requires_grad
     own = bank.dataset.take(rows).y
     for place, row in enumerate(bank.y[:-1]):
         matches = (own == row).all(1).nonzero().ravel()
         expected = fresh.code[matches[-1]] if len(matches) else output.code[place]
-        assert_allclose(taken.code[place].detach(), expected.detach(), rtol=1e-5)
+        assert_allclose(taken.code[place], expected.detach(), rtol=1e-5)
     assert bank.counts[-1] == 0
     codes, y_codes = bank.expanded()
     assert codes.shape == (size or 30, 4) and y_codes.shape == (size or 30, 3)
