@@ -82,6 +82,7 @@ def train(estimator, data, epochs):
     """Train with the same networks and losses through skorch's own loop."""
     device = device_for(estimator)
     builder, module = prepare(estimator.set_params(max_epochs=epochs), data)
+    builder.module_ = module
     labels = builder._read_labels(data.y, data.features)
     task = builder._make_task(data.features, labels, device, seed_of(estimator))
     losses = []
