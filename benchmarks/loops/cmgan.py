@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from loops.common import Means, build, device_for, seeded_generator
-from sklearn_cmr.projection._cmgan import AnchorSampler
+from sklearn_cmr.training.anchors import AnchorSampler
 
 OTHER = {"image": "text", "text": "image"}
 

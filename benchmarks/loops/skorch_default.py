@@ -2,15 +2,11 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from functools import partial
-
 import torch
-from sklearn.base import clone
 from skorch import NeuralNet
 
-from loops.common import build, device_for, seed_of
-from sklearn_cmr._fitting import TrainingTask
-from sklearn_cmr.training import Batch, EpochState, Phase, RowDataset
+from loops.common import device_for, prepare, seed_of
+from sklearn_cmr.training import Batch, EpochState
 
 
 class TurnsNet(NeuralNet):
@@ -56,6 +52,7 @@ class TurnsNet(NeuralNet):
         """Run every player's loss and step."""
         self._set_training(True)
         features, y = batch
+        features = dict(features)
         rows = features.pop("rows")
         if y.ndim == 3:  # roles come first in a batch, rows first in skorch
             features = {name: X.transpose(0, 1) for name, X in features.items()}
@@ -84,24 +81,10 @@ def rows_of_epoch(phase, n_samples, seed):
 def train(estimator, data, epochs):
     """Train with the same networks and losses through skorch's own loop."""
     device = device_for(estimator)
-    module = build(estimator, data)
-    builder = clone(estimator)
-    # What `_build` leaves on the estimator that it is called of.
-    builder.quality_scores_, builder.priors_ = {}, {}
-
-    def make_task(features):
-        dataset = RowDataset(features, data.indicator, device)
-        make_phase = partial(
-            Phase,
-            dataset=dataset,
-            max_epochs=epochs,
-            batch_size=estimator.batch_size,
-        )
-        return TrainingTask(dataset, data.indicator, data.y.ndim == 1, make_phase)
-
-    task = make_task(data.features)
-    if hasattr(builder, "add_modality"):  # trains every modality apart
-        task = {name: make_task({name: X}) for name, X in data.features.items()}
+    builder, module = prepare(estimator.set_params(max_epochs=epochs), data)
+    builder.module_ = module
+    labels = builder._read_labels(data.y, data.features)
+    task = builder._make_task(data.features, labels, device, seed_of(estimator))
     losses = []
     for phase in builder._objective(module, task):
         rows = rows_of_epoch(phase, data.n_samples, seed_of(estimator))
