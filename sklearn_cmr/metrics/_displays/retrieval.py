@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from sklearn_cmr.metrics._displays.style import make_axes
 from sklearn_cmr.metrics._embeddings import (
@@ -18,6 +19,7 @@ from sklearn_cmr.metrics._embeddings import (
     read_embeddings,
     read_texts,
 )
+from sklearn_cmr.metrics._ranking import _CUTOFF_OPTIONS, _OPTIONS
 from sklearn_cmr.metrics._retrieval import Retrieval
 
 
@@ -37,9 +39,19 @@ _UNMARKED = _Mark("", "0.6", "solid")
 _GAP = 0.12
 _LINE = 0.26
 _QUERY_WIDTH = 1.7
-_TEXT_WIDTH = 7.5
+_TEXT_WIDTH = 8.5
 # Letters of the default font that fit into the unit.
 _LETTERS = 14
+
+_CONSTRAINTS = {
+    "direction": [StrOptions(set(DIRECTIONS)), tuple, list],
+    "items": [dict, None],
+    "queries": _CUTOFF_OPTIONS["k"],
+    "k": [Interval(Integral, 1, None, closed="left")],
+    "metric": _OPTIONS["metric"],
+    "random_state": _OPTIONS["random_state"],
+    "image_kwargs": [dict, None],
+}
 
 
 class RetrievalDisplay:
@@ -88,6 +100,7 @@ class RetrievalDisplay:
         self.relevant = relevant
 
     @classmethod
+    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
     def from_estimator(
         cls,
         estimator,
@@ -170,6 +183,7 @@ class RetrievalDisplay:
         return display.plot(ax, image_kwargs=image_kwargs)
 
     @classmethod
+    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
     def from_predictions(
         cls,
         X,
@@ -303,35 +317,41 @@ class RetrievalDisplay:
         self.figure_ = ax.figure
         image_kwargs = {"cmap": "gray_r", **(image_kwargs or {})}
         width = max(map(_measure_row, self.queries, self.found))
-        top = 0.0
+        bottom = -3 * _GAP
         for i, (query, found) in enumerate(zip(self.queries, self.found, strict=True)):
             marks = [_UNMARKED] * len(found)
             if self.relevant is not None:
                 marks = [_RIGHT if right else _WRONG for right in self.relevant[i]]
-            left, bottom = 0.0, top
-            if isinstance(query, str):
-                _write(ax, left, top, f"“{_cut(query, width)}”", fontweight="bold")
-                top = bottom = top + 1.2 * _LINE
-            else:
-                _show(ax, left, top, query, _UNMARKED, image_kwargs)
-                _write(ax, 1 + 2 * _GAP, top, "→")
-                left, bottom = _QUERY_WIDTH, top + 1
-            for item, mark in zip(found, marks, strict=True):
-                if isinstance(item, str):
-                    _write(ax, left, top, mark.glyph, color=mark.color)
-                    _write(ax, left + _LINE, top, _cut(item, width - left - _LINE))
-                    top += _LINE
-                    bottom = max(bottom, top)
-                else:
-                    _show(ax, left, top, item, mark, image_kwargs)
-                    left += 1 + _GAP
-                    bottom = top + 1
             top = bottom + 3 * _GAP
+            bottom = _draw_row(ax, top, width, query, found, marks, image_kwargs)
         ax.set(xlim=(-_GAP, width), ylim=(bottom + _GAP, -_GAP), aspect="equal")
         ax.set_axis_off()
         if is_new:
             self.figure_.set_size_inches(width + _GAP, bottom + 2 * _GAP)
         return self
+
+
+def _draw_row(ax, top, width, query, found, marks, image_kwargs):
+    """Draw a query and its items; return where they end."""
+    left, bottom = 0.0, top
+    if isinstance(query, str):
+        _write(ax, left, top, f"“{_cut(query, width)}”", fontweight="bold")
+        top = bottom = top + 1.2 * _LINE
+    else:
+        _show(ax, left, top, query, _UNMARKED, image_kwargs)
+        _write(ax, 1 + 2 * _GAP, top, "→")
+        left, bottom = _QUERY_WIDTH, top + 1
+    for item, mark in zip(found, marks, strict=True):
+        if isinstance(item, str):
+            _write(ax, left, top, mark.glyph, color=mark.color)
+            _write(ax, left + _LINE, top, _cut(item, width - left - _LINE))
+            top += _LINE
+            bottom = max(bottom, top)
+        else:
+            _show(ax, left, top, item, mark, image_kwargs)
+            left += 1 + _GAP
+            bottom = top + 1
+    return bottom
 
 
 def _measure_row(query, found):
@@ -344,12 +364,13 @@ def _measure_row(query, found):
 
 def _cut(text, width):
     """Shorten a text to the letters that fit into a width."""
-    return shorten(text, max(1, int(width * _LETTERS)), placeholder=" …")
+    return shorten(text, int(width * _LETTERS), placeholder=" …")
 
 
 def _write(ax, left, top, text, **style):
     style = {"fontsize": "small", "verticalalignment": "top", **style}
-    ax.text(left, top, text, clip_on=True, **style)
+    # Dollars are dollars, not mathematics.
+    ax.text(left, top, text, clip_on=True, parse_math=False, **style)
 
 
 def _show(ax, left, top, picture, mark, image_kwargs):
@@ -379,9 +400,8 @@ def _show(ax, left, top, picture, mark, image_kwargs):
 
 def _read_direction(direction, embeddings):
     """Return the modality of the queries and that of what they find."""
-    is_name = isinstance(direction, str)
-    pair = DIRECTIONS.get(direction) if is_name else tuple(direction)
-    if pair is None or len(pair) != 2 or not set(pair) <= set(embeddings):
+    pair = DIRECTIONS[direction] if isinstance(direction, str) else direction
+    if len(pair) != 2 or not set(pair) <= set(embeddings):
         raise ValueError(
             "direction must be 't2i', 'i2t' or a tuple of two of the modalities "
             f"{list(embeddings)}; got {direction!r}."
@@ -397,7 +417,7 @@ def _choose_rows(queries, n_query, random_state):
     rows = np.asarray(queries)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size:
         raise ValueError(
-            f"queries must be a number of queries, or row numbers; got {queries!r}."
+            f"queries must be a number of queries or row numbers, got {queries!r}."
         )
     if rows.min() < 0 or rows.max() >= n_query:
         raise ValueError(f"queries must be rows from 0 to {n_query - 1}; got {rows}.")

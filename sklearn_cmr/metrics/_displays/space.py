@@ -2,21 +2,33 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from numbers import Integral
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_cmr._labels import read_labels
 from sklearn_cmr.metrics._displays.style import class_colors, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings
+from sklearn_cmr.metrics._ranking import _OPTIONS
 from sklearn_cmr.metrics._similarity import check_embeddings
 
 _MARKERS = "o^sDPX*v"
 # More classes than these have colours of their own, but no place in the legend.
 _MOST_NAMED = 20
+
+_CONSTRAINTS = {
+    "method": [StrOptions({"tsne", "pca"})],
+    "n_samples": [Interval(Integral, 1, None, closed="left"), None],
+    "metric": _OPTIONS["metric"],
+    "random_state": _OPTIONS["random_state"],
+    "scatter_kwargs": [dict, None],
+}
 
 
 class CommonSpaceDisplay:
@@ -73,6 +85,7 @@ class CommonSpaceDisplay:
         self.classes = classes
 
     @classmethod
+    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
     def from_estimator(
         cls,
         estimator,
@@ -138,6 +151,7 @@ class CommonSpaceDisplay:
         return display.plot(ax, scatter_kwargs=scatter_kwargs)
 
     @classmethod
+    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
     def from_predictions(
         cls,
         X,
@@ -200,8 +214,6 @@ class CommonSpaceDisplay:
 
     @classmethod
     def _compute(cls, embeddings, labels, method, n_samples, metric, random_state):
-        if method not in ("tsne", "pca"):
-            raise ValueError(f"method must be 'tsne' or 'pca', got {method!r}.")
         random_state = check_random_state(random_state)
         embeddings = _as_vectors(embeddings, metric)
         classes = _read_classes(labels, embeddings)

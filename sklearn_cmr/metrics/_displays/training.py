@@ -126,11 +126,14 @@ class TrainingCurveDisplay:
         self.ax_ = make_axes(self, ax, layout="constrained")
         self.figure_ = self.ax_.figure
         has_losses = set(terms) != {_SCORE}
-        self.ax_map_ = self.ax_.twinx() if _SCORE in terms and has_losses else None
+        self.ax_map_ = None
+        axes = dict.fromkeys(terms, self.ax_)
+        if _SCORE in terms and has_losses:
+            self.ax_map_ = axes[_SCORE] = self.ax_.twinx()
+            self.ax_map_.set_ylabel(_SCORE_LABEL)
         self.lines_ = {}
         for i, term in enumerate(terms):
-            axes = self.ax_map_ if term == _SCORE and has_losses else self.ax_
-            (self.lines_[term],) = axes.plot(
+            (self.lines_[term],) = axes[term].plot(
                 *self._values(term),
                 label=term,
                 color=COLORS[i % len(COLORS)],
@@ -149,8 +152,6 @@ class TrainingCurveDisplay:
             ncols=3,
             frameon=False,
         )
-        if self.ax_map_ is not None:
-            self.ax_map_.set_ylabel(_SCORE_LABEL)
         return self
 
     def _check_terms(self, terms):
