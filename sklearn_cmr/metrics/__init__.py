@@ -1,8 +1,15 @@
-"""Metrics and scorers for cross-modal retrieval."""
+"""Metrics, scorers and plots for cross-modal retrieval."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn_cmr.metrics._curves import precision_recall_curve
+from sklearn_cmr.metrics._displays import (
+    CommonSpaceDisplay,
+    PrecisionRecallDisplay,
+    RetrievalDisplay,
+    TopKPrecisionDisplay,
+    TrainingCurveDisplay,
+)
 from sklearn_cmr.metrics._ranking import (
     mean_average_precision,
     ndcg_at_k,
@@ -18,6 +25,11 @@ from sklearn_cmr.metrics._scorers import (
 )
 
 __all__ = [
+    "CommonSpaceDisplay",
+    "PrecisionRecallDisplay",
+    "RetrievalDisplay",
+    "TopKPrecisionDisplay",
+    "TrainingCurveDisplay",
     "cross_modal_report",
     "make_map_scorer",
     "map_i2t_scorer",

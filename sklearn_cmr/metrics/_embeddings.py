@@ -5,8 +5,18 @@
 import re
 
 import numpy as np
+from scipy.sparse import issparse
 
-from sklearn_cmr.pairs import MODALITIES, PairLayout, is_mapping, is_paired, make_pairs
+from sklearn_cmr.pairs import (
+    MODALITIES,
+    PairLayout,
+    is_frame,
+    is_mapping,
+    is_paired,
+    make_pairs,
+)
+
+DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 
 # The modality in a feature name such as "image__0" or "union__text__0".
 _TOKEN = re.compile(r"(?:^|(?<=__))(image|text)__")
@@ -158,6 +168,22 @@ def read_embeddings(X, Y=None, y=None, *, needs_labels=True):
     return embeddings, _by_modality(y, embeddings)
 
 
+def read_gallery(gallery, y_gallery, queries):
+    """Return the embeddings and labels to retrieve, those of the queries by default."""
+    embeddings, labels = queries
+    if (gallery is None) != (y_gallery is None):
+        raise ValueError("gallery and y_gallery belong together: pass both or neither.")
+    if gallery is None:
+        return queries
+    found, y_found = read_embeddings(gallery, y_gallery)
+    if set(found) != set(embeddings):
+        raise ValueError(
+            f"The gallery has the modalities {list(found)}, the queries have "
+            f"{list(embeddings)}. Pass the same ones."
+        )
+    return found, y_found
+
+
 def encode(estimator, X, Y=None, y=None, *, needs_labels=True):
     """Encode pairs by an estimator; return embeddings and labels by modality."""
     X, y = _read_arguments(X, Y, y, needs_labels=needs_labels)
@@ -166,3 +192,18 @@ def encode(estimator, X, Y=None, y=None, *, needs_labels=True):
         X = make_pairs(*X)
     embeddings = split_output(estimator, estimator.transform(X))
     return embeddings, _by_modality(y, embeddings)
+
+
+def read_texts(X, Y=None, y=None):
+    """Return the features of the modalities that are texts themselves."""
+    X, _ = _read_arguments(X, Y, y, needs_labels=False)
+    layout = PairLayout(*X) if isinstance(X, tuple) else PairLayout(X)
+    parts = {} if layout.kind == "plain" else layout.split()
+    return {modality: part for modality, part in parts.items() if _are_texts(part)}
+
+
+def _are_texts(part):
+    if is_frame(part) or issparse(part):
+        return False
+    first = np.asarray(part[:1])
+    return first.ndim == 1 and len(first) > 0 and isinstance(first[0], str)

@@ -18,6 +18,7 @@ from sklearn_cmr.metrics._measures import (
     recall,
 )
 from sklearn_cmr.metrics._retrieval import Retrieval
+from sklearn_cmr.metrics._warnings import stacklevel_of_caller
 
 _TIES = {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}
 
@@ -66,7 +67,7 @@ def _warn_degenerate(n_relevant, n_gallery, zero_relevant, score="1"):
             f"{n_zero} of {len(n_relevant)} queries have no relevant item in the "
             f"gallery. {effect[zero_relevant]} (zero_relevant={zero_relevant!r}).",
             UndefinedMetricWarning,
-            stacklevel=4,
+            stacklevel=stacklevel_of_caller(),
         )
     if score is not None and np.all(n_relevant == n_gallery):
         warnings.warn(
@@ -74,7 +75,7 @@ def _warn_degenerate(n_relevant, n_gallery, zero_relevant, score="1"):
             f"{score}. If this is a fold of a cross-validation, use a splitter that "
             "shuffles or stratifies.",
             UndefinedMetricWarning,
-            stacklevel=4,
+            stacklevel=stacklevel_of_caller(),
         )
 
 

@@ -12,6 +12,7 @@ from sklearn.utils import assert_all_finite, gen_batches
 
 from sklearn_cmr._bits import as_words
 from sklearn_cmr._labels import read_labels
+from sklearn_cmr.metrics._warnings import stacklevel_of_caller
 
 
 class _SameClass:
@@ -108,7 +109,7 @@ def _check_one_labels(y, n_items, name, owner):
             warnings.warn(
                 f"{name} is a column vector; it is read as a 1-D array of classes.",
                 DataConversionWarning,
-                stacklevel=6,
+                stacklevel=stacklevel_of_caller(),
             )
             y = y[:, 0]
         assert_all_finite(y, input_name=name)

@@ -9,7 +9,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_params
 
-from sklearn_cmr.metrics._embeddings import read_embeddings
+from sklearn_cmr.metrics._embeddings import read_embeddings, read_gallery
 from sklearn_cmr.metrics._measures import (
     average_precision,
     normalized_gain,
@@ -44,22 +44,6 @@ def _measure_all(levels, *, cutoffs, normalizer, gains):
             normalized_gain(levels, cutoffs, gains),
         ]
     )
-
-
-def _read_gallery(gallery, y_gallery, queries):
-    """Return the embeddings and labels to retrieve, those of the queries by default."""
-    embeddings, labels = queries
-    if (gallery is None) != (y_gallery is None):
-        raise ValueError("gallery and y_gallery belong together: pass both or neither.")
-    if gallery is None:
-        return queries
-    found, y_found = read_embeddings(gallery, y_gallery)
-    if set(found) != set(embeddings):
-        raise ValueError(
-            f"The gallery has the modalities {list(found)}, the queries have "
-            f"{list(embeddings)}. Pass the same ones."
-        )
-    return found, y_found
 
 
 def _format(report, digits):
@@ -217,7 +201,7 @@ def cross_modal_report(
     """
     queries = read_embeddings(X, Y, y)
     embeddings, labels = queries
-    found, y_found = _read_gallery(gallery, y_gallery, queries)
+    found, y_found = read_gallery(gallery, y_gallery, queries)
     if sample_weight is not None and is_mapping(y if Y is None else Y):
         raise ValueError("sample_weight needs labels that all modalities share.")
     names = np.atleast_1d(np.asarray(k))

@@ -10,10 +10,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.metadata_routing import UNUSED
 
-from sklearn_cmr.metrics._embeddings import split_output
+from sklearn_cmr.metrics._embeddings import DIRECTIONS, split_output
 from sklearn_cmr.metrics._ranking import _OPTIONS, mean_average_precision
-
-_DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
+from sklearn_cmr.metrics._warnings import stacklevel_of_caller
 
 
 def _warn_sorted_fold(estimator, y):
@@ -47,7 +46,7 @@ def _warn_sorted_fold(estimator, y):
         "high or meaningless. In a cross-validation use a splitter that shuffles, such "
         "as StratifiedKFold(shuffle=True) or KFold(shuffle=True).",
         UserWarning,
-        stacklevel=4,
+        stacklevel=stacklevel_of_caller(),
     )
 
 
@@ -130,7 +129,7 @@ class _MapScorer(BaseEstimator):
                 sample_weight=sample_weight,
                 **options,
             )
-            for name, (query, gallery) in _DIRECTIONS.items()
+            for name, (query, gallery) in DIRECTIONS.items()
             if direction in ("mean", name)
         ]
         return float(np.mean(scores))

@@ -1,0 +1,19 @@
+"""Plots of retrieval and training."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from sklearn_cmr.metrics._displays.curves import (
+    PrecisionRecallDisplay,
+    TopKPrecisionDisplay,
+)
+from sklearn_cmr.metrics._displays.retrieval import RetrievalDisplay
+from sklearn_cmr.metrics._displays.space import CommonSpaceDisplay
+from sklearn_cmr.metrics._displays.training import TrainingCurveDisplay
+
+__all__ = [
+    "CommonSpaceDisplay",
+    "PrecisionRecallDisplay",
+    "RetrievalDisplay",
+    "TopKPrecisionDisplay",
+    "TrainingCurveDisplay",
+]

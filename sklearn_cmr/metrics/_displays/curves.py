@@ -1,0 +1,360 @@
+"""Curves of precision over recall, and over the length of the list."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping
+from itertools import permutations
+
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+from sklearn_cmr.metrics._curves import precision_recall_curve
+from sklearn_cmr.metrics._displays.style import COLORS, LINE_STYLES, make_axes
+from sklearn_cmr.metrics._embeddings import encode, read_embeddings, read_gallery
+from sklearn_cmr.metrics._ranking import _OPTIONS, mean_average_precision
+
+
+class _CurveDisplay(metaclass=ABCMeta):
+    """One line for each direction of retrieval.
+
+    A subclass says by `_compute` what is drawn, by `_line` what a direction's values
+    and its label are, and by `_axes_options` how the axes look.
+    """
+
+    _axes_options: dict
+    curves: dict
+    name: str | None
+
+    @classmethod
+    @abstractmethod
+    def _compute(cls, directions, name, options):
+        """Return the display for a dict of direction to sets."""
+
+    @abstractmethod
+    def _line(self, direction):
+        """Return x, y, and the label."""
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        Y=None,
+        y=None,
+        *,
+        name=None,
+        ax=None,
+        curve_kwargs=None,
+        **options,
+    ):
+        """Plot the curves of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator whose `transform` gives the embeddings of the modalities,
+            such as a projector, a pipeline that ends with one, or a search over it.
+
+        X : array-like of shape (n_samples, n_image_features), or container of pairs
+            Image features, or whatever `estimator.transform` takes.
+
+        Y : array-like of shape (n_samples, n_text_features)
+            Text features; the labels where `X` is a container.
+
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, \
+                n_labels), or mapping of them
+            Classes or label indicator, also one for each modality.
+
+        name : str, default=None
+            Name of the method, for the legend.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on, new ones by default. Several methods may share them.
+
+        curve_kwargs : dict or list of dict, default=None
+            Keywords of matplotlib's `plot`, for all lines or for each.
+
+        **options : dict
+            Keywords of :func:`precision_recall_curve`, such as `metric`, `ties` and
+            `k`.
+
+        Returns
+        -------
+        display : object
+            The display, drawn.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        queries = encode(estimator, X, Y, y)
+        display = cls._compute(_list_directions(queries, queries), name, options)
+        return display.plot(ax, curve_kwargs=curve_kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X,
+        Y=None,
+        y=None,
+        *,
+        gallery=None,
+        y_gallery=None,
+        name=None,
+        ax=None,
+        curve_kwargs=None,
+        **options,
+    ):
+        """Plot the curves of embeddings.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components), or container of embeddings
+            Image embeddings or codes; or those of all modalities, see
+            :func:`cross_modal_report`.
+
+        Y : array-like of shape (n_samples, n_components)
+            Text embeddings or codes; the labels where `X` is a container.
+
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, \
+                n_labels), or mapping of them
+            Classes or label indicator, also one for each modality.
+
+        gallery : container of embeddings, default=None
+            What is retrieved; the queries themselves by default.
+
+        y_gallery : {array-like, sparse matrix}, or mapping of them, default=None
+            Labels of the gallery.
+
+        name : str, default=None
+            Name of the method, for the legend.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on, new ones by default. Several methods may share them.
+
+        curve_kwargs : dict or list of dict, default=None
+            Keywords of matplotlib's `plot`, for all lines or for each.
+
+        **options : dict
+            Keywords of :func:`precision_recall_curve`, such as `metric`, `ties` and
+            `k`.
+
+        Returns
+        -------
+        display : object
+            The display, drawn.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_predictions")
+        queries = read_embeddings(X, Y, y)
+        found = read_gallery(gallery, y_gallery, queries)
+        display = cls._compute(_list_directions(queries, found), name, options)
+        return display.plot(ax, curve_kwargs=curve_kwargs)
+
+    def plot(self, ax=None, *, name=None, curve_kwargs=None):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on, new ones by default.
+
+        name : str, default=None
+            Name of the method, for the legend; that of the display by default.
+
+        curve_kwargs : dict or list of dict, default=None
+            Keywords of matplotlib's `plot`, for all lines or for each.
+
+        Returns
+        -------
+        display : object
+            The display, with the artists as attributes.
+        """
+        self.ax_ = make_axes(self, ax)
+        self.figure_ = self.ax_.figure
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
+
+        if curve_kwargs is None or isinstance(curve_kwargs, Mapping):
+            curve_kwargs = [curve_kwargs] * len(self.curves)
+        elif len(curve_kwargs) != len(self.curves):
+            raise ValueError(
+                "curve_kwargs must be a dict, or a list with one for each of the "
+                f"{len(self.curves)} curves; got {len(curve_kwargs)}."
+            )
+        name = self.name if name is None else name
+        self.lines_ = []
+        for i, direction in enumerate(self.curves):
+            x, y, label = self._line(direction)
+            style = {
+                "label": label if name is None else f"{name}, {label}",
+                # Other displays may have drawn on the same axes.
+                "color": COLORS[len(self.ax_.lines) % len(COLORS)],
+                "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
+                **normalize_kwargs(curve_kwargs[i], Line2D),
+            }
+            self.lines_ += self.ax_.plot(x, y, **style)
+        self.ax_.set(**self._axes_options)
+        self.ax_.grid(alpha=0.3)
+        self.ax_.legend()
+        return self
+
+
+class PrecisionRecallDisplay(_CurveDisplay):
+    """Precision over recall, one line for each direction of retrieval.
+
+    Make it by :meth:`from_estimator` or :meth:`from_predictions`. All parameters are
+    stored as attributes.
+
+    Parameters
+    ----------
+    curves : dict of str to PrecisionRecallCurve
+        What :func:`precision_recall_curve` returns, by the name of the direction.
+
+    mean_average_precision : dict of str to float, default=None
+        The mAP by the name of the direction, for the legend.
+
+    name : str, default=None
+        Name of the method, for the legend.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        The curves, in the order of `curves`.
+
+    ax_ : matplotlib Axes
+        Axes with the curves.
+
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    See Also
+    --------
+    precision_recall_curve : The values.
+    TopKPrecisionDisplay : Precision over the length of the list.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import PrecisionRecallDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 3
+    >>> image, text = rng.standard_normal((2, 60, 3)) + 2 * np.eye(3)[y]
+    >>> PrecisionRecallDisplay.from_predictions(image, text, y)
+    <...>
+    >>> plt.show()  # doctest: +SKIP
+    """
+
+    _axes_options = {
+        "xlabel": "Recall",
+        "ylabel": "Precision",
+        "xlim": (-0.01, 1.01),
+        "ylim": (-0.01, 1.01),
+    }
+
+    def __init__(self, curves, *, mean_average_precision=None, name=None):
+        self.curves = curves
+        self.mean_average_precision = mean_average_precision
+        self.name = name
+
+    @classmethod
+    def _compute(cls, directions, name, options):
+        # The average precision is that of the whole list, whatever the curve shows.
+        common = {
+            key: value
+            for key, value in options.items()
+            if key == "sample_weight" or (key in _OPTIONS and key != "k")
+        }
+        curves = {
+            direction: precision_recall_curve(*sets, **options)
+            for direction, sets in directions.items()
+        }
+        scores = {
+            direction: mean_average_precision(*sets, **common)
+            for direction, sets in directions.items()
+        }
+        return cls(curves, mean_average_precision=scores, name=name)
+
+    def _line(self, direction):
+        curve, label = self.curves[direction], direction
+        if self.mean_average_precision is not None:
+            label += f" (mAP = {self.mean_average_precision[direction]:.3f})"
+        return curve.recall, curve.precision, label
+
+
+class TopKPrecisionDisplay(_CurveDisplay):
+    """Precision of the first `k` items over `k`, one line for each direction.
+
+    Make it by :meth:`from_estimator` or :meth:`from_predictions`; their keyword `k`
+    is the longest list. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    curves : dict of str to PrecisionRecallCurve
+        What :func:`precision_recall_curve` returns, by the name of the direction.
+
+    name : str, default=None
+        Name of the method, for the legend.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        The curves, in the order of `curves`.
+
+    ax_ : matplotlib Axes
+        Axes with the curves.
+
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    See Also
+    --------
+    precision_at_k : The values.
+    PrecisionRecallDisplay : Precision over recall.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import TopKPrecisionDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 3
+    >>> image, text = rng.standard_normal((2, 60, 3)) + 2 * np.eye(3)[y]
+    >>> TopKPrecisionDisplay.from_predictions(image, text, y, k=20)
+    <...>
+    >>> plt.show()  # doctest: +SKIP
+    """
+
+    _axes_options = {
+        "xlabel": "k",
+        "ylabel": "Precision at k",
+        "ylim": (-0.01, 1.01),
+    }
+
+    def __init__(self, curves, *, name=None):
+        self.curves = curves
+        self.name = name
+
+    @classmethod
+    def _compute(cls, directions, name, options):
+        curves = {
+            direction: precision_recall_curve(*sets, by="rank", **options)
+            for direction, sets in directions.items()
+        }
+        return cls(curves, name=name)
+
+    def _line(self, direction):
+        curve = self.curves[direction]
+        return curve.thresholds, curve.precision, direction
+
+
+def _list_directions(queries, gallery):
+    """Return the sets of all ordered pairs of modalities by their names."""
+    embeddings, labels = queries
+    found, y_found = gallery
+    return {
+        f"{query} → {target}": (
+            embeddings[query],
+            found[target],
+            labels[query],
+            y_found[target],
+        )
+        for query, target in permutations(embeddings, 2)
+    }
