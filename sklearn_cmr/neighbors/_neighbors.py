@@ -97,11 +97,11 @@ class CrossModalNeighbors(BaseEstimator):
     fetched. With many equal rows, such as codes stored as floats, that takes several
     times as long: leave codes int8, or pack them.
 
-    For codes of 64 bits, numpy's popcount is about as fast as faiss, for longer ones it
-    is not. For real values scikit-learn's brute force was faster than faiss's where it
-    was measured. On systems other than Linux, faiss and torch may bring two OpenMP
-    libraries that end the process when they meet; there faiss is loaded only when it is
-    asked for by name.
+    numpy's popcount comes near the speed of faiss for codes of 64 bits, less so for
+    longer ones; for real values, scikit-learn's brute force was the faster one where it
+    was measured (``benchmarks/search.py``). Outside of Linux, faiss and torch may bring
+    two OpenMP libraries that end the process when they meet: there, "auto" leaves faiss
+    alone.
 
     Examples
     --------

@@ -316,11 +316,13 @@ def test_each_query_alone(algorithm, metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_whatever_is_held_at_once(algorithm, metric, monkeypatch):
-    gallery, query = sample(metric)
+    gallery, query = sample(metric, n_items=300)
     radius = 6 if metric == "hamming" else 0.9
     model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
     found = model.kneighbors(query)
     balls = model.radius_neighbors(query, radius)
+    own = model.kneighbors()
+    own_balls = model.radius_neighbors(radius=radius)
     for module, name, value in [
         (_neighbors, "_FOUND", 50),
         (_neighbors, "_BALLS", 7),
@@ -335,6 +337,8 @@ def test_whatever_is_held_at_once(algorithm, metric, monkeypatch):
     model.fit(gallery)
     assert_same(model.kneighbors(query), found)
     assert_same_balls(model.radius_neighbors(query, radius), balls)
+    assert_same(model.kneighbors(), own)
+    assert_same_balls(model.radius_neighbors(radius=radius), own_balls)
 
 
 @pytest.mark.parametrize("metric", METRICS)
