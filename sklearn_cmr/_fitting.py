@@ -270,12 +270,13 @@ def is_unbeaten(epochs, accuracy):
     Parameters
     ----------
     epochs : list of dict
-        Rows of the history in which it has played.
+        Rows of the history; those in which it has not played do not count.
 
     accuracy : str
         What its accuracy is called there.
     """
-    recent = [row[accuracy] for row in epochs[len(epochs) // 2 :]]
+    accuracies = [row[accuracy] for row in epochs if accuracy in row]
+    recent = accuracies[len(accuracies) // 2 :]
     return len(recent) >= _UNBEATEN_EPOCHS and min(recent) > _UNBEATEN_ACCURACY
 
 

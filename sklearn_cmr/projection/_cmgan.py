@@ -632,8 +632,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
             name
             for modality in MODALITIES
             for name in (f"{modality}_intra", f"{modality}_inter")
-            if f"{name}_accuracy" in self.history_[-1]
-            and is_unbeaten(self.history_, f"{name}_accuracy")
+            if is_unbeaten(self.history_, f"{name}_accuracy")
         ]
         if unbeaten:
             warnings.warn(
