@@ -108,7 +108,7 @@ class Discriminator(nn.Module):
         return self.verdict(X)
 
 
-def make_body(sizes, normalized, init_layers=()):
+def make_body(sizes, normalized, first=()):
     """Build layers of ReLU units.
 
     Parameters
@@ -119,10 +119,10 @@ def make_body(sizes, normalized, init_layers=()):
     normalized : int
         Number of the layers, from the first, that :class:`ResponseNorm` follows.
 
-    init_layers : sequence of torch.nn.Module
+    first : sequence of torch.nn.Module
         What comes before them.
     """
-    layers = [*init_layers]
+    layers = [*first]
     for i, widths in enumerate(pairwise(sizes)):
         layers += [nn.Linear(*widths), nn.ReLU()]
         if i < normalized:
@@ -591,17 +591,17 @@ class SSAHHasher(
         What :meth:`transform` returns: codes of -1 and +1 (int8), or their bits packed
         into bytes (uint8). :meth:`encode` has further forms.
 
-    hidden_layer_sizes : tuple of int, or dict, default=(1024,)
+    hidden_layer_sizes : tuple of int, or dict, default=(256,)
         Widths of the layers before the semantic feature, each followed by ReLU, of all
         modalities, or of each by its name: ``{"image": (...), "text": (...)}``.
 
     feature_dim : int, default=512
         Width of the semantic feature, at least 1.
 
-    label_hidden_layer_sizes : tuple of int, default=(1024,)
+    label_hidden_layer_sizes : tuple of int, default=()
         Widths of the layers before the semantic feature of the labels.
 
-    discriminator_hidden_layer_sizes : tuple of int, default=(512, 256)
+    discriminator_hidden_layer_sizes : tuple of int, default=(128,)
         Widths of the hidden layers of the discriminators.
 
     discriminator_dropout : float, default=0.0
@@ -696,11 +696,11 @@ class SSAHHasher(
     discriminator_passes : tuple of int, default=(1, 1)
         The same for the discriminators, which see all their passes through.
 
-    lr : float or dict, default=1e-3
+    lr : float or dict, default=2e-3
         Learning rate of the encoders, or of each by the name of its modality:
         ``{"image": 1e-4, "text": 1e-3}``. It may hold names of modalities to come.
 
-    lr_label : float, default=1e-3
+    lr_label : float, default=3e-3
         Learning rate of the label network.
 
     lr_discriminator : float, default=None
@@ -729,8 +729,9 @@ class SSAHHasher(
     max_epochs : int, default=30
         Epochs for each modality with "distill".
 
-    max_epochs_label : int, default=None
-        Epochs of the label network with "distill"; None takes `max_epochs`.
+    max_epochs_label : int, default=60
+        Epochs of the label network with "distill". What it has not learned, no modality
+        can learn from it.
 
     early_stopping : bool, default=False
         Whether to hold out rows of each modality, stop its training when their mAP no
@@ -938,7 +939,7 @@ class SSAHHasher(
         "lr_discriminator": [Interval(Real, 0, None, closed="neither"), None],
         "lr_decay": [Interval(Real, 0, 1, closed="right")],
         "lr_decay_every": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs_label": [Interval(Integral, 1, None, closed="left"), None],
+        "max_epochs_label": [Interval(Integral, 1, None, closed="left")],
         "bank_size": [Interval(Integral, 1, None, closed="left"), None],
         "missing_labels": [StrOptions({"raise", "drop"})],
     }
@@ -950,10 +951,10 @@ class SSAHHasher(
         *,
         n_bits=32,
         output="sign",
-        hidden_layer_sizes=(1024,),
+        hidden_layer_sizes=(256,),
         feature_dim=512,
-        label_hidden_layer_sizes=(1024,),
-        discriminator_hidden_layer_sizes=(512, 256),
+        label_hidden_layer_sizes=(),
+        discriminator_hidden_layer_sizes=(128,),
         discriminator_dropout=0.0,
         text_fusion="auto",
         text_scales=(5, 10, 15, 30, 50),
@@ -978,8 +979,8 @@ class SSAHHasher(
         label_passes=(10, 5),
         encoder_passes=(15, 7, 5),
         discriminator_passes=(1, 1),
-        lr=1e-3,
-        lr_label=1e-3,
+        lr=2e-3,
+        lr_label=3e-3,
         lr_discriminator=None,
         lr_decay=1.0,
         lr_decay_every=10,
@@ -987,7 +988,7 @@ class SSAHHasher(
         missing_labels="raise",
         batch_size=128,
         max_epochs=30,
-        max_epochs_label=None,
+        max_epochs_label=60,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -1066,9 +1067,10 @@ class SSAHHasher(
                 + ("." if labels.shared else " with labels of their own.")
             )
         if reset:
-            self.text_fusion_ = self.text_fusion
-            if self.text_fusion == "auto":
-                self.text_fusion_ = "text" in features and has_counts(features["text"])
+            fuses = self.text_fusion
+            if fuses == "auto":
+                fuses = "text" in features and has_counts(features["text"])
+            self.text_fusion_ = bool(fuses)
         self.train_codes_ = None
         return features, labels
 
@@ -1100,6 +1102,7 @@ class SSAHHasher(
         module = nn.ModuleDict()
         if self.self_supervision:
             module["label_network"] = self._build_encoder(_LABEL, n_classes)
+            self._initialise(module["label_network"])
         module["networks"] = self._build_networks(n_features)
         return module
 
@@ -1113,7 +1116,12 @@ class SSAHHasher(
             network["discriminator"] = Discriminator(
                 [self.feature_dim, *hidden], self.discriminator_dropout
             )
-        return network.apply(init_normal) if self.init == "normal" else network
+        self._initialise(network)
+        return network
+
+    def _initialise(self, network):
+        if self.init == "normal":
+            network.apply(init_normal)
 
     def _build_encoder(self, modality, n_inputs):
         first: list[nn.Module] = []
@@ -1129,16 +1137,13 @@ class SSAHHasher(
                 n_inputs *= self._n_regions_in[modality]
         if modality == "text":
             normalized = len(hidden) + 1
-            if self.text_fusion_ is True:
+            if self.text_fusion_:
                 block = MultiScale(n_inputs, self._layer_sizes("text_scales"))
                 first.append(block)
                 n_inputs = block.n_outputs
         sizes = [n_inputs, *hidden, self.feature_dim]
         body = make_body(sizes, normalized if self.lrn else 0, first)
-        network = SemanticNetwork(
-            body, self.feature_dim, self.n_bits, len(self.classes_)
-        )
-        return network.apply(init_normal) if self.init == "normal" else network
+        return SemanticNetwork(body, self.feature_dim, self.n_bits, len(self.classes_))
 
     # -- training --------------------------------------------------------------
 
@@ -1193,8 +1198,9 @@ class SSAHHasher(
     def _distill(self, module, parts, bank, criterion):
         """Train the label network, then every modality to imitate it."""
         if not is_frozen(module["label_network"]):
-            n_epochs = self.max_epochs_label or self.max_epochs
-            yield self._label_phase(module, bank, criterion, self.lr_label, n_epochs)
+            yield self._label_phase(
+                module, bank, criterion, self.lr_label, self.max_epochs_label
+            )
             freeze(module["label_network"])
         bank.refresh(module)
         for modality, part in parts.items():

@@ -49,6 +49,7 @@ SMALL = {
     "lr": 1e-3,
     "batch_size": 32,
     "max_epochs": 3,
+    "max_epochs_label": 3,
     "random_state": 0,
 }
 A, B, y = make_cross_modal_classification(
@@ -773,7 +774,11 @@ def test_early_stopping_asks_the_codes_of_labels():
     spy = Spy()
     params = {"early_stopping": True, "validation_fraction": 0.3, "lr": 1e-2}
     estimator = hasher(
-        max_epochs=40, n_iter_no_change=3, callbacks=[spy], **params
+        max_epochs=40,
+        max_epochs_label=30,
+        n_iter_no_change=3,
+        callbacks=[spy],
+        **params,
     ).fit(A, B, y)
     seed = np.random.RandomState(0).randint(2**31 - 1)
     for modality, X in (("image", A), ("text", B)):
@@ -788,7 +793,7 @@ def test_early_stopping_asks_the_codes_of_labels():
         maps = [row["valid_map"] for row in rows_of(estimator, modality)]
         assert len(maps) < 40
         assert_allclose(score, max(maps))
-    assert len(rows_of(estimator, "label")) == 40
+    assert len(rows_of(estimator, "label")) == 30
     assert estimator.train_codes_.shape == (90, 8)
 
 
