@@ -356,7 +356,7 @@ class PairNet(NeuralNet):
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         """Train through the current phase; unlike skorch's, pass Ctrl-C on."""
         self.notify("on_train_begin", X=X, y=y)
-        self.good_weights_ = copy.deepcopy(self.module_.state_dict())
+        self.good_weights_ = _GoodWeights(self.module_, self.phase_.players)
         try:
             self.fit_loop(X, y)
         except KeyboardInterrupt:
@@ -495,12 +495,12 @@ class PairNet(NeuralNet):
     def _guard_weights(self, values):
         """Keep the weights of a finite epoch; bring them back after another one."""
         bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if not bad and not _all_finite(self.module_):
+        if not bad and not self.good_weights_.are_finite():
             bad = ["the weights"]
         if not bad:
-            self.good_weights_ = copy.deepcopy(self.module_.state_dict())
+            self.good_weights_.keep()
             return
-        self.module_.load_state_dict(self.good_weights_)
+        self.good_weights_.bring_back()
         rates = {
             p.name: optimizer.param_groups[0]["lr"] for p, optimizer in self.turns_
         }
@@ -564,9 +564,30 @@ class _TermMeans:
         return means
 
 
-def _all_finite(module):
-    sums = [parameter.detach().sum() for parameter in module.parameters()]
-    return torch.stack(sums).isfinite().all().item()
+class _GoodWeights:
+    """Copy of what the players of a phase move, and of all buffers.
+
+    It stays in its place from epoch to epoch: for wide networks, new memory would cost
+    more than the copying.
+    """
+
+    def __init__(self, module, players):
+        moved = dict.fromkeys(p for player in players for p in player.parameters)
+        self.parameters = [parameter.detach() for parameter in moved]
+        self.current = [*self.parameters, *module.buffers()]
+        self.kept = [tensor.clone() for tensor in self.current]
+
+    def are_finite(self):
+        sums = [parameter.sum() for parameter in self.parameters]
+        return torch.stack(sums).isfinite().all().item()
+
+    def keep(self):
+        for kept, current in zip(self.kept, self.current, strict=True):
+            kept.copy_(current)
+
+    def bring_back(self):
+        for kept, current in zip(self.kept, self.current, strict=True):
+            current.copy_(kept)
 
 
 @contextmanager

@@ -652,6 +652,22 @@ def test_non_finite_training_brings_last_good_weights_back(fail, named):
     assert not module.training
 
 
+def test_running_statistics_and_shared_weights_come_back():
+    def make_normalized():
+        torch.manual_seed(0)
+        shared = nn.Linear(5, 3)
+        image = nn.Sequential(shared, nn.BatchNorm1d(3))
+        return nn.ModuleDict({"image": image, "text": nn.Sequential(shared)})
+
+    make = fails_in_epoch(spoil_loss, epoch=2)
+    module, sound = make_normalized(), make_normalized()
+    with pytest.raises(FloatingPointError):
+        train(module, make(module, 5))
+    train(sound, make(sound, 2))
+    assert_same_weights(weights(module), weights(sound))
+    assert module["text"][0].weight is module["image"][0].weight
+
+
 def test_interrupt_in_a_step_is_passed_on():
     def interrupt(module, value):
         raise KeyboardInterrupt
