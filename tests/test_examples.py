@@ -49,6 +49,16 @@ def test_quickstart_takes_typed_words(run_example):
     assert found.count("1") >= 8
 
 
+@pytest.mark.slow
+def test_quality_example_prints_a_report_and_draws(run_example, tmp_path):
+    out = run_example("plot_retrieval_quality.py")
+    scores = re.findall(r"(?:image -> text|text -> image|mean) +(\d\.\d+)", out)
+    assert len(scores) == 3
+    assert min(map(float, scores)) > 0.85
+    for name in ("common_space.png", "retrieval.png"):
+        assert 1000 < (tmp_path / name).stat().st_size < 100_000
+
+
 def test_wikipedia_example_ends_with_a_message_where_there_is_no_data(
     run_example, monkeypatch, capsys
 ):
