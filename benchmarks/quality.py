@@ -77,6 +77,13 @@ GRIDS = {
             "max_epochs": [100],
             "max_epochs_prior": [50],
         },
+        {
+            "hidden_layer_sizes": [(1024,)],
+            "lr": [{"image": 1e-4, "text": 3e-4}],
+            "prior": ["text"],
+            "max_epochs": [50, 100],
+            "max_epochs_prior": [50],
+        },
     ],
 }
 METHODS = {method.__name__.removesuffix("Projector"): method for method in GRIDS}

@@ -416,7 +416,10 @@ class DRCLProjector(
 
     **Learning rates** are what matters most. A modality that is learned by heart in a
     few epochs needs a lower one. As the exponent grows, rows with improbable labels
-    count less and less, and `train_loss` falls by itself.
+    count less and less, and `train_loss` falls by itself. Next to try are one wide
+    layer, ``hidden_layer_sizes=(1024,)``, and the `prior` of the modality that tells
+    the labels better on rows it has not seen: the quality on training rows prefers the
+    one that overfits.
 
     **Length of the recast labels.** As :math:`r W = y`, and the columns of a learned
     prior are longer than 1, the :math:`r_i` are shorter than the embeddings:
