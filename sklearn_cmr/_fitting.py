@@ -120,6 +120,9 @@ class Trainer(BaseEstimator):
     def _check_continuation(self, labels):
         for name, value in self._read_network_settings().items():
             fitted = self._network_settings[name]
+            if isinstance(value, dict) and isinstance(fitted, dict):
+                # It may name modalities to come.
+                value = {key: value[key] for key in fitted if key in value}
             if value != fitted:
                 raise ValueError(
                     "warm_start=True continues with the same networks: expected "

@@ -418,6 +418,19 @@ def test_warm_start_trains_the_modalities_it_gets():
         estimator.fit({"video": X["audio"]}, y["audio"])
 
 
+def test_warm_start_allows_for_the_sizes_of_modalities_to_come():
+    sizes = {"image": (5,), "text": (4,)}
+    estimator = projector(warm_start=True, hidden_layer_sizes=sizes)
+    estimator.fit(some(X, "image", "text"), some(y, "image", "text"))
+    more = sizes | {"audio": (6,)}
+    estimator.set_params(hidden_layer_sizes=more)
+    estimator.add_modality("audio", X["audio"], y["audio"])
+    estimator.fit({"audio": X["audio"]}, y["audio"])
+    estimator.set_params(hidden_layer_sizes=more | {"text": (3,)})
+    with pytest.raises(ValueError, match="same networks"):
+        estimator.fit({"audio": X["audio"]}, y["audio"])
+
+
 def test_early_stopping_holds_rows_of_each_modality_out():
     estimator = projector(early_stopping=True, validation_fraction=0.3).fit(X, y)
     rows = [row for row in estimator.history_ if row["phase"] == "audio"]
