@@ -252,6 +252,7 @@ def test_message_without_matplotlib(cls, embeddings, monkeypatch):
         display.plot()
 
 
+@pytest.mark.slow
 def test_importing_the_metrics_imports_no_plotting():
     code = (
         "import sys, sklearn_cmr.metrics; "
@@ -296,7 +297,9 @@ def test_training_curves_of_chosen_terms():
 
 
 def test_training_in_phases(embeddings):
-    projector = DRCLProjector(max_epochs=2, random_state=0).fit(*embeddings)
+    projector = DRCLProjector(
+        max_epochs=2, hidden_layer_sizes=(8,), embedding_dim=8, random_state=0
+    ).fit(*embeddings)
     display = TrainingCurveDisplay.from_estimator(projector)
     phases = list(dict.fromkeys(row["phase"] for row in projector.history_))
     assert len(phases) > 1
