@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -227,6 +227,16 @@ def test_wrong_arguments(cls, embeddings):
             cls.from_predictions({"image": image, "text": text})
         with pytest.raises(ValueError, match="y_query has 59"):
             cls.from_predictions(image, text, y[1:])
+
+
+@pytest.mark.parametrize("cls", CURVES)
+def test_warnings_point_at_the_caller(cls, embeddings):
+    image, text, y = embeddings
+    gallery = {"gallery": (image[1:], text[1:]), "y_gallery": np.r_[y[2:], 1]}
+    queries = np.r_[99, y[1:]]
+    with pytest.warns(UndefinedMetricWarning, match="1 of 60 queries") as record:
+        cls.from_predictions(image, text, queries, **gallery)
+    assert {warning.filename for warning in record} == {__file__}
 
 
 @pytest.mark.parametrize("cls", ALL)
