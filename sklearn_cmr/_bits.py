@@ -31,7 +31,8 @@ def pack_signs(codes, name):
 def as_words(packed):
     """View rows of packed bits as a few wide integers, one contiguous array each."""
     n_bytes = packed.shape[1]
-    width = next((width for width in (1, 2, 4) if n_bytes <= width), 8)
+    # Counting the bits of two single bytes is faster than those of one 16-bit word.
+    width = 1 if n_bytes <= 2 else 4 if n_bytes <= 4 else 8
     padded = np.zeros((len(packed), -(-n_bytes // width) * width), dtype=np.uint8)
     padded[:, :n_bytes] = packed
     return np.ascontiguousarray(padded.view(f"u{width}").T)

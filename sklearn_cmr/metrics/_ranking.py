@@ -230,6 +230,7 @@ def mean_average_precision(
     See Also
     --------
     make_map_scorer : The same as `scoring` of a search or a cross-validation.
+    cross_modal_report : All metrics in all directions.
     sklearn.metrics.average_precision_score : Merges tied items into one threshold,
         which is neither the mean over their orders nor a bound of it.
 

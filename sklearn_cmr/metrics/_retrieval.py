@@ -13,8 +13,10 @@ from sklearn_cmr.metrics._similarity import BLOCK_ROWS, SIMILARITIES, check_embe
 
 # Pairs handled at once unless chunk_size is given. Counting is fastest while a chunk
 # stays in the processor's cache; matrix products and sorting want longer chunks.
-_COUNTED_PAIRS = 2**17
+_COUNTED_PAIRS = 2**16
 _SORTED_PAIRS = 2**19
+# Counts that are evaluated at once.
+_COUNTS = 2**16
 
 
 @dataclass
@@ -238,10 +240,16 @@ class Retrieval:
         The counts are of shape (n_rows, n_grades, n_distances). For integer distances
         only.
         """
+        batch, begin, n_counts = [], 0, 0
         for rows in self._batches(chunk_size, _COUNTED_PAIRS, 1):
             grades = self._grades(rows)
             distances = self.similarity.distances(rows)
-            yield rows, _count(distances, grades, self.n_distances, self.n_grades)
+            batch.append(_count(distances, grades, self.n_distances, self.n_grades))
+            # What follows is done for many queries at once.
+            n_counts += batch[-1].size
+            if n_counts >= _COUNTS or rows.stop == self.n_query:
+                yield slice(begin, rows.stop), np.concatenate(batch)
+                batch, begin, n_counts = [], rows.stop, 0
 
     def _batches(self, chunk_size, n_pairs, least):
         if chunk_size is None:

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -229,6 +229,16 @@ def test_wrong_arguments(cls, embeddings):
             cls.from_predictions(image, text, y[1:])
 
 
+@pytest.mark.parametrize("cls", CURVES)
+def test_warnings_point_at_the_caller(cls, embeddings):
+    image, text, y = embeddings
+    gallery = {"gallery": (image[1:], text[1:]), "y_gallery": np.r_[y[2:], 1]}
+    queries = np.r_[99, y[1:]]
+    with pytest.warns(UndefinedMetricWarning, match="1 of 60 queries") as record:
+        cls.from_predictions(image, text, queries, **gallery)
+    assert {warning.filename for warning in record} == {__file__}
+
+
 @pytest.mark.parametrize("cls", ALL)
 def test_axes_are_used(cls, embeddings):
     _, ax = plt.subplots()
@@ -252,6 +262,7 @@ def test_message_without_matplotlib(cls, embeddings, monkeypatch):
         display.plot()
 
 
+@pytest.mark.slow
 def test_importing_the_metrics_imports_no_plotting():
     code = (
         "import sys, sklearn_cmr.metrics; "
@@ -296,7 +307,9 @@ def test_training_curves_of_chosen_terms():
 
 
 def test_training_in_phases(embeddings):
-    projector = DRCLProjector(max_epochs=2, random_state=0).fit(*embeddings)
+    projector = DRCLProjector(
+        max_epochs=2, hidden_layer_sizes=(8,), embedding_dim=8, random_state=0
+    ).fit(*embeddings)
     display = TrainingCurveDisplay.from_estimator(projector)
     phases = list(dict.fromkeys(row["phase"] for row in projector.history_))
     assert len(phases) > 1

@@ -226,3 +226,16 @@ def test_errors_of_names():
         cross_modal_report(parts, y, gallery=gallery, y_gallery=y)
     with pytest.raises(ValueError, match="labels that all modalities share"):
         cross_modal_report(parts, {"image": y, "text": y}, sample_weight=np.ones(40))
+
+
+def test_published_values(real_data):
+    data = real_data("drcl_wiki_released")
+    report = cross_modal_report(
+        data["image"], data["text"], data["y"], output_dict=True
+    )
+    for direction, published in {
+        I2T: {"mAP": 0.56190, "mAP@50": 0.55988},
+        T2I: {"mAP": 0.53759, "mAP@50": 0.68478},
+    }.items():
+        found = {name: report[direction][name] for name in published}
+        assert found == pytest.approx(published, abs=1e-4)
