@@ -43,7 +43,7 @@ _SOFT_SLOPE = 5.0
 _ROWS_OF_CLASS = 4
 # Rows that are encoded at once, and training rows that tell how unattended codes rank.
 _JUDGED_BATCH = 256
-_JUDGED_ROWS = 512
+_JUDGED_ROWS = 256
 # Share of rows in batches without a triplet from which on the user is told.
 _MANY_WITHOUT_TRIPLET = 0.1
 
@@ -446,7 +446,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
     lr : float, default=5e-4
         Learning rate of Adam.
 
-    lr_attention : float, default=None
+    lr_attention : float, default=5e-3
         That of the attention networks; None takes `lr`.
 
     lr_decay : float, default=1.0
@@ -528,7 +528,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         `attended_fraction_image` and alike; `no_triplet`, the share of rows in batches
         without a triplet; `masked`, 0 in the warm-up and 1 after it; `unattended_map`,
         the mAP of attended codes that rank the unattended ones of another modality, on
-        held-out rows or, without any, on up to 512 training rows; and `seconds`. With
+        held-out rows or, without any, on up to 256 training rows; and `seconds`. With
         `early_stopping` also `valid_loss` and `valid_map`.
 
     loss_curve_ : list of float
@@ -659,7 +659,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         attention_every=4,
         warmup_epochs=0,
         lr=5e-4,
-        lr_attention=None,
+        lr_attention=5e-3,
         lr_decay=1.0,
         weight_decay=0.0,
         betas=(0.9, 0.999),
