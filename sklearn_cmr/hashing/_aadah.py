@@ -328,11 +328,11 @@ def attention_objective(module, batch, state, *, ranking, attention_loss, detach
 class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
     r"""Attention-aware deep adversarial hashing (AADAH).
 
-    Every modality has three networks. A feature network makes features
-    of an item; an attention network divides them into an attended and an unattended
-    part, by regions of an image, or by coordinates where there are no regions; a hash
-    network makes a code of each part. Feature and hash networks learn to rank items by
-    their labels, with both parts. Attention networks learn to make the unattended part
+    Every modality has three networks. A feature network makes features of an item; an
+    attention network divides them into an attended and an unattended part, by the
+    regions of an image, or by coordinates where there are no regions; a hash network
+    makes a code of each part. Feature and hash networks learn to rank items by their
+    labels, with both parts. Attention networks learn to make the unattended part
     useless for that, so that what is informative comes to be attended. Only attended
     codes are used for retrieval [1]_.
 
@@ -358,8 +358,8 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
 
     the masks held fixed. In every `attention_every`-th batch, the attention networks
     then take one towards more :math:`L_{adv}`, or towards less of the cost of the wrong
-    order, the others held fixed. Between more than two modalities, the sums are
-    divided by the numbers of their terms and multiplied by 2.
+    order, the others held fixed. With more than two modalities, every sum is divided by
+    the number of its pairs and multiplied by 2, so that the weights keep their meaning.
 
     Parameters
     ----------
@@ -410,14 +410,14 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         are, or their cosine.
 
     inter_weight : float, default=1.0
-        Weight :math:`\geq 0` of ranking across the modalities.
+        Weight :math:`\beta \geq 0` of ranking across the modalities.
 
     intra_weight : float, default=1.0
-        Weight :math:`\geq 0` of ranking within each modality.
+        Weight :math:`\gamma \geq 0` of ranking within each modality.
 
     adversarial_weight : float, default=1.0
-        Weight :math:`\geq 0` of ranking unattended codes. At 0 there is no game: the
-        attention networks learn from the other terms.
+        Weight :math:`\delta \geq 0` of ranking unattended codes. At 0 there is no
+        game: the attention networks learn from the other terms.
 
     quantization_weight : float, default=0.0
         Weight :math:`\geq 0` of the mean of :math:`(h - \operatorname{sign} h)^2`.
