@@ -11,29 +11,26 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Subset
 
-from sklearn_cmr._fitting import TrainingTask
-from sklearn_cmr._unpaired import UnpairedMixin
+from sklearn_cmr._unpaired import JointTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
-from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import make_mlp
 from sklearn_cmr.nn.pairwise import relevance, root, squared_distances
 from sklearn_cmr.nn.regions import pool_regions, split_padding
 from sklearn_cmr.nn.triplets import triplet_losses
 from sklearn_cmr.training import (
-    BatchIterator,
     ClassBalanced,
-    EachByItself,
     Player,
-    UnpairedDataset,
     indicator_of,
+    joint_sampler,
+    parts_of,
 )
-from sklearn_cmr.training.batches import in_order, shuffled
+from sklearn_cmr.training.batches import shuffled
 
 # What rounding may take from the logarithm of a probability.
 _LOG_TOLERANCE = 1e-6
@@ -41,8 +38,7 @@ _LOG_TOLERANCE = 1e-6
 _SOFT_SLOPE = 5.0
 # Rows of each class that a class-balanced batch has.
 _ROWS_OF_CLASS = 4
-# Rows that are encoded at once, and training rows that tell how unattended codes rank.
-_JUDGED_BATCH = 256
+# Training rows that tell how unattended codes rank, where none are held out.
 _JUDGED_ROWS = 256
 # Share of rows in batches without a triplet from which on the user is told.
 _MANY_WITHOUT_TRIPLET = 0.1
@@ -325,7 +321,7 @@ def attention_objective(module, batch, state, *, ranking, attention_loss, detach
 # -- the estimator -----------------------------------------------------------------
 
 
-class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
+class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
     r"""Attention-aware deep adversarial hashing (AADAH).
 
     Every modality has three networks. A feature network makes features of an item; an
@@ -633,6 +629,15 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         "betas": ["array-like"],
     }
     _region_modalities = ("image",)
+    _network_parameters = (
+        "hidden_layer_sizes",
+        "hash_hidden_layer_sizes",
+        "use_attention",
+        "attention_threshold",
+        "mask_gradient",
+        "mask_inference",
+        "region_pooling",
+    )
 
     def __init__(
         self,
@@ -914,13 +919,26 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
             )
         phase = task.make_phase(
             players=players,
-            sampler=self._sampler(task.dataset),
+            sampler=joint_sampler(task.dataset, self._make_sampler),
             schedule=self._mask_schedule,
             min_batch_size=2,
         )
         if of_attention:
-            phase.end_epoch = partial(_rank_unattended, dataset=_judged_rows(task))
+            if task.dataset_valid is None:
+                judged = {m: _spread(own) for m, own in parts_of(task.dataset).items()}
+            else:
+                judged = parts_of(task.dataset_valid)
+            phase.end_epoch = partial(self._judge_unattended, datasets=judged)
         return [phase]
+
+    def _judge_unattended(self, module, state, datasets):
+        has_part = [name for name in module if module[name].attention is not None]
+        score = self._cross_map(module, datasets, self._encode_unattended, has_part)
+        return {"unattended_map": score}
+
+    def _encode_unattended(self, module, modality, X):
+        is_positive = self._relaxed_codes(module, modality, X, "unattended") >= 0
+        return is_positive.to(torch.int8) * 2 - 1
 
     def _player(self, name, parameters, objective, lr, **options):
         return Player(
@@ -936,10 +954,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
     def _mask_schedule(self, epoch):
         return {"masked": float(epoch >= self.warmup_epochs)}
 
-    def _sampler(self, dataset):
-        if isinstance(dataset, UnpairedDataset):
-            own = [self._sampler(part) for part in dataset.parts.values()]
-            return EachByItself(dataset.lengths, own)
+    def _make_sampler(self, dataset):
         if self.sampler == "shuffle":
             return shuffled
         indicator = indicator_of(dataset)
@@ -950,38 +965,6 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
             )
         n_rows_each = min(_ROWS_OF_CLASS, max(1, self.batch_size // 2))
         return ClassBalanced(indicator.argmax(axis=1), n_rows_each)
-
-    def _make_task(self, features, labels, device, seed):
-        parts = labels.parts
-        shared = parts[next(iter(features))]
-        make_task = super()._make_task
-        if all(own is shared for own in parts.values()):
-            return make_task(features, shared, device, seed)
-        tasks = {
-            name: make_task({name: X}, parts[name], device, seed)
-            for name, X in features.items()
-        }
-        train = UnpairedDataset({name: task.dataset for name, task in tasks.items()})
-        options: dict = {"dataset": train}
-        held_out = None
-        if self.early_stopping:
-            held_out = UnpairedDataset(
-                {name: task.dataset_valid for name, task in tasks.items()}
-            )
-            in_turn = EachByItself(held_out.lengths, [in_order] * len(tasks))
-            options |= self._validation(held_out, None) | {"sampler_valid": in_turn}
-        any_task = next(iter(tasks.values()))
-        return TrainingTask(
-            dataset=train,
-            indicator=np.concatenate([part.indicator for part in parts.values()]),
-            single_label=all(task.single_label for task in tasks.values()),
-            make_phase=partial(any_task.make_phase, **options),
-            dataset_valid=held_out,
-        )
-
-    def _validation(self, held_out, y):
-        score = partial(ranking_quality, dataset=held_out)
-        return {"dataset_valid": held_out, "score_valid": score}
 
     def _review_history(self):
         shares = [row["no_triplet"] for row in self.history_ if "no_triplet" in row]
@@ -1004,64 +987,8 @@ def _attention(module, modality, X):
     return torch.stack(network.attend(*network.extract(X)), 1)
 
 
-# -- how well codes rank -----------------------------------------------------------
-
-
-def codes_of(module, dataset, part):
-    """Encode one of the `PARTS` of all rows, by modality; and return their labels."""
-    datasets = dict.fromkeys(module, dataset)
-    if isinstance(dataset, UnpairedDataset):
-        datasets = dataset.parts
-    codes, labels = {}, {}
-    for name, own in datasets.items():
-        if part == "unattended" and module[name].attention is None:
-            continue
-        relaxed = [
-            module[name](batch.features[name], part)
-            for batch in BatchIterator(own, _JUDGED_BATCH)
-        ]
-        is_positive = torch.cat(relaxed).cpu().numpy() >= 0
-        codes[name] = np.where(is_positive, np.int8(1), np.int8(-1))
-        labels[name] = indicator_of(own)
-    return codes, labels
-
-
-def ranking_quality(module, dataset, part="attended"):
-    """Return the mAP of attended codes that rank those of a part of other modalities.
-
-    The mean over all ordered pairs of modalities.
-    """
-    with torch.inference_mode():
-        queries, y = codes_of(module, dataset, "attended")
-        galleries, _ = codes_of(module, dataset, part)
-    with warnings.catch_warnings():
-        # Without pairs, some class may be missing in a modality.
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        scores = [
-            mean_average_precision(queries[q], galleries[g], y[q], y[g])
-            for q, g in permutations(queries, 2)
-            if g in galleries
-        ]
-    return float(np.mean(scores))
-
-
-def _judged_rows(task):
-    """Return held-out rows or, without any, some training rows."""
-    if task.dataset_valid is not None:
-        return task.dataset_valid
-    dataset = task.dataset
-    if isinstance(dataset, UnpairedDataset):
-        return UnpairedDataset({m: _spread(part) for m, part in dataset.parts.items()})
-    return _spread(dataset)
-
-
 def _spread(dataset):
     """Return a subset of evenly spaced rows."""
     n_rows = len(dataset)
     rows = np.linspace(0, n_rows - 1, min(n_rows, _JUDGED_ROWS)).astype(int)
     return Subset(dataset, rows.tolist())
-
-
-def _rank_unattended(module, state, dataset):
-    """Return what the history says of the unattended codes."""
-    return {"unattended_map": ranking_quality(module, dataset, "unattended")}
