@@ -24,11 +24,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_cmr import PairTransformer, SSAHHasher, make_pairs
+from sklearn_cmr import AADAHHasher, PairTransformer, SSAHHasher, make_pairs
 from sklearn_cmr.metrics import mean_average_precision
 
 DATA_SETS = ["wiki_cnn_pca", "iaprtc12_1962"]
-METHODS = {"SSAH": SSAHHasher}
+METHODS = {"AADAH": AADAHHasher, "SSAH": SSAHHasher}
 
 
 def load(name):

@@ -31,7 +31,7 @@ from sklearn_cmr.training import (
 # threads would otherwise draw from in turns.
 _BUILD_LOCK = threading.Lock()
 # Held-out rows that are encoded at once.
-_VALID_BATCH = 256
+VALID_BATCH = 256
 # An adversary counts as unbeaten above this accuracy, after so many epochs.
 _UNBEATEN_ACCURACY = 0.999
 _UNBEATEN_EPOCHS = 5
@@ -251,7 +251,7 @@ class Trainer(BaseEstimator):
     def _valid_map(self, module, dataset, y):
         encoded: dict[str, list] = {modality: [] for modality in self._modality_names}
         with torch.inference_mode():
-            for batch in BatchIterator(dataset, _VALID_BATCH):
+            for batch in BatchIterator(dataset, VALID_BATCH):
                 for modality, parts in encoded.items():
                     Z = self._encode(module, modality, batch.features[modality])
                     parts.append(Z.cpu().numpy())

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
+import warnings
 import zlib
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
@@ -14,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import nn
 
-from sklearn_cmr._fitting import resolve_device, seeded_building
+from sklearn_cmr._fitting import VALID_BATCH, resolve_device, seeded_building
 from sklearn_cmr._labels import Labels, check_labels
 from sklearn_cmr.base import CrossModalTransformer
 from sklearn_cmr.metrics import mean_average_precision
@@ -32,7 +34,15 @@ from sklearn_cmr.pairs import (
     is_mapping,
     prefixed_names,
 )
-from sklearn_cmr.training import RowDataset
+from sklearn_cmr.training import (
+    BatchIterator,
+    RowDataset,
+    UnpairedDataset,
+    indicator_of,
+    joint_sampler,
+    parts_of,
+)
+from sklearn_cmr.training.batches import in_order
 
 
 class LabelsByModality(NamedTuple):
@@ -249,6 +259,87 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
                 f"lr of {modality!r} must be a positive number, got {lr!r}."
             )
         return lr
+
+
+class JointTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
+    """Training of all modalities together, whether their rows are pairs or not.
+
+    `_objective` gets one :class:`~sklearn_cmr._fitting.TrainingTask`. If the labels are
+    shared, rows are aligned; otherwise its data sets draw the rows of every modality
+    independently of the others. Held-out rows are judged by the mean mAP of all ordered
+    pairs of modalities.
+    """
+
+    def _make_task(self, features, labels, device, seed):
+        make_task = super()._make_task
+        if labels.shared:
+            first, *_ = labels.parts.values()
+            return make_task(features, first, device, seed)
+        tasks = {
+            name: make_task({name: part}, labels.parts[name], device, seed)
+            for name, part in features.items()
+        }
+        indicators = [part.indicator for part in labels.parts.values()]
+        joined = Labels(labels.classes, np.concatenate(indicators), None)
+        train = UnpairedDataset({name: task.dataset for name, task in tasks.items()})
+        held_out = None
+        if self.early_stopping:
+            held_out = UnpairedDataset(
+                {name: task.dataset_valid for name, task in tasks.items()}
+            )
+        return self._define_task(train, joined, held_out)
+
+    def _validation(self, held_out, y):
+        return {
+            "dataset_valid": held_out,
+            "score_valid": partial(self._cross_map, datasets=parts_of(held_out)),
+            "sampler_valid": joint_sampler(held_out, lambda part: in_order),
+        }
+
+    def _cross_map(self, module, datasets, encode_gallery=None, galleries=None):
+        """Return the mean mAP over ordered pairs of modalities.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+
+        datasets : dict of str to RowDataset or Subset
+            By modality.
+
+        encode_gallery : callable, default=None
+            Encodes what is to be ranked; None is what the queries are encoded by.
+
+        galleries : list of str, default=None
+            Modalities to be ranked; None is all of them.
+        """
+        y = {name: indicator_of(own) for name, own in datasets.items()}
+        encode = partial(_encode_rows, module)
+        queries = {name: encode(self._encode, name, datasets[name]) for name in y}
+        gallery = queries
+        if encode_gallery is not None:
+            gallery = {
+                name: encode(encode_gallery, name, datasets[name]) for name in galleries
+            }
+        score = partial(mean_average_precision, metric=self._score_metric())
+        with warnings.catch_warnings():
+            # Without pairs, some class may be missing in a modality.
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            scores = [
+                score(queries[q], gallery[g], y[q], y[g])
+                for q, g in permutations(queries, 2)
+                if g in gallery
+            ]
+        return float(np.mean(scores))
+
+
+def _encode_rows(module, encode, modality, dataset):
+    """Encode all rows of a data set of one modality."""
+    with torch.inference_mode():
+        parts = [
+            encode(module, modality, batch.features[modality]).cpu().numpy()
+            for batch in BatchIterator(dataset, VALID_BATCH)
+        ]
+    return np.concatenate(parts)
 
 
 class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):

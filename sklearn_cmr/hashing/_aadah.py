@@ -11,29 +11,26 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Subset
 
-from sklearn_cmr._fitting import TrainingTask
-from sklearn_cmr._unpaired import UnpairedMixin
+from sklearn_cmr._unpaired import JointTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
-from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import make_mlp
 from sklearn_cmr.nn.pairwise import relevance, root, squared_distances
 from sklearn_cmr.nn.regions import pool_regions, split_padding
 from sklearn_cmr.nn.triplets import triplet_losses
 from sklearn_cmr.training import (
-    BatchIterator,
     ClassBalanced,
-    EachByItself,
     Player,
-    UnpairedDataset,
     indicator_of,
+    joint_sampler,
+    parts_of,
 )
-from sklearn_cmr.training.batches import in_order, shuffled
+from sklearn_cmr.training.batches import shuffled
 
 # What rounding may take from the logarithm of a probability.
 _LOG_TOLERANCE = 1e-6
@@ -41,9 +38,8 @@ _LOG_TOLERANCE = 1e-6
 _SOFT_SLOPE = 5.0
 # Rows of each class that a class-balanced batch has.
 _ROWS_OF_CLASS = 4
-# Rows that are encoded at once, and training rows that tell how unattended codes rank.
-_JUDGED_BATCH = 256
-_JUDGED_ROWS = 512
+# Training rows that tell how unattended codes rank, where none are held out.
+_JUDGED_ROWS = 256
 # Share of rows in batches without a triplet from which on the user is told.
 _MANY_WITHOUT_TRIPLET = 0.1
 
@@ -325,14 +321,14 @@ def attention_objective(module, batch, state, *, ranking, attention_loss, detach
 # -- the estimator -----------------------------------------------------------------
 
 
-class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
+class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
     r"""Attention-aware deep adversarial hashing (AADAH).
 
-    Every modality has three networks. A feature network makes features
-    of an item; an attention network divides them into an attended and an unattended
-    part, by regions of an image, or by coordinates where there are no regions; a hash
-    network makes a code of each part. Feature and hash networks learn to rank items by
-    their labels, with both parts. Attention networks learn to make the unattended part
+    Every modality has three networks. A feature network makes features of an item; an
+    attention network divides them into an attended and an unattended part, by the
+    regions of an image, or by coordinates where there are no regions; a hash network
+    makes a code of each part. Feature and hash networks learn to rank items by their
+    labels, with both parts. Attention networks learn to make the unattended part
     useless for that, so that what is informative comes to be attended. Only attended
     codes are used for retrieval [1]_.
 
@@ -358,8 +354,8 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
 
     the masks held fixed. In every `attention_every`-th batch, the attention networks
     then take one towards more :math:`L_{adv}`, or towards less of the cost of the wrong
-    order, the others held fixed. Between more than two modalities, the sums are
-    divided by the numbers of their terms and multiplied by 2.
+    order, the others held fixed. With more than two modalities, every sum is divided by
+    the number of its pairs and multiplied by 2, so that the weights keep their meaning.
 
     Parameters
     ----------
@@ -410,14 +406,14 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         are, or their cosine.
 
     inter_weight : float, default=1.0
-        Weight :math:`\geq 0` of ranking across the modalities.
+        Weight :math:`\beta \geq 0` of ranking across the modalities.
 
     intra_weight : float, default=1.0
-        Weight :math:`\geq 0` of ranking within each modality.
+        Weight :math:`\gamma \geq 0` of ranking within each modality.
 
     adversarial_weight : float, default=1.0
-        Weight :math:`\geq 0` of ranking unattended codes. At 0 there is no game: the
-        attention networks learn from the other terms.
+        Weight :math:`\delta \geq 0` of ranking unattended codes. At 0 there is no
+        game: the attention networks learn from the other terms.
 
     quantization_weight : float, default=0.0
         Weight :math:`\geq 0` of the mean of :math:`(h - \operatorname{sign} h)^2`.
@@ -446,7 +442,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
     lr : float, default=5e-4
         Learning rate of Adam.
 
-    lr_attention : float, default=None
+    lr_attention : float, default=5e-3
         That of the attention networks; None takes `lr`.
 
     lr_decay : float, default=1.0
@@ -528,7 +524,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         `attended_fraction_image` and alike; `no_triplet`, the share of rows in batches
         without a triplet; `masked`, 0 in the warm-up and 1 after it; `unattended_map`,
         the mAP of attended codes that rank the unattended ones of another modality, on
-        held-out rows or, without any, on up to 512 training rows; and `seconds`. With
+        held-out rows or, without any, on up to 256 training rows; and `seconds`. With
         `early_stopping` also `valid_loss` and `valid_map`.
 
     loss_curve_ : list of float
@@ -633,6 +629,15 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         "betas": ["array-like"],
     }
     _region_modalities = ("image",)
+    _network_parameters = (
+        "hidden_layer_sizes",
+        "hash_hidden_layer_sizes",
+        "use_attention",
+        "attention_threshold",
+        "mask_gradient",
+        "mask_inference",
+        "region_pooling",
+    )
 
     def __init__(
         self,
@@ -659,7 +664,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
         attention_every=4,
         warmup_epochs=0,
         lr=5e-4,
-        lr_attention=None,
+        lr_attention=5e-3,
         lr_decay=1.0,
         weight_decay=0.0,
         betas=(0.9, 0.999),
@@ -914,13 +919,26 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
             )
         phase = task.make_phase(
             players=players,
-            sampler=self._sampler(task.dataset),
+            sampler=joint_sampler(task.dataset, self._make_sampler),
             schedule=self._mask_schedule,
             min_batch_size=2,
         )
         if of_attention:
-            phase.end_epoch = partial(_rank_unattended, dataset=_judged_rows(task))
+            if task.dataset_valid is None:
+                judged = {m: _spread(own) for m, own in parts_of(task.dataset).items()}
+            else:
+                judged = parts_of(task.dataset_valid)
+            phase.end_epoch = partial(self._judge_unattended, datasets=judged)
         return [phase]
+
+    def _judge_unattended(self, module, state, datasets):
+        has_part = [name for name in module if module[name].attention is not None]
+        score = self._cross_map(module, datasets, self._encode_unattended, has_part)
+        return {"unattended_map": score}
+
+    def _encode_unattended(self, module, modality, X):
+        is_positive = self._relaxed_codes(module, modality, X, "unattended") >= 0
+        return is_positive.to(torch.int8) * 2 - 1
 
     def _player(self, name, parameters, objective, lr, **options):
         return Player(
@@ -936,10 +954,7 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
     def _mask_schedule(self, epoch):
         return {"masked": float(epoch >= self.warmup_epochs)}
 
-    def _sampler(self, dataset):
-        if isinstance(dataset, UnpairedDataset):
-            own = [self._sampler(part) for part in dataset.parts.values()]
-            return EachByItself(dataset.lengths, own)
+    def _make_sampler(self, dataset):
         if self.sampler == "shuffle":
             return shuffled
         indicator = indicator_of(dataset)
@@ -950,38 +965,6 @@ class AADAHHasher(HasherMixin, UnpairedMixin, CrossModalTransformer):
             )
         n_rows_each = min(_ROWS_OF_CLASS, max(1, self.batch_size // 2))
         return ClassBalanced(indicator.argmax(axis=1), n_rows_each)
-
-    def _make_task(self, features, labels, device, seed):
-        parts = labels.parts
-        shared = parts[next(iter(features))]
-        make_task = super()._make_task
-        if all(own is shared for own in parts.values()):
-            return make_task(features, shared, device, seed)
-        tasks = {
-            name: make_task({name: X}, parts[name], device, seed)
-            for name, X in features.items()
-        }
-        train = UnpairedDataset({name: task.dataset for name, task in tasks.items()})
-        options: dict = {"dataset": train}
-        held_out = None
-        if self.early_stopping:
-            held_out = UnpairedDataset(
-                {name: task.dataset_valid for name, task in tasks.items()}
-            )
-            in_turn = EachByItself(held_out.lengths, [in_order] * len(tasks))
-            options |= self._validation(held_out, None) | {"sampler_valid": in_turn}
-        any_task = next(iter(tasks.values()))
-        return TrainingTask(
-            dataset=train,
-            indicator=np.concatenate([part.indicator for part in parts.values()]),
-            single_label=all(task.single_label for task in tasks.values()),
-            make_phase=partial(any_task.make_phase, **options),
-            dataset_valid=held_out,
-        )
-
-    def _validation(self, held_out, y):
-        score = partial(ranking_quality, dataset=held_out)
-        return {"dataset_valid": held_out, "score_valid": score}
 
     def _review_history(self):
         shares = [row["no_triplet"] for row in self.history_ if "no_triplet" in row]
@@ -1004,64 +987,8 @@ def _attention(module, modality, X):
     return torch.stack(network.attend(*network.extract(X)), 1)
 
 
-# -- how well codes rank -----------------------------------------------------------
-
-
-def codes_of(module, dataset, part):
-    """Encode one of the `PARTS` of all rows, by modality; and return their labels."""
-    datasets = dict.fromkeys(module, dataset)
-    if isinstance(dataset, UnpairedDataset):
-        datasets = dataset.parts
-    codes, labels = {}, {}
-    for name, own in datasets.items():
-        if part == "unattended" and module[name].attention is None:
-            continue
-        relaxed = [
-            module[name](batch.features[name], part)
-            for batch in BatchIterator(own, _JUDGED_BATCH)
-        ]
-        is_positive = torch.cat(relaxed).cpu().numpy() >= 0
-        codes[name] = np.where(is_positive, np.int8(1), np.int8(-1))
-        labels[name] = indicator_of(own)
-    return codes, labels
-
-
-def ranking_quality(module, dataset, part="attended"):
-    """Return the mAP of attended codes that rank those of a part of other modalities.
-
-    The mean over all ordered pairs of modalities.
-    """
-    with torch.inference_mode():
-        queries, y = codes_of(module, dataset, "attended")
-        galleries, _ = codes_of(module, dataset, part)
-    with warnings.catch_warnings():
-        # Without pairs, some class may be missing in a modality.
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        scores = [
-            mean_average_precision(queries[q], galleries[g], y[q], y[g])
-            for q, g in permutations(queries, 2)
-            if g in galleries
-        ]
-    return float(np.mean(scores))
-
-
-def _judged_rows(task):
-    """Return held-out rows or, without any, some training rows."""
-    if task.dataset_valid is not None:
-        return task.dataset_valid
-    dataset = task.dataset
-    if isinstance(dataset, UnpairedDataset):
-        return UnpairedDataset({m: _spread(part) for m, part in dataset.parts.items()})
-    return _spread(dataset)
-
-
 def _spread(dataset):
     """Return a subset of evenly spaced rows."""
     n_rows = len(dataset)
     rows = np.linspace(0, n_rows - 1, min(n_rows, _JUDGED_ROWS)).astype(int)
     return Subset(dataset, rows.tolist())
-
-
-def _rank_unattended(module, state, dataset):
-    """Return what the history says of the unattended codes."""
-    return {"unattended_map": ranking_quality(module, dataset, "unattended")}

@@ -10,6 +10,8 @@ from sklearn_cmr.training.batches import (
     RowDataset,
     UnpairedDataset,
     indicator_of,
+    joint_sampler,
+    parts_of,
 )
 from sklearn_cmr.training.inference import encode_in_blocks
 from sklearn_cmr.training.net import EpochState, PairNet, Phase, Player
@@ -27,4 +29,6 @@ __all__ = [
     "UnpairedDataset",
     "encode_in_blocks",
     "indicator_of",
+    "joint_sampler",
+    "parts_of",
 ]

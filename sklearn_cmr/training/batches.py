@@ -215,6 +215,13 @@ def _unwrap(dataset):
     return dataset, None
 
 
+def parts_of(dataset):
+    """Return the data set of each modality, the same for all that are aligned."""
+    if isinstance(dataset, UnpairedDataset):
+        return dataset.parts
+    return dict.fromkeys(_unwrap(dataset)[0].features, dataset)
+
+
 def indicator_of(dataset):
     """Return the uint8 label indicator of the rows of a data set or of a subset."""
     dataset, indices = _unwrap(dataset)
@@ -300,6 +307,22 @@ class EachByItself:
             ]
             orders.append(torch.cat(passes)[:n_samples])
         return iter(torch.stack(orders).split(batch_size, dim=1))
+
+
+def joint_sampler(dataset, make_sampler):
+    """Return the sampler of a data set, or one for each of its modalities.
+
+    Parameters
+    ----------
+    dataset : RowDataset, UnpairedDataset or torch.utils.data.Subset
+
+    make_sampler : callable
+        Makes the sampler of a data set of aligned rows.
+    """
+    if isinstance(dataset, UnpairedDataset):
+        parts = dataset.parts.values()
+        return EachByItself(dataset.lengths, list(map(make_sampler, parts)))
+    return make_sampler(dataset)
 
 
 class BatchIterator:

@@ -18,6 +18,8 @@ from sklearn_cmr.training import (
     RowDataset,
     UnpairedDataset,
     indicator_of,
+    joint_sampler,
+    parts_of,
 )
 from sklearn_cmr.training.batches import in_order, shuffled
 
@@ -391,6 +393,17 @@ def test_every_modality_in_its_own_order(image_rows, inner):
     assert all(sorted(p) == list(range(10)) for p in passes)
     assert (passes[0] == passes[-1]) == (inner is in_order or len(passes) == 1)
     assert len(set(rows[1, len(passes) * 10 :].tolist())) == n_images % 10
+
+
+def test_samplers_of_a_data_set_and_of_its_modalities():
+    aligned, unpaired = make_dataset(integers()), make_unpaired()
+    for dataset in (aligned, Subset(aligned, [3, 1])):
+        assert parts_of(dataset) == {"image": dataset, "text": dataset}
+        assert joint_sampler(dataset, lambda part: part) is dataset
+    assert parts_of(unpaired) == unpaired.parts
+    sampler = joint_sampler(unpaired, lambda part: part)
+    assert sampler.lengths == [N_ROWS, 10]
+    assert sampler.samplers == list(unpaired.parts.values())
 
 
 def test_labels_of_a_data_set():
