@@ -37,6 +37,20 @@ class BatchNorm(nn.BatchNorm1d):
             X, None, None, self.weight, self.bias, training=True, eps=self.eps
         )
 
+    def forward_apart(self, X):
+        """Normalise kinds of rows each by itself: X has the shape (b, n_kinds, n)."""
+        n_kinds = X.shape[1]
+        flat = F.batch_norm(
+            X.flatten(1),
+            None,
+            None,
+            self.weight.repeat(n_kinds),
+            self.bias.repeat(n_kinds),
+            training=True,
+            eps=self.eps,
+        )
+        return flat.view_as(X)
+
 
 class Network(nn.Sequential):
     """Layers in a row, which tells those with running statistics to move them."""
@@ -45,6 +59,18 @@ class Network(nn.Sequential):
         """Apply all layers; see :class:`BatchNorm` for `track`."""
         for layer in self:
             X = layer(X, track) if isinstance(layer, BatchNorm) else layer(X)
+        return X
+
+    def forward_apart(self, X):
+        """Apply all layers to kinds of rows, as if to one kind after the other.
+
+        Parameters
+        ----------
+        X : tensor of shape (b, n_kinds, n_features)
+            Kinds are normalised each by itself and leave running statistics alone.
+        """
+        for layer in self:
+            X = layer.forward_apart(X) if isinstance(layer, BatchNorm) else layer(X)
         return X
 
 

@@ -25,7 +25,6 @@ from sklearn_cmr.nn.normalization import (
     make_normalized_layers,
     share_last_layer,
 )
-from sklearn_cmr.nn.pairwise import masked_mean
 from sklearn_cmr.pairs import MODALITIES
 from sklearn_cmr.training import Player
 from sklearn_cmr.training.anchors import AnchorSampler, anchors_in_order
@@ -47,14 +46,35 @@ def real_loss(logits):
     return F.softplus(-logits).mean()
 
 
-def fake_loss(logits):
-    """Mean binary cross entropy with the verdict "fake"."""
-    return F.softplus(logits).mean()
-
-
 def accuracy_of(real, fake):
     """Share of right verdicts, where real and fake rows count alike."""
     return ((real > 0).float().mean() + (fake <= 0).float().mean()) / 2
+
+
+def verdict_loss(logits, weights):
+    """Weighted sum of the cross entropies of verdicts on several kinds of rows.
+
+    Parameters
+    ----------
+    logits : tensor of shape (b, n_kinds)
+        The first kind is real, all others are fake.
+
+    weights : tensor of the same shape, or None
+    """
+    is_real = torch.arange(logits.shape[1], device=logits.device) == 0
+    wanted = is_real.to(logits.dtype).expand_as(logits)
+    return F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="sum")
+
+
+def kept(batch, name, make):
+    """Make what discriminators are shown of a batch in their first step alone.
+
+    The autoencoders, which it comes from, stand still meanwhile.
+    """
+    if name not in batch.shared:
+        with torch.no_grad():
+            batch.shared[name] = make()
+    return batch.shared[name]
 
 
 def held_code(module, batch, modality, role=0):
@@ -62,11 +82,8 @@ def held_code(module, batch, modality, role=0):
 
     They are normalised by their own batch and leave the running statistics alone.
     """
-    name = f"{modality}_code_{role}"
-    if name not in batch.shared:
-        with torch.no_grad():
-            batch.shared[name] = module[modality](batch.features[modality][role])
-    return batch.shared[name]
+    features = batch.features[modality][role]
+    return kept(batch, f"{modality}_code_{role}", lambda: module[modality](features))
 
 
 def intra_objective(module, batch, state, *, modality):
@@ -74,15 +91,15 @@ def intra_objective(module, batch, state, *, modality):
 
     It tells features from their reconstructions.
     """
-    discriminator, name = module[f"{modality}_intra"], f"{modality}_reconstruction"
-    if name not in batch.shared:
-        code = held_code(module, batch, modality)
-        with torch.no_grad():
-            batch.shared[name] = module[f"{modality}_decoder"](code)
-    real = discriminator(batch.features[modality][0])
-    fake = discriminator(batch.shared[name])
-    terms = {f"{modality}_intra_accuracy": accuracy_of(real, fake)}
-    return real_loss(real) + fake_loss(fake), terms
+
+    def show():
+        decoded = module[f"{modality}_decoder"](held_code(module, batch, modality))
+        return torch.stack([batch.features[modality][0], decoded], 1)
+
+    shown = kept(batch, f"{modality}_beside_reconstructions", show)
+    logits = module[f"{modality}_intra"](shown).squeeze(2)
+    terms = {f"{modality}_intra_accuracy": accuracy_of(*logits.unbind(1))}
+    return verdict_loss(logits, None) / len(logits), terms
 
 
 def inter_objective(
@@ -102,20 +119,30 @@ def inter_objective(
     from that of their partner and, unless `mismatch_weight` is None, from that of a
     mismatched row.
     """
-    features = batch.features[modality]
 
-    def judge(code, condition):
-        return module[f"{modality}_inter"](torch.cat([code, condition], 1))
+    def show():
+        features = batch.features[modality]
+        codes = [held_code(module, batch, m) for m in (modality, _OTHER[modality])]
+        conditions = [features[0], features[0]]
+        if mismatch_weight is not None:
+            codes.append(held_code(module, batch, modality, role=1))
+            conditions.append(features[1 if mismatch == "self" else 0])
+        return torch.cat([torch.stack(codes, 1), torch.stack(conditions, 1)], 2)
 
-    real = judge(held_code(module, batch, modality), features[0])
-    cross = judge(held_code(module, batch, _OTHER[modality]), features[0])
-    loss = real_weight * real_loss(real) + cross_weight * fake_loss(cross)
-    if mismatch_weight is not None:
-        condition = features[1 if mismatch == "self" else 0]
-        wrong = judge(held_code(module, batch, modality, role=1), condition)
-        is_apart = (batch.y[0] * batch.y[1]).sum(1) == 0
-        wrong_loss = masked_mean(F.softplus(wrong).squeeze(1), is_apart)
-        loss = loss + mismatch_weight * wrong_loss
+    def weigh():
+        anchors = batch.y[0]
+        ones = anchors.new_ones(len(anchors))
+        weights = [real_weight * ones, cross_weight * ones]
+        if mismatch_weight is not None:
+            is_apart = (anchors * batch.y[1]).sum(1) == 0
+            share = len(anchors) / is_apart.sum().clamp_min(1)
+            weights.append(mismatch_weight * share * is_apart)
+        return torch.stack(weights, 1) / len(anchors)
+
+    shown = kept(batch, f"{modality}_beside_{mismatch}", show)
+    logits = module[f"{modality}_inter"].forward_apart(shown).squeeze(2)
+    loss = verdict_loss(logits, kept(batch, "weights", weigh))
+    real, cross, *_ = logits.unbind(1)
     return loss, {f"{modality}_inter_accuracy": accuracy_of(real, cross)}
 
 

@@ -10,6 +10,8 @@ from scipy import sparse
 # on a device makes the output of a row the same in any company, bit for bit. (Wide
 # networks may still differ in the last bits between one and more threads.)
 _BLOCK_ROWS = {"cpu": 64, "cuda": 1024}
+# Blocks whose results are fetched together: an accelerator is waited for that seldom.
+_BLOCKS_PER_FETCH = 16
 
 
 def encode_in_blocks(encode, X, device):
@@ -33,16 +35,31 @@ def encode_in_blocks(encode, X, device):
     """
     n_samples = X.shape[0]
     n_block = _BLOCK_ROWS.get(device.type, _BLOCK_ROWS["cuda"])
-    staging = torch.zeros(n_block, *X.shape[1:], dtype=torch.float32)
+    n_fetched = n_block * _BLOCKS_PER_FETCH
     Z = None
     with torch.inference_mode():
-        for start in range(0, n_samples, n_block):
-            rows = X[start : start + n_block]
-            n_rows = rows.shape[0]
-            staging.numpy()[:n_rows] = rows.toarray() if sparse.issparse(rows) else rows
-            staging[n_rows:] = 0
-            encoded = encode(staging.to(device))[:n_rows].cpu().numpy()
+        for start in range(0, n_samples, n_fetched):
+            stop = min(start + n_fetched, n_samples)
+            encoded = torch.cat(
+                [
+                    _encode_block(encode, X[i : min(i + n_block, stop)], n_block, device)
+                    for i in range(start, stop, n_block)
+                ]
+            )
+            encoded = encoded.cpu().numpy()
             if Z is None:
                 Z = np.empty((n_samples, *encoded.shape[1:]), dtype=encoded.dtype)
-            Z[start : start + n_rows] = encoded
+            Z[start:stop] = encoded
     return Z
+
+
+def _encode_block(encode, rows, n_block, device):
+    """Encode the rows of a block without waiting for an accelerator."""
+    is_cuda = device.type == "cuda"
+    n_rows = rows.shape[0]
+    staging = torch.empty(
+        n_block, *rows.shape[1:], dtype=torch.float32, pin_memory=is_cuda
+    )
+    staging.numpy()[:n_rows] = rows.toarray() if sparse.issparse(rows) else rows
+    staging[n_rows:] = 0
+    return encode(staging.to(device, non_blocking=is_cuda))[:n_rows]

@@ -31,3 +31,19 @@ def test_a_network_tells_its_layers_when_to_move():
     alone = network.eval()(X[:1])
     torch.testing.assert_close(network(X)[:1], alone)
     assert not torch.allclose(alone, quiet[:1])
+
+
+def test_kinds_of_rows_are_normalised_apart():
+    """In one pass, with the values and gradients of one pass for each kind."""
+    X = torch.randn(9, 3, 4, generator=torch.Generator().manual_seed(0)).double()
+    network = Network(*make_normalized_layers([4, 5, 3], 0.1), torch.nn.Linear(3, 2))
+    parameters = list(network.double().parameters())
+    together = network.forward_apart(X)
+    one_by_one = torch.stack([network(kind) for kind in X.unbind(1)], 1)
+    torch.testing.assert_close(together, one_by_one)
+    torch.testing.assert_close(
+        torch.autograd.grad(together.square().sum(), parameters),
+        torch.autograd.grad(one_by_one.square().sum(), parameters),
+    )
+    norms = [layer for layer in network if isinstance(layer, BatchNorm)]
+    assert [int(norm.num_batches_tracked) for norm in norms] == [0, 0]

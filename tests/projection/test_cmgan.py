@@ -1100,9 +1100,9 @@ UNBEATEN = {
     **SMALL,
     "discriminator_hidden_layer_sizes": (64,),
     "share_last_layer": False,
-    "n_discriminator_steps": 10,
+    "n_discriminator_steps": 20,
     "lr": 1e-9,
-    "lr_discriminator": 0.1,
+    "lr_discriminator": 0.03,
     "lr_decay": 1.0,
     "max_epochs": 12,
 }

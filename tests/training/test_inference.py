@@ -24,8 +24,8 @@ def network():
     return make_mlp([37, 65, 11], activation="tanh", output_activation="tanh").eval()
 
 
-def make_rows():
-    return np.random.default_rng(0).normal(size=(N_ROWS, 37)).astype(np.float32)
+def make_rows(n_rows=N_ROWS):
+    return np.random.default_rng(0).normal(size=(n_rows, 37)).astype(np.float32)
 
 
 @given(rows=st.lists(st.integers(0, N_ROWS - 1), min_size=1, max_size=200))
@@ -42,8 +42,10 @@ def test_single_rows_are_encoded_alike(network):
     np.testing.assert_array_equal(np.vstack(alone), encode_in_blocks(network, X, CPU))
 
 
-def test_encoding_is_that_of_the_network(network):
-    X = make_rows()
+# Blocks have 64 rows; 16 of them are fetched together.
+@pytest.mark.parametrize("n_rows", [1, 64, 300, 1023, 1024, 1025, 2100])
+def test_encoding_is_that_of_the_network(network, n_rows):
+    X = make_rows(n_rows)
     Z = encode_in_blocks(network, X, CPU)
     assert Z.dtype == np.float32
     with torch.no_grad():
