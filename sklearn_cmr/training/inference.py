@@ -40,13 +40,11 @@ def encode_in_blocks(encode, X, device):
     with torch.inference_mode():
         for start in range(0, n_samples, n_fetched):
             stop = min(start + n_fetched, n_samples)
-            encoded = torch.cat(
-                [
-                    _encode_block(encode, X[i : min(i + n_block, stop)], n_block, device)
-                    for i in range(start, stop, n_block)
-                ]
-            )
-            encoded = encoded.cpu().numpy()
+            blocks = [
+                _encode_block(encode, X[i : min(i + n_block, stop)], n_block, device)
+                for i in range(start, stop, n_block)
+            ]
+            encoded = torch.cat(blocks).cpu().numpy()
             if Z is None:
                 Z = np.empty((n_samples, *encoded.shape[1:]), dtype=encoded.dtype)
             Z[start:stop] = encoded
