@@ -1152,6 +1152,42 @@ def test_it_learns_to_retrieve(schedule):
 
 
 @pytest.mark.slow
+def test_ablations_rank_as_in_the_paper():
+    """Without pairs of codes, or if signs are all that counts, nothing is learned."""
+    variants = {
+        "full": {},
+        "no label network": {"self_supervision": False},
+        "no pairs of features": {"feature_weight": 0},
+        "no pairs of codes": {"hash_weight": 0},
+        "pairs not balanced": {"pair_weight": None},
+        "strong game": {"adversarial_weight": 1},
+        "strong quantisation": {"quantization_weight": 1},
+    }
+    scores = {name: 0.0 for name in variants}
+    for seed in range(2):
+        X_img, X_txt, labels = make_cross_modal_classification(
+            400, n_classes=8, random_state=seed
+        )
+        for name, params in variants.items():
+            estimator = SSAHHasher(
+                n_bits=16,
+                hidden_layer_sizes=(64,),
+                feature_dim=64,
+                batch_size=64,
+                max_epochs=20,
+                random_state=seed,
+                **params,
+            ).fit(X_img[:300], X_txt[:300], labels[:300])
+            scores[name] += estimator.score(X_img[300:], X_txt[300:], labels[300:]) / 2
+    full = scores.pop("full")
+    assert full > max(scores.values()) + 0.01
+    assert full > scores["no label network"] + 0.05
+    assert full > scores["pairs not balanced"] + 0.02
+    assert scores["no pairs of codes"] < 0.25
+    assert scores["strong quantisation"] < full / 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "image_to_text", "text_to_image"),
     [("wiki_cnn_pca", 0.44, 0.72), ("iaprtc12_1962", 0.51, 0.69)],
