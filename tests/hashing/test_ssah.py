@@ -1163,7 +1163,7 @@ def test_ablations_rank_as_in_the_paper():
         "strong game": {"adversarial_weight": 1},
         "strong quantisation": {"quantization_weight": 1},
     }
-    scores = {name: 0.0 for name in variants}
+    scores = dict.fromkeys(variants, 0.0)
     for seed in range(2):
         X_img, X_txt, labels = make_cross_modal_classification(
             400, n_classes=8, random_state=seed
