@@ -20,6 +20,7 @@ from torch.utils.data import Subset
 from sklearn_cmr._unpaired import JointTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 from sklearn_cmr.nn.layers import make_mlp
+from sklearn_cmr.nn.losses import quantization_loss
 from sklearn_cmr.nn.pairwise import relevance, root, squared_distances
 from sklearn_cmr.nn.regions import pool_regions, split_padding
 from sklearn_cmr.nn.triplets import triplet_losses
@@ -294,7 +295,7 @@ def hashing_objective(module, batch, state, *, ranking, weights):
             terms[name] = terms[name] * state.scalars["masked"]
         loss = loss + weights[name] * terms[name]
     if weights["quantization_loss"]:
-        errors = [(own - own.detach().sign()).square().mean() for own in codes.values()]
+        errors = [quantization_loss(own) for own in codes.values()]
         terms["quantization_loss"] = torch.stack(errors).mean()
         loss = loss + weights["quantization_loss"] * terms["quantization_loss"]
     return loss, terms

@@ -22,7 +22,7 @@ from sklearn_cmr._unpaired import SeparateTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin, LabelProbabilityMixin
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import MultiScale, ResponseNorm, dropout
-from sklearn_cmr.nn.losses import bce_label_loss
+from sklearn_cmr.nn.losses import bce_label_loss, quantization_loss
 from sklearn_cmr.nn.pairwise import cosine_similarities, relevance
 from sklearn_cmr.nn.regions import RegionPooling
 from sklearn_cmr.pairs import is_mapping
@@ -228,12 +228,6 @@ def pair_loss(logits, S, counts, ratio, total):
         logits, S, weight=counts, pos_weight=ratio, reduction="sum"
     )
     return summed / total
-
-
-def quantization_loss(code):
-    """Return the mean squared distance to the signs; that of 0 is positive."""
-    signs = torch.where(code >= 0, 1.0, -1.0).to(code.dtype)
-    return F.mse_loss(code, signs)
 
 
 def squared_label_loss(logits, y):

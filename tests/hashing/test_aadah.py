@@ -353,6 +353,21 @@ def test_collapsed_codes_cost_six_margins(n_modalities, distance):
     assert loss.item() == pytest.approx(1.2)
 
 
+def test_codes_of_zero_are_as_far_from_their_signs_as_can_be():
+    """The code of 0 is +1, and it has a slope towards there."""
+    module, batch = make_problem(("features", "features"), n=4)
+    for network in module.values():
+        nn.init.zeros_(network.hashing[-2].weight)
+        nn.init.zeros_(network.hashing[-2].bias)
+    weights = WEIGHTS | {"quantization_loss": 1.0}
+    loss, terms = hashing_objective(
+        module, batch, make_state(), ranking=Ranking(**RANKING), weights=weights
+    )
+    assert terms["quantization_loss"].item() == 1
+    slope = torch.autograd.grad(loss, module["m0"].hashing[-2].bias)[0]
+    assert (slope < 0).all()
+
+
 def test_opposite_codes_by_hand():
     """K = 2, squared distances 0 and 1: nothing, or 1 + margin with swapped labels."""
     codes = torch.tensor([[1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)

@@ -35,7 +35,6 @@ from sklearn_cmr.hashing._ssah import (
     label_objective,
     pair_loss,
     pair_weights,
-    quantization_loss,
     sample_counts,
 )
 from sklearn_cmr.metrics import mean_average_precision
@@ -379,14 +378,6 @@ def test_large_logits_do_not_overflow():
     assert_allclose(loss.item(), 250)
     loss.backward()
     assert_allclose(logits.grad, [[0, 0], [0.25, -0.25]])
-
-
-def test_quantization_takes_the_sign_of_zero_as_positive():
-    code = torch.tensor([[0.0, -0.25, 0.5]], requires_grad=True)
-    loss = quantization_loss(code)
-    assert_allclose(loss.item(), (1 + 0.75**2 + 0.5**2) / 3)
-    loss.backward()
-    assert_allclose(code.grad, [[-2 / 3, 2 * 0.75 / 3, -1 / 3]])
 
 
 # -- the game ------------------------------------------------------------------------
