@@ -824,12 +824,6 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
                 f"got {list(n_features)}."
             )
         attended = self._attended_modalities(list(n_features))
-        if not (self.inter_weight or self.intra_weight):
-            if not (attended and self.adversarial_weight):
-                raise ValueError(
-                    "nothing to learn: inter_weight, intra_weight, or "
-                    "adversarial_weight with use_attention, must be > 0."
-                )
         return nn.ModuleDict(
             {
                 name: self._build_network(name, n_inputs, name in attended)
@@ -903,6 +897,11 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         of_attention = [p for name, p in learned.items() if ".attention." in name]
         others = [p for name, p in learned.items() if ".attention." not in name]
         has_game = bool(of_attention and self.adversarial_weight)
+        if not (self.inter_weight or self.intra_weight or has_game):
+            raise ValueError(
+                "nothing to learn: inter_weight, intra_weight, or adversarial_weight "
+                "with use_attention, must be > 0."
+            )
         objective = partial(hashing_objective, ranking=ranking, weights=weights)
         moved = others if has_game else others + of_attention
         players = [self._player("hashing", moved, objective, self.lr)]
