@@ -165,6 +165,8 @@ def drop_unlabelled(features, y, name):
     labelled = _has_label(y)
     if labelled.all():
         return features, y
+    if not labelled.any():
+        raise ValueError(f"None of the {len(labelled)} rows of {name} has a label.")
     warnings.warn(
         f"{(~labelled).sum()} of {len(labelled)} rows of {name} have no label and are "
         "left out.",
@@ -181,7 +183,8 @@ def _has_label(y):
         return np.asarray((y != 0).sum(axis=1)).ravel() > 0
     if has_two_dimensions(y) and np.shape(y)[1] > 1:
         return (np.asarray(y) != 0).any(axis=1)
-    return np.array([not _is_missing(label) for label in np.asarray(y, dtype=object)])
+    labels = np.asarray(y, dtype=object).reshape(-1)
+    return np.array([not _is_missing(label) for label in labels])
 
 
 def _is_missing(label):

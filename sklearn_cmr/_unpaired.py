@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import copy
 import math
 import warnings
 import zlib
@@ -44,6 +45,15 @@ from sklearn_cmr.training import (
 )
 from sklearn_cmr.training.batches import in_order
 
+# What the training of one more modality leaves beside its networks.
+_CHANGED_BY_ADDING = (
+    "history_",
+    "n_iter_",
+    "loss_curve_",
+    "_optimizer_states",
+    "_n_regions_in",
+)
+
 
 class LabelsByModality(NamedTuple):
     """Labels of every modality over one common list of classes.
@@ -73,6 +83,9 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
     """
 
     modalities_: tuple[str, ...]
+
+    # Whether a modality learns without the others.
+    _trains_apart = False
 
     # -- public API ------------------------------------------------------------
 
@@ -241,6 +254,15 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
 
     # -- training --------------------------------------------------------------
 
+    def _check_continuation(self, labels):
+        super()._check_continuation(labels)
+        if not self._trains_apart and set(labels.parts) != set(self.modalities_):
+            raise ValueError(
+                "warm_start=True continues with the same modalities, which learn from "
+                f"each other: expected {list(self.modalities_)}, got "
+                f"{list(labels.parts)}. Set warm_start=False to start anew."
+            )
+
     def _value_for(self, parameter, modality):
         value = getattr(self, parameter)
         if not isinstance(value, Mapping):
@@ -350,6 +372,7 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
     than the modalities in there. Held-out rows are judged by their loss.
     """
 
+    _trains_apart = True
     # The held-out rows are for direct calls: metadata routing does not pass them on.
     __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
     _validation_set: tuple = (None, None)
@@ -448,18 +471,20 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         own = LabelsByModality(self.classes_, {name: labels})
         tasks = self._make_task(features, own, device, seed)
+        before = {key: copy.copy(self.__dict__[key]) for key in _CHANGED_BY_ADDING}
         shape = features[name].shape
         if len(shape) == 3:
             self._n_regions_in[name] = shape[1]
-        with seeded_building(seed):
-            added = self._build_networks({name: shape[-1]})
         networks = self.module_["networks"]
-        networks.update(added)
-        self.module_.to(device)
         try:
+            with seeded_building(seed):
+                networks.update(self._build_networks({name: shape[-1]}))
+            self.module_.to(device)
             self._train(tasks, seed)
         except BaseException:
-            del networks[name]
+            if name in networks:
+                del networks[name]
+            self.__dict__.update(before)
             raise
         self.modalities_ = (*self.modalities_, name)
         self._names_added[name] = _column_names(X, name)

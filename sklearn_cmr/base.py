@@ -151,7 +151,13 @@ class CrossModalTransformer(
             self.history_: list[dict] = []
             self._optimizer_states = {}
         self.module_.to(device)
-        self._train(self._make_task(features, labels, device, seed), seed)
+        try:
+            self._train(self._make_task(features, labels, device, seed), seed)
+        except (TypeError, ValueError):
+            if not self.history_:
+                # Arguments that allow no training must leave no networks to use.
+                del self.module_
+            raise
         return self
 
     def fit_transform(self, X, Y=None, y=None):

@@ -146,10 +146,7 @@ class PairTransformer(  # type: ignore[call-arg]
             transformer = getattr(self, modality)
             if transformer != "passthrough":
                 transformer = clone(transformer)
-                if hasattr(transformer, "fit_transform"):
-                    output = transformer.fit_transform(part, y)
-                else:
-                    output = transformer.fit(part, y).transform(part)
+                output = _fit_transform(transformer, part, y, modality)
                 part = _check_rows(output, part, modality, transformer)
             setattr(self, f"{modality}_", transformer)
             outputs[modality] = part
@@ -274,6 +271,23 @@ class PairTransformer(  # type: ignore[call-arg]
             for modality in outputs
         }
         return layout.join(outputs, by_modality, adapter)
+
+
+def _fit_transform(transformer, part, y, modality):
+    """Fit the transformer of a part and apply it."""
+    try:
+        if hasattr(transformer, "fit_transform"):
+            return transformer.fit_transform(part, y)
+        return transformer.fit(part, y).transform(part)
+    except ValueError as error:
+        if len(part.shape) != 3:
+            raise
+        raise ValueError(
+            f"The {modality} features have regions, an array of shape {part.shape}, "
+            f"and their transformer, {transformer}, failed: {error} Most transformers "
+            "take rows: transform the regions beforehand, as the rows of "
+            f"X.reshape(-1, {part.shape[2]}), and leave {modality}='passthrough'."
+        ) from error
 
 
 def _check_rows(output, part, modality, transformer):

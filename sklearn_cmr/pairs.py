@@ -385,7 +385,13 @@ def _dense(part):
             "dense, e.g. with TruncatedSVD, or pass the pairs as "
             "SliceDict(image=..., text=...)."
         )
-    return np.asarray(part)
+    part = np.asarray(part)
+    if part.ndim > 2:
+        raise ValueError(
+            "A dataframe cannot hold items with regions, an array of shape "
+            f"{part.shape}. Keep arrays with set_output(transform='default')."
+        )
+    return part
 
 
 def _hstack(parts):

@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler
 from skorch.helper import SliceDict
 
-from sklearn_cmr import ACMRProjector, PairTransformer, make_pairs
+from sklearn_cmr import AADAHHasher, ACMRProjector, PairTransformer, make_pairs
 from sklearn_cmr.metrics import map_scorer
 
 _RNG = np.random.RandomState(0)
@@ -310,6 +310,30 @@ def test_a_frame_cannot_hold_sparse_output():
 
 
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
+def test_images_with_regions():
+    """They pass as they are, padding included, beside a text that is transformed."""
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    regions = rng.normal(size=(40, 4, 5)) + y[:, None, None]
+    regions[::3, 2:] = np.nan
+    pairs = make_pairs(regions, rng.normal(size=(40, 3)) + y[:, None])
+    prepare = PairTransformer(text=StandardScaler())
+    assert prepare.fit_transform(pairs)["image"] is pairs["image"]
+    hasher = AADAHHasher(n_bits=12, output="packed", max_epochs=1, random_state=0)
+    search = GridSearchCV(
+        make_pipeline(prepare, hasher),
+        {"aadahhasher__n_bits": [4, 12]},
+        scoring=map_scorer,
+        cv=StratifiedKFold(2, shuffle=True, random_state=0),
+        error_score="raise",
+    ).fit(pairs, y)
+    assert search.score(pairs, y) == search.best_estimator_.score(pairs, y)
+    with pytest.raises(ValueError, match="have regions.*Found array with dim 3.*pass"):
+        PairTransformer(image=StandardScaler()).fit(pairs)
+    with pytest.raises(ValueError, match=r"cannot hold items with regions.*\(40, 4, 5"):
+        prepare.set_output(transform="pandas").fit_transform(pairs)
+
+
 def test_parts_that_make_frames_themselves():
     scale = StandardScaler().set_output(transform="pandas")
     prepare = PairTransformer(image=scale, text=clone(scale), n_image_features=6)

@@ -382,10 +382,13 @@ def test_add_modality_needs_a_fit_and_its_settings():
 
 def test_a_failed_addition_leaves_no_trace():
     class Failing(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            raise KeyboardInterrupt
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 3:
+                raise KeyboardInterrupt
 
-    estimator = projector().fit(some(X, "image", "text"), some(y, "image", "text"))
+    estimator = projector(warm_start=True)
+    estimator.fit(some(X, "image", "text"), some(y, "image", "text"))
+    untroubled, n_epochs = copy.deepcopy(estimator), len(estimator.history_)
     before = estimator.transform_image(X["image"])
     with pytest.raises(KeyboardInterrupt):
         estimator.set_params(callbacks=[Failing]).add_modality(
@@ -393,8 +396,12 @@ def test_a_failed_addition_leaves_no_trace():
         )
     assert estimator.modalities_ == ("image", "text")
     assert list(estimator.module_["networks"]) == ["image", "text"]
+    assert estimator.n_iter_ == len(estimator.history_) == n_epochs
     estimator.set_params(callbacks=None).add_modality("audio", X["audio"], y["audio"])
     assert_array_equal(estimator.transform_image(X["image"]), before)
+    assert_same_weights(
+        estimator, untroubled.add_modality("audio", X["audio"], y["audio"])
+    )
 
 
 # -- going on ------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from torch.utils.data import Subset
 from sklearn_cmr._unpaired import JointTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 from sklearn_cmr.nn.layers import make_mlp
+from sklearn_cmr.nn.losses import quantization_loss
 from sklearn_cmr.nn.pairwise import relevance, root, squared_distances
 from sklearn_cmr.nn.regions import pool_regions, split_padding
 from sklearn_cmr.nn.triplets import triplet_losses
@@ -294,7 +295,7 @@ def hashing_objective(module, batch, state, *, ranking, weights):
             terms[name] = terms[name] * state.scalars["masked"]
         loss = loss + weights[name] * terms[name]
     if weights["quantization_loss"]:
-        errors = [(own - own.detach().sign()).square().mean() for own in codes.values()]
+        errors = [quantization_loss(own) for own in codes.values()]
         terms["quantization_loss"] = torch.stack(errors).mean()
         loss = loss + weights["quantization_loss"] * terms["quantization_loss"]
     return loss, terms
@@ -823,12 +824,6 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
                 f"got {list(n_features)}."
             )
         attended = self._attended_modalities(list(n_features))
-        if not (self.inter_weight or self.intra_weight):
-            if not (attended and self.adversarial_weight):
-                raise ValueError(
-                    "nothing to learn: inter_weight, intra_weight, or "
-                    "adversarial_weight with use_attention, must be > 0."
-                )
         return nn.ModuleDict(
             {
                 name: self._build_network(name, n_inputs, name in attended)
@@ -902,6 +897,11 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         of_attention = [p for name, p in learned.items() if ".attention." in name]
         others = [p for name, p in learned.items() if ".attention." not in name]
         has_game = bool(of_attention and self.adversarial_weight)
+        if not (self.inter_weight or self.intra_weight or has_game):
+            raise ValueError(
+                "nothing to learn: inter_weight, intra_weight, or adversarial_weight "
+                "with use_attention, must be > 0."
+            )
         objective = partial(hashing_objective, ranking=ranking, weights=weights)
         moved = others if has_game else others + of_attention
         players = [self._player("hashing", moved, objective, self.lr)]

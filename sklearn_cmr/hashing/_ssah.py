@@ -22,11 +22,17 @@ from sklearn_cmr._unpaired import SeparateTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin, LabelProbabilityMixin
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import MultiScale, ResponseNorm, dropout
-from sklearn_cmr.nn.losses import bce_label_loss
+from sklearn_cmr.nn.losses import bce_label_loss, quantization_loss
 from sklearn_cmr.nn.pairwise import cosine_similarities, relevance
 from sklearn_cmr.nn.regions import RegionPooling
 from sklearn_cmr.pairs import is_mapping
-from sklearn_cmr.training import BatchIterator, Phase, Player, RowDataset
+from sklearn_cmr.training import (
+    BatchIterator,
+    Phase,
+    Player,
+    RowDataset,
+    indicator_of,
+)
 
 # The name by which labels are encoded.
 _LABEL = "label"
@@ -228,12 +234,6 @@ def pair_loss(logits, S, counts, ratio, total):
         logits, S, weight=counts, pos_weight=ratio, reduction="sum"
     )
     return summed / total
-
-
-def quantization_loss(code):
-    """Return the mean squared distance to the signs; that of 0 is positive."""
-    signs = torch.where(code >= 0, 1.0, -1.0).to(code.dtype)
-    return F.mse_loss(code, signs)
 
 
 def squared_label_loss(logits, y):
@@ -1067,6 +1067,10 @@ class SSAHHasher(
     # -- reading ---------------------------------------------------------------
 
     @property
+    def _trains_apart(self):  # type: ignore[override]
+        return self.self_supervision
+
+    @property
     def _needs_same_regions(self):  # type: ignore[override]
         return self.region_pooling == "flatten"
 
@@ -1164,6 +1168,12 @@ class SSAHHasher(
         first, *_ = labels.parts.values()
         if self.self_supervision:
             parts = super()._make_task(features, labels, device, seed)
+        elif self._validation_set[0] is not None:
+            raise ValueError(
+                "X_val and y_val are for modalities that are trained apart: set "
+                "self_supervision=True, or leave them out, and validation_fraction of "
+                "the pairs are held out."
+            )
         elif labels.shared:
             make_one = super(SeparateTrainingMixin, self)._make_task
             parts = {"": make_one(features, first, device, seed)}
@@ -1200,7 +1210,7 @@ class SSAHHasher(
         if not self.self_supervision:
             yield self._joint_phase(module, task.parts[""], criterion)
         else:
-            indicators = [labels_of(part, part.dataset) for part in task.parts.values()]
+            indicators = [indicator_of(part.dataset) for part in task.parts.values()]
             bank = LabelBank(indicators, self.bank_size, task.seed, device_of(module))
             schedule = getattr(self, f"_{self.schedule}")
             yield from schedule(module, task.parts, bank, criterion)
@@ -1235,6 +1245,10 @@ class SSAHHasher(
         label_passes = self._layer_sizes("label_passes")
         if is_frozen(module["label_network"]):
             label_passes = ()
+        discriminator_passes = self._layer_sizes("discriminator_passes")
+        if not self.adversarial_weight:
+            discriminator_passes = ()
+        encoder_passes = {m: self._layer_sizes("encoder_passes", m) for m in parts}
         for turn in range(self.n_rounds):
             for n_passes, slowed in self._stages(label_passes, turn):
                 lr = slowed(self.lr_label)
@@ -1243,10 +1257,7 @@ class SSAHHasher(
                 )
             bank.refresh(module)
             for modality, part in parts.items():
-                passes = self._layer_sizes("discriminator_passes")
-                if not self.adversarial_weight:
-                    passes = ()
-                for n_passes, slowed in self._stages(passes, turn):
+                for n_passes, slowed in self._stages(discriminator_passes, turn):
                     yield part.make_phase(
                         name=f"{modality}_discriminator",
                         players=[
@@ -1255,8 +1266,7 @@ class SSAHHasher(
                         max_epochs=n_passes,
                         dataset_valid=None,
                     )
-                passes = self._layer_sizes("encoder_passes", modality)
-                for n_passes, slowed in self._stages(passes, turn):
+                for n_passes, slowed in self._stages(encoder_passes[modality], turn):
                     yield part.make_phase(
                         name=modality,
                         players=[
@@ -1319,7 +1329,7 @@ class SSAHHasher(
         objective = partial(joint_objective, criterion=criterion)
         validated = {}
         if part.dataset_valid is not None:
-            y = labels_of(part, part.dataset_valid)
+            y = indicator_of(part.dataset_valid)
             score = partial(self._valid_map, dataset=part.dataset_valid, y=y)
             validated = {"score_valid": score}
         lr = self._decayed(self.lr)
@@ -1331,7 +1341,7 @@ class SSAHHasher(
         """Return how held-out rows of a modality are judged, if there are any."""
         if part.dataset_valid is None:
             return {}
-        y = labels_of(part, part.dataset_valid)
+        y = indicator_of(part.dataset_valid)
         score = partial(
             self._label_map,
             modality=modality,
@@ -1383,8 +1393,3 @@ def has_counts(X):
     values = X.data if sparse.issparse(X) else X
     n_nonzero = np.count_nonzero(values)
     return bool((values >= 0).all() and 2 * n_nonzero < np.prod(X.shape))
-
-
-def labels_of(task, dataset):
-    """Return the label indicator of the rows of a data set or a part of it."""
-    return task.indicator[getattr(dataset, "indices", slice(None))]

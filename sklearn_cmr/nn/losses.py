@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import torch
 import torch.nn.functional as F
 
 
@@ -29,6 +30,18 @@ def bce_label_loss(logits, y):
         Label indicator.
     """
     return F.binary_cross_entropy_with_logits(logits, y)
+
+
+def quantization_loss(code):
+    """Return the mean squared distance to the signs; that of 0 is positive.
+
+    Parameters
+    ----------
+    code : tensor of any shape
+        Relaxed codes.
+    """
+    signs = torch.where(code >= 0, 1.0, -1.0).to(code.dtype)
+    return F.mse_loss(code, signs)
 
 
 LABEL_LOSSES = {"softmax": softmax_label_loss, "bce": bce_label_loss}

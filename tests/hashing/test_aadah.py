@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
@@ -351,6 +351,21 @@ def test_collapsed_codes_cost_six_margins(n_modalities, distance):
     for name in ("inter_loss", "intra_loss", "adversarial_loss"):
         assert terms[name].item() == pytest.approx(0.4)
     assert loss.item() == pytest.approx(1.2)
+
+
+def test_codes_of_zero_are_as_far_from_their_signs_as_can_be():
+    """The code of 0 is +1, and it has a slope towards there."""
+    module, batch = make_problem(("features", "features"), n=4)
+    for network in module.values():
+        nn.init.zeros_(network.hashing[-2].weight)
+        nn.init.zeros_(network.hashing[-2].bias)
+    weights = WEIGHTS | {"quantization_loss": 1.0}
+    loss, terms = hashing_objective(
+        module, batch, make_state(), ranking=Ranking(**RANKING), weights=weights
+    )
+    assert terms["quantization_loss"].item() == 1
+    slope = torch.autograd.grad(loss, module["m0"].hashing[-2].bias)[0]
+    assert (slope < 0).all()
 
 
 def test_opposite_codes_by_hand():
@@ -829,19 +844,32 @@ def test_warm_start_continues():
 
 
 @pytest.mark.parametrize(
-    "params",
+    ("changed", "text"),
     [
-        {"hash_hidden_layer_sizes": (3,)},
-        {"use_attention": ("text",)},
-        {"attention_threshold": 0.5},
-        {"mask_gradient": "soft"},
-        {"region_pooling": "sum"},
+        ({"hash_hidden_layer_sizes": (4,)}, "networks"),
+        ({"use_attention": ("text",)}, "networks"),
+        ({"attention_threshold": 0.5}, "networks"),
+        ({"mask_gradient": "soft"}, "networks"),
+        ({"mask_inference": "same"}, "networks"),
+        ({"region_pooling": "sum"}, "networks"),
+        ({"n_bits": 4}, "outputs"),
     ],
 )
-def test_warm_start_with_other_networks_is_refused(params):
-    estimator = hasher(warm_start=True, max_epochs=1).fit(A, B, y)
-    with pytest.raises(ValueError, match="continues with the same networks"):
-        estimator.set_params(**params).fit(A, B, y)
+def test_warm_start_keeps_what_it_has(changed, text, reference):
+    estimator = copy.deepcopy(reference).set_params(warm_start=True, **changed)
+    with pytest.raises(ValueError, match=f"continues with the same {text}: expected"):
+        estimator.fit(A, B, y)
+
+
+def test_warm_start_refuses(reference):
+    estimator = copy.deepcopy(reference).set_params(warm_start=True)
+    with pytest.raises(ValueError, match=r"expected \['image', 'text'\], got \['text'"):
+        estimator.fit({"text": B}, y)
+    estimator.set_params(inter_weight=0, intra_weight=0, adversarial_weight=0)
+    with pytest.raises(ValueError, match="nothing to learn"):
+        estimator.fit(A, B, y)
+    # What was fitted before can still be used.
+    assert_array_equal(estimator.transform_text(B), reference.transform_text(B))
 
 
 def test_decay_of_learning_rates_and_weights():
@@ -947,8 +975,11 @@ def test_batches_without_triplets_are_told_of():
     ],
 )
 def test_refusals(params, text):
+    estimator = hasher(**params)
     with pytest.raises(ValueError, match=text):
-        hasher(**params).fit(A, B, y)
+        estimator.fit(A, B, y)
+    with pytest.raises(NotFittedError):
+        estimator.transform(A, B)
 
 
 def test_more_refusals(reference):

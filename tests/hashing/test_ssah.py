@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch import nn
@@ -35,7 +36,6 @@ from sklearn_cmr.hashing._ssah import (
     label_objective,
     pair_loss,
     pair_weights,
-    quantization_loss,
     sample_counts,
 )
 from sklearn_cmr.metrics import mean_average_precision
@@ -379,14 +379,6 @@ def test_large_logits_do_not_overflow():
     assert_allclose(loss.item(), 250)
     loss.backward()
     assert_allclose(logits.grad, [[0, 0], [0.25, -0.25]])
-
-
-def test_quantization_takes_the_sign_of_zero_as_positive():
-    code = torch.tensor([[0.0, -0.25, 0.5]], requires_grad=True)
-    loss = quantization_loss(code)
-    assert_allclose(loss.item(), (1 + 0.75**2 + 0.5**2) / 3)
-    loss.backward()
-    assert_allclose(code.grad, [[-2 / 3, 2 * 0.75 / 3, -1 / 3]])
 
 
 # -- the game ------------------------------------------------------------------------
@@ -798,6 +790,24 @@ def test_early_stopping_asks_the_codes_of_labels():
     assert estimator.train_codes_.shape == (90, 8)
 
 
+def test_rows_held_out_by_the_caller_have_labels_of_their_own():
+    """As many as the training rows, so that those of the latter would fit, too."""
+    held_out = {"image": A[45:], "text": B[45:]}
+    estimator = hasher(early_stopping=True, max_epochs=1).fit(
+        A[:45], B[:45], y[:45], X_val=held_out, y_val=y[45:]
+    )
+    gallery = estimator.transform_modality(y[:45], "label")
+    for modality, X in held_out.items():
+        codes = estimator.transform_modality(X, modality)
+        (row,) = rows_of(estimator, modality)
+        expected = mean_average_precision(codes, gallery, y[45:], y[:45])
+        assert row["valid_map"] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="set self_supervision=True"):
+        estimator.set_params(self_supervision=False).fit(
+            A, B, y, X_val=held_out, y_val=y[45:]
+        )
+
+
 def test_warm_start_continues_the_encoders():
     once = hasher(max_epochs=4, max_epochs_label=3).fit(A, B, y)
     twice = hasher(max_epochs=2, max_epochs_label=3, warm_start=True)
@@ -906,6 +916,15 @@ def test_a_modality_is_added_without_a_change_to_the_others(reference):
     assert estimator.transform({"audio": A[:, :4]})["audio"].shape == (90, 8)
 
 
+def test_regions_of_a_failed_addition_are_forgotten():
+    regions = np.random.default_rng(0).normal(size=(90, 4, 6))
+    estimator = hasher().fit({"text": B}, y)
+    with pytest.raises(FloatingPointError):
+        estimator.set_params(lr=1e38).add_modality("image", regions, y)
+    estimator.set_params(lr=1e-3).add_modality("image", A, y)
+    assert estimator.transform_image(A).shape == (90, 8)
+
+
 @pytest.mark.parametrize("schedule", ["distill", "alternate"])
 def test_added_modalities_leave_the_label_network(schedule):
     estimator = hasher(schedule=schedule, n_rounds=1).fit({"image": A}, y)
@@ -1005,6 +1024,9 @@ def test_without_self_supervision():
         estimator.add_modality("audio", A, y)
     three = hasher(self_supervision=False).fit({"a": A, "b": B, "c": A[:, :2]}, y)
     assert three.modalities_ == ("a", "b", "c")
+    three.set_params(warm_start=True)
+    with pytest.raises(ValueError, match="continues with the same modalities"):
+        three.fit({"a": A, "b": B}, y)
 
 
 def test_without_self_supervision_early_stopping_asks_the_other_modality():
@@ -1072,6 +1094,16 @@ def test_rows_without_labels_of_some_modalities_are_left_out():
     assert estimator.modalities_ == ("image", "text", "audio")
 
 
+def test_missing_classes_in_a_column():
+    labels = y[:, None].astype(float)
+    labels[[4, 50]] = np.nan
+    with pytest.warns(UserWarning, match="2 of 90 rows of y have no label|1d array"):
+        estimator = hasher(missing_labels="drop").fit(A, B, labels)
+    assert estimator.train_codes_.shape == (88, 8)
+    with pytest.raises(ValueError, match="None of the 90 rows of y has a label"):
+        hasher(missing_labels="drop").fit(A, B, [None] * 90)
+
+
 def test_nothing_is_said_if_all_rows_have_labels(reference):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -1108,8 +1140,11 @@ def test_nothing_is_said_if_all_rows_have_labels(reference):
     ],
 )
 def test_refusals(params, text):
+    estimator = hasher(**params)
     with pytest.raises(ValueError, match=text):
-        hasher(**params).fit(A, B, y)
+        estimator.fit(A, B, y)
+    with pytest.raises(NotFittedError):
+        estimator.transform(A, B)
 
 
 def test_label_is_no_modality(reference):

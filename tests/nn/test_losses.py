@@ -1,4 +1,4 @@
-"""Label losses against loops over rows and classes."""
+"""Losses against loops and values by hand."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from sklearn_cmr.nn.losses import LABEL_LOSSES, bce_label_loss, softmax_label_loss
+from sklearn_cmr.nn.losses import (
+    LABEL_LOSSES,
+    bce_label_loss,
+    quantization_loss,
+    softmax_label_loss,
+)
 
 
 def _batch(n, n_classes, seed):
@@ -67,3 +72,11 @@ def test_softmax_of_one_label_is_the_usual_cross_entropy():
     expected = torch.nn.functional.cross_entropy(logits, classes)
     y = torch.nn.functional.one_hot(classes, 4).float()
     assert_allclose(softmax_label_loss(logits, y), expected, rtol=1e-6)
+
+
+def test_quantization_takes_the_sign_of_zero_as_positive():
+    code = torch.tensor([[0.0, -0.25, 0.5]], requires_grad=True)
+    loss = quantization_loss(code)
+    assert_allclose(loss.item(), (1 + 0.75**2 + 0.5**2) / 3)
+    loss.backward()
+    assert_allclose(code.grad, [[-2 / 3, 2 * 0.75 / 3, -1 / 3]])
