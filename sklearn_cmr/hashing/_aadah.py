@@ -770,7 +770,7 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         )
 
     def attention(self, X, modality):
-        """Return what the items of one modality are attended to.
+        """Return how much attention the regions or coordinates of one modality get.
 
         Parameters
         ----------
@@ -785,12 +785,21 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         -------
         probabilities : float32 ndarray of shape (n_samples, n_regions), or \
                 (n_samples, n_hidden)
-            Attention :math:`P` to each region, 0 where it is absent; for items without
-            regions, to each coordinate of the last layer of the feature network.
+            The share :math:`P` of each region, 0 where it is absent; of items without
+            regions, that of each coordinate of the last layer of the feature network.
 
         mask : ndarray of the same shape
             What is attended: booleans, or float32 weights in [0, 1] if both
             ``mask_gradient="soft"`` and ``mask_inference="same"``.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit, or if there is no attention in
+            that modality.
         """
         check_is_fitted(self)
         X = self._read_modality(X, modality)
