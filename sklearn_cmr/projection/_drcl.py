@@ -22,7 +22,6 @@ from sklearn_cmr.base import (
     LabelProbabilityMixin,
     ProjectorMixin,
 )
-from sklearn_cmr.nn.pairwise import cosine_similarities
 from sklearn_cmr.training import BatchIterator, Player
 
 # Below this, a probability counts as this when its logarithm is taken.
@@ -95,7 +94,7 @@ def generalized_cross_entropy(mass, q):
 
 def mix_rows(order, mix_lambda, *tensors):
     """Add to every row a share of the row that `order` puts into its place."""
-    return [mix_lambda * part + (1 - mix_lambda) * part[order] for part in tensors]
+    return [torch.lerp(part[order], part, mix_lambda) for part in tensors]
 
 
 def consistency_loss(r, f):
@@ -111,14 +110,11 @@ def consistency_loss(r, f):
         Embeddings are as similar to each other as their labels are, and the
         similarities between labels and embeddings are symmetric.
     """
-    cosines = {
-        "rr": _COSINE_SCALE * cosine_similarities(r, r),
-        "ff": _COSINE_SCALE * cosine_similarities(f, f),
-        "rf": _COSINE_SCALE * cosine_similarities(r, f),
-    }
-    intra = (cosines["rr"] - cosines["ff"]).square().mean()
-    inter = (cosines["rf"] - cosines["rf"].T).square().mean()
-    return intra + inter
+    r, f = F.normalize(r, dim=1), F.normalize(f, dim=1)
+    intra = r @ r.T - f @ f.T
+    between = r @ f.T
+    inter = between - between.T
+    return _COSINE_SCALE**2 * (intra.square().mean() + inter.square().mean())
 
 
 def recast_loss(r, f, reduction):
