@@ -7,6 +7,7 @@ import re
 import numpy as np
 from scipy.sparse import issparse
 
+from sklearn_cmr._inputs import has_two_dimensions
 from sklearn_cmr.pairs import (
     MODALITIES,
     PairLayout,
@@ -155,12 +156,16 @@ def read_embeddings(X, Y=None, y=None, *, needs_labels=True):
         embeddings = dict(zip(MODALITIES, X, strict=True))
     else:
         layout = PairLayout(X)
-        if layout.kind == "plain":
+        if layout.kind != "plain":
+            embeddings = layout.split()
+        elif not needs_labels and y is Y and has_two_dimensions(Y):
+            # Next to a plain array, these are the embeddings of the other modality.
+            embeddings, y = dict(zip(MODALITIES, (X, Y), strict=True)), None
+        else:
             raise ValueError(
                 "got one array of embeddings. Pass (Z_img, Z_txt, y), or a mapping "
                 "such as {'image': Z_img, 'text': Z_txt} and y."
             )
-        embeddings = layout.split()
     if len(embeddings) < 2:
         raise ValueError(
             f"Retrieval needs two modalities or more; got {list(embeddings)}."

@@ -42,7 +42,7 @@ class HammingSearch:
 
     def ball(self, query, radius):
         """Return queries, distances and rows of the pairs in reach, in no order."""
-        radius = min(int(radius), self.n_bits)
+        radius = int(min(radius, self.n_bits))
         words = as_words(query)
 
         def search(block):
@@ -167,7 +167,7 @@ class FaissHammingSearch(HammingSearch):
 
     def ball(self, query, radius):
         """Return queries, distances and rows of the pairs in reach, in no order."""
-        radius = min(int(radius), self.n_bits)
+        radius = int(min(radius, self.n_bits))
         ends, distances, rows = self.index.range_search(query, radius + 1)
         counts = np.diff(ends.astype(np.int64))
         return np.repeat(np.arange(len(query)), counts), distances, rows

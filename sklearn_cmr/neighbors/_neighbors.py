@@ -445,7 +445,8 @@ def _one_modality(X):
 
 def _join_ids(old, new):
     kinds = {old.dtype.kind, new.dtype.kind, np.result_type(old, new).kind}
-    if len(kinds) > 1:
+    # An array of objects, such as of the strings in a dataframe, changes none of them.
+    if len(kinds) > 1 and "O" not in kinds:
         raise ValueError(
             f"The new ids have the dtype {new.dtype}, those in the gallery {old.dtype}."
             " Give ids of one kind."

@@ -443,6 +443,9 @@ def test_common_space_without_labels(embeddings):
     display = CommonSpaceDisplay.from_predictions(parts, method="pca", n_samples=20)
     assert [len(places) for places in display.positions.values()] == [20, 20, 20]
     assert legend_of(display.ax_) == ["image", "text", "audio"]
+    of_two = CommonSpaceDisplay.from_predictions(image, text, method="pca")
+    assert [len(places) for places in of_two.positions.values()] == [60, 60]
+    assert legend_of(of_two.ax_) == ["image", "text"]
 
 
 def test_colours_of_many_classes(embeddings):
@@ -544,14 +547,15 @@ def test_retrieval_of_own_queries():
     """Pictures of any shape and texts of any letters, marked or not."""
     rng = np.random.default_rng(0)
     wide, high = rng.random((4, 8, 3)), rng.random((9, 3))
-    queries = ["costs $5_and $7", wide, "long " * 100]
-    found = [[wide, high], ["a", "b", "c"], [high, "mixed"]]
+    queries = ["costs $5_and $7", wide, "long " * 100, "x" * 300]
+    found = [[wide, high], ["a", "b", "c"], [high, "mixed"], ["d"]]
     display = RetrievalDisplay(queries, found).plot(image_kwargs={"cmap": "viridis"})
     display.figure_.canvas.draw()
     shown = texts_in(display.ax_)
     assert "“costs $5_and $7”" in shown
     assert not {"✓", "✗"} & set(shown)
     assert max(map(len, shown)) < 250
+    assert sum("x" * 50 in text for text in shown) == 1
     assert {"a", "b", "c", "mixed"} < set(shown)
     extents = [image.get_extent() for image in display.ax_.images]
     ratios = [abs((x1 - x0) / (y1 - y0)) for x0, x1, y0, y1 in extents]

@@ -341,6 +341,26 @@ def test_whatever_is_held_at_once(algorithm, metric, monkeypatch):
     assert_same_balls(model.radius_neighbors(radius=radius), own_balls)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_equal_rows_of_many_columns(metric):
+    # Sums of that many numbers depend on their order. Of 27 pairs one is left over.
+    rng = np.random.RandomState(0)
+    for _ in range(5):
+        gallery = np.repeat(rng.randn(1, 10_000), 27, axis=0)
+        model = CrossModalNeighbors(metric=metric, n_neighbors=27).fit(gallery)
+        distances, rows = model.kneighbors(rng.randn(1, 10_000))
+        assert_array_equal(distances, distances[:, :1].repeat(27, axis=1))
+        assert_array_equal(rows, [np.arange(27)])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_all_items_are_within_an_infinite_radius(algorithm, metric):
+    gallery, query = sample(metric, n_items=30)
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
+    rows = model.radius_neighbors(query, np.inf, return_distance=False)
+    assert_same(rows, [np.arange(30)] * len(query))
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_partial_fit_is_fit_on_all(algorithm, metric):
     gallery, query = sample(metric)
@@ -449,6 +469,14 @@ def test_ids(algorithm, ids):
     model.fit(gallery[:1], ids=ids[:1]).partial_fit(gallery[1:], ids=ids[1:])
     assert_array_equal(model.kneighbors(gallery)[1], names[rows])
     assert_array_equal(model.ids_, names)
+
+
+def test_ids_of_a_dataframe_and_of_a_list():
+    X = np.eye(4)
+    names = pd.Series(["a", "b"], dtype=object)
+    model = CrossModalNeighbors(n_neighbors=1).fit(X[:2], ids=names)
+    model.partial_fit(X[2:], ids=["long", "d"])
+    assert model.kneighbors(X)[1].ravel().tolist() == ["a", "b", "long", "d"]
 
 
 def test_ids_must_fit():

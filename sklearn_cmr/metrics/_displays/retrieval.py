@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from numbers import Integral
-from textwrap import shorten
 from typing import NamedTuple
 
 import numpy as np
@@ -364,7 +363,10 @@ def _measure_row(query, found):
 
 def _cut(text, width):
     """Shorten a text to the letters that fit into a width."""
-    return shorten(text, int(width * _LETTERS), placeholder=" …")
+    text = " ".join(text.split())
+    n_letters = int(width * _LETTERS)
+    # Not every language has spaces.
+    return text if len(text) <= n_letters else f"{text[: n_letters - 1]}…"
 
 
 def _write(ax, left, top, text, **style):

@@ -116,7 +116,8 @@ class CommonSpaceDisplay:
 
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, \
                 n_labels), or mapping of them, default=None
-            Classes or label indicator, also one for each modality.
+            Classes or label indicator, also one for each modality. Without them,
+            `X` must be a container.
 
         method : {"tsne", "pca"}, default="tsne"
             How the plane is found, by :class:`~sklearn.manifold.TSNE` or
