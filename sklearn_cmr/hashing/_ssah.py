@@ -176,7 +176,7 @@ class Bank(NamedTuple):
     counts: torch.Tensor
 
 
-def similarities(y, y_bank, kind, smoothing):
+def similarities(y, y_bank, kind):
     """Return how similar rows of labels are, in [0, 1].
 
     Parameters
@@ -185,20 +185,15 @@ def similarities(y, y_bank, kind, smoothing):
 
     kind : {"binary", "cosine"}
         1 for rows with a label in common, or the cosine of the indicators.
-
-    smoothing : float
-        What is taken from a similarity of 1.
     """
     if kind == "binary":
-        S = relevance(y, y_bank).to(y.dtype)
-    else:
-        S = cosine_similarities(y, y_bank)
-        S = torch.where(S > 1 - _COSINE_EPS, 1, S)
-    return S * (1 - smoothing)
+        return relevance(y, y_bank).to(y.dtype)
+    S = cosine_similarities(y, y_bank)
+    return torch.where(S > 1 - _COSINE_EPS, 1, S)
 
 
 def pair_weights(S, counts, balanced):
-    """Return the weight of similarity, that of dissimilarity being 1, and the sum.
+    """Return the weights of pairs, whose sum is 1.
 
     Parameters
     ----------
@@ -207,33 +202,29 @@ def pair_weights(S, counts, balanced):
     counts : tensor of shape (k,)
 
     balanced : bool
-        Whether both shall have the same sum, where there are both.
+        Whether what is similar and what is not shall weigh the same, where there are
+        both; a pair in between weighs in proportion.
     """
-    similar = (S * counts).sum()
-    dissimilar = counts.sum() * len(S) - similar
-    ratio = torch.ones_like(similar)
+    weights = counts.expand_as(S)
     if balanced:
+        similar = (S * counts).sum()
+        dissimilar = weights.sum() - similar
         has_both = (similar > 0) & (dissimilar > 0)
-        ratio = torch.where(has_both, dissimilar / similar, ratio)
-    return ratio, ratio * similar + dissimilar
+        ratio = torch.where(has_both, dissimilar / similar, 1)
+        weights = torch.addcmul(weights, weights * (ratio - 1), S)
+    return weights / weights.sum()
 
 
-def pair_loss(logits, S, counts, ratio, total):
+def pair_loss(logits, S, weights):
     """Return the mean negative log-likelihood of similarities.
 
     Parameters
     ----------
-    logits, S : tensor of shape (b, k)
-
-    counts : tensor of shape (k,)
-
-    ratio, total : 0-d tensor
-        From :func:`pair_weights`.
+    logits, S, weights : tensor of shape (b, k)
     """
-    summed = F.binary_cross_entropy_with_logits(
-        logits, S, weight=counts, pos_weight=ratio, reduction="sum"
+    return F.binary_cross_entropy_with_logits(
+        logits, S, weight=weights, reduction="sum"
     )
-    return summed / total
 
 
 def squared_label_loss(logits, y):
@@ -268,8 +259,9 @@ class Criterion:
 
     def pair_terms(self, output, y, bank):
         """Compare a batch with a bank."""
-        S = similarities(y, bank.y, self.similarity, self.similarity_smoothing)
+        S = similarities(y, bank.y, self.similarity)
         weights = pair_weights(S, bank.counts, self.balanced)
+        S = S * (1 - self.similarity_smoothing)
         scale = self._scale(S.shape[0] * bank.counts.sum())
         feature, banked = output.feature, bank.feature
         if self.feature_length is not None:
@@ -282,7 +274,7 @@ class Criterion:
             "hash_loss": (output.code, bank.code),
         }
         return {
-            name: scale * pair_loss(own @ other.T / 2, S, bank.counts, *weights)
+            name: scale * pair_loss(own @ other.T / 2, S, weights)
             for name, (own, other) in pairs.items()
             if self.weights[name]
         }

@@ -111,7 +111,7 @@ def literal_similarity(a, b, kind):
     return round(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))), 9)
 
 
-def literal_pair_loss(logits, S, balanced):
+def literal_pair_loss(logits, S, balanced, smoothing=0.0):
     """Every pair weighs 1; balanced, similarity weighs as much as dissimilarity."""
     ratio = 1.0
     if balanced and 0 < S.sum() < S.size:
@@ -119,8 +119,9 @@ def literal_pair_loss(logits, S, balanced):
     total = sum_of_weights = 0.0
     for theta, s in zip(logits.ravel(), S.ravel(), strict=True):
         p = 1 / (1 + math.exp(-theta))
-        total -= ratio * s * math.log(p) + (1 - s) * math.log(1 - p)
-        sum_of_weights += ratio * s + (1 - s)
+        weight, wanted = ratio * s + (1 - s), s * (1 - smoothing)
+        total -= weight * (wanted * math.log(p) + (1 - wanted) * math.log(1 - p))
+        sum_of_weights += weight
     return total / sum_of_weights
 
 
@@ -137,7 +138,6 @@ def literal_terms(output, y, bank, options):
     S = np.array(
         [[literal_similarity(a, b, options["similarity"]) for b in y_bank] for a in y]
     )
-    S *= 1 - options["similarity_smoothing"]
     own = {"feature_loss": feature, "hash_loss": code}
     length = options["feature_length"]
     if length is not None:
@@ -146,7 +146,12 @@ def literal_terms(output, y, bank, options):
             norms = np.linalg.norm(rows, axis=1, keepdims=True)
             parts["feature_loss"] = length * rows / norms
     terms = {
-        name: literal_pair_loss(own[name] @ part.T / 2, S, options["balanced"])
+        name: literal_pair_loss(
+            own[name] @ part.T / 2,
+            S,
+            options["balanced"],
+            options["similarity_smoothing"],
+        )
         for name, part in banked.items()
     }
     signs = np.where(code >= 0, 1, -1)
@@ -346,9 +351,7 @@ def test_pairs_of_zero_features(similar):
     bank = torch.rand(4, 5, dtype=torch.float64) + 0.1
     feature = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
     S, counts = torch.full((1, 4), similar).double(), torch.ones(4).double()
-    loss = pair_loss(
-        feature @ bank.T / 2, S, counts, *pair_weights(S, counts, balanced=True)
-    )
+    loss = pair_loss(feature @ bank.T / 2, S, pair_weights(S, counts, balanced=True))
     assert_allclose(loss.item(), math.log(2))
     loss.backward()
     expected = (0.5 - similar) / 2 * bank.mean(0)
@@ -365,17 +368,32 @@ def test_balanced_pairs(n_similar, losses):
     logits = torch.tensor(losses, dtype=torch.float64).view(3, 4)
     S = (torch.arange(12) < n_similar).double().view(3, 4)
     counts = torch.ones(4).double()
-    loss = pair_loss(logits, S, counts, *pair_weights(S, counts, True)).item()
+    loss = pair_loss(logits, S, pair_weights(S, counts, True)).item()
     single = torch.nn.functional.softplus(logits) - S * logits
     means = [single[S == kind].mean().item() for kind in (0, 1) if (S == kind).any()]
     assert_allclose(loss, np.mean(means), rtol=1e-9)
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_graded_similarities_are_what_pairs_are_fitted_to(balanced):
+    """Weights say how much a pair counts, not what it aims at."""
+    S = torch.tensor([[0.5, 0.0, 0.0, 0.0, 1.0, 0.25]], dtype=torch.float64)
+    wanted = torch.tensor([0.5, 0.25], dtype=torch.float64)
+    logits = torch.zeros_like(S).index_copy_(
+        1, torch.tensor([0, 5]), wanted.logit()[None]
+    )
+    logits.requires_grad_()
+    weights = pair_weights(S, torch.ones(6, dtype=torch.float64), balanced)
+    pair_loss(logits, S, weights).backward()
+    assert_allclose(logits.grad[0, [0, 5]], 0, atol=1e-12)
+    assert (logits.grad[0, 1:5] != 0).all()
 
 
 def test_large_logits_do_not_overflow():
     """log(1 + exp(.)) does, above 88, in the published code (11.3)."""
     logits = torch.tensor([[500.0, -500.0], [500.0, -500.0]], requires_grad=True)
     S, counts = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(2)
-    loss = pair_loss(logits, S, counts, *pair_weights(S, counts, False))
+    loss = pair_loss(logits, S, pair_weights(S, counts, False))
     assert_allclose(loss.item(), 250)
     loss.backward()
     assert_allclose(logits.grad, [[0, 0], [0.25, -0.25]])
