@@ -121,6 +121,12 @@ def fit(estimator, data):
         return model.fit(data.features["image"], data.features["text"], data.y)
 
 
+def with_epochs(estimator, epochs):
+    """Return a copy of an estimator that passes as often through all its phases."""
+    lengths = {"max_epochs", "max_epochs_label"} & set(estimator.get_params())
+    return clone(estimator).set_params(random_state=0, **dict.fromkeys(lengths, epochs))
+
+
 def train(options):
     """Training: an epoch, what `fit` does before it included."""
     made = {}
@@ -135,9 +141,7 @@ def train(options):
             made = {size: SIZES[size]()}  # one at a time: the largest has 220 MB
         data = made[size]
         loops, estimator = METHODS[name]
-        estimator = clone(estimator).set_params(
-            random_state=0, max_epochs=epochs, device=options.device
-        )
+        estimator = with_epochs(estimator, epochs).set_params(device=options.device)
         arguments = (estimator, data, epochs)
         contenders = {
             "sklearn_cmr": partial(fit, estimator, data),

@@ -61,7 +61,7 @@ def textbook(estimator, data, epochs, order=None):
     labels_sorted = y[torch.from_numpy(np.argsort(kinds, kind="stable"))]
     dataset = TensorDataset(torch.arange(data.n_samples), labels_sorted)
     optimizer = torch.optim.Adam(label_network.parameters(), lr=estimator.lr_label)
-    for epoch in range(epochs):
+    for epoch in range(estimator.max_epochs_label):
         means = Means()
         bank_feature, bank_code, _ = encode_all(label_network, labels_sorted)
         for rows, labels in load(dataset, estimator.batch_size, order, epoch):
@@ -176,7 +176,7 @@ def bare(estimator, data, epochs):
 
     moved = list(label_network.parameters())
     optimizer = torch.optim.Adam(moved, lr=estimator.lr_label, fused=True)
-    for epoch in range(epochs):
+    for epoch in range(estimator.max_epochs_label):
         means = Means()
         with torch.no_grad():
             bank_feature, bank_code, _ = label_network(distinct)
@@ -184,9 +184,9 @@ def bare(estimator, data, epochs):
             places = sorted_kinds[rows]
             labels = distinct[places]
             output = label_network(labels)
-            fresh_feature = bank_feature.index_copy(0, places, output.feature.detach())
-            fresh_code = bank_code.index_copy(0, places, output.code.detach())
-            terms = terms_of(output, labels, fresh_feature, fresh_code)
+            bank_feature.index_copy_(0, places, output.feature.detach())
+            bank_code.index_copy_(0, places, output.code.detach())
+            terms = terms_of(output, labels, bank_feature, bank_code)
             loss = weighted(terms)
             step(optimizer, moved, loss)
             record(means, len(rows), loss, terms)

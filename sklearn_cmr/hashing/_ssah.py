@@ -350,11 +350,11 @@ def discriminator_objective(module, batch, state, *, modality, criterion):
     It tells the features of the labels of a batch from those of its items.
     """
     with torch.no_grad():
-        real = module["label_network"](batch.y).feature
+        real = module["label_network"].body(batch.y)
     fake = encoded(module, batch, modality).feature.detach()
     judge = module["networks"][modality]["discriminator"]
-    on_labels = judge(real, state.generator)
-    on_modality = judge(fake, state.generator)
+    verdicts = judge(torch.cat([real, fake]), state.generator)
+    on_labels, on_modality = verdicts.chunk(2)
     loss = criterion.verdict_loss(on_labels, True)
     loss = (loss + criterion.verdict_loss(on_modality, False)) / 2
     return loss, {"discriminator_accuracy": criterion.accuracy(on_labels, on_modality)}

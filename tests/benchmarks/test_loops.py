@@ -44,6 +44,7 @@ METHODS = {
             label_hidden_layer_sizes=(16,),
             feature_dim=16,
             batch_size=64,
+            max_epochs_label=EPOCHS,
             **COMMON,
         ),
     ),
