@@ -46,7 +46,8 @@ def textbook(estimator, data, epochs, order=None):
     of_attention, others = parameters_of(module)
     options = {"lr": estimator.lr, "betas": estimator.betas}
     optimizer = torch.optim.Adam(others, **options)
-    optimizer_attention = torch.optim.Adam(of_attention, **options)
+    of_its_own = options | {"lr": estimator.lr_attention or estimator.lr}
+    optimizer_attention = torch.optim.Adam(of_attention, **of_its_own)
     dataset = TensorDataset(features["image"], features["text"], y)
     margin, history, step = estimator.margin, [], 0
     for epoch in range(epochs):
@@ -111,7 +112,8 @@ def bare(estimator, data, epochs):
     of_attention, others = parameters_of(module)
     options = {"lr": estimator.lr, "betas": estimator.betas, "fused": True}
     optimizer = torch.optim.Adam(others, **options)
-    optimizer_attention = torch.optim.Adam(of_attention, **options)
+    of_its_own = options | {"lr": estimator.lr_attention or estimator.lr}
+    optimizer_attention = torch.optim.Adam(of_attention, **of_its_own)
     scale = 2 * estimator.n_bits**0.5
     weights = torch.tensor(
         [estimator.inter_weight, estimator.intra_weight, estimator.adversarial_weight],
