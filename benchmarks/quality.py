@@ -61,6 +61,11 @@ GRIDS = {
             "lr_decay_every": [1],
             "max_epochs": [8],
         },
+        {
+            "betas": [(0.9, 0.999)],
+            "label_weight": [0.5, 1.0],
+            "sampler": ["shuffle"],
+        },
     ],
     DRCLProjector: [
         {
