@@ -5,7 +5,7 @@
 import subprocess
 import sys
 
-HEAVY = ["faiss", "matplotlib", "pandas", "sklearn.linear_model", "sklearn.neighbors"]
+HEAVY = ["faiss", "matplotlib", "sklearn.linear_model", "sklearn.neighbors"]
 
 
 def test_what_few_need_is_imported_where_it_is_used():
