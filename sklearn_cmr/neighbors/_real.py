@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
 # Numbers of float64 held at once where rows are prepared or compared.
@@ -54,6 +53,9 @@ class _SklearnIndex:
     """Squared Euclidean distances by scikit-learn's brute force."""
 
     def __init__(self, X):
+        # Here, since it takes a quarter of the package's time to import.
+        from sklearn.neighbors import NearestNeighbors
+
         self.index = NearestNeighbors(algorithm="brute", metric="sqeuclidean").fit(X)
 
     def search(self, query, k):
