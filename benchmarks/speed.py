@@ -168,6 +168,7 @@ def train(options):
             contenders,
             rounds=options.rounds,
             threads=threads,
+            clock=None if options.device == "cpu" else "wall",
             targets=targets,
             per=epochs,
         )
