@@ -85,7 +85,7 @@ def limited_threads(n_threads):
             torch.set_num_threads(before)
 
 
-def race(contenders, *, rounds, threads=1):
+def race(contenders, *, rounds, threads=1, clock=None):
     """Run contenders in turns, as often as asked for, after a round to warm up.
 
     Parameters
@@ -97,11 +97,14 @@ def race(contenders, *, rounds, threads=1):
     threads : int or None
         None leaves the numbers of threads as they are.
 
+    clock : {"CPU", "wall"}, default=None
+        None takes CPU time on one thread, which other work on the machine changes less,
+        and wall time otherwise. An accelerator needs wall time.
+
     Returns
     -------
     times : dict of str to list of float
-        Seconds of every round. CPU time on one thread, which other work on the machine
-        hardly changes; wall time otherwise.
+        Seconds of every round.
 
     clock : {"CPU", "wall"}
 
@@ -109,8 +112,8 @@ def race(contenders, *, rounds, threads=1):
     """
     names = list(contenders)
     times = {name: [] for name in names}
-    clock = "CPU" if threads == 1 else "wall"
-    read_clock = time.process_time if threads == 1 else time.perf_counter
+    clock = clock or ("CPU" if threads == 1 else "wall")
+    read_clock = {"CPU": time.process_time, "wall": time.perf_counter}[clock]
     with limited_threads(threads) as n_threads:
         for turn in range(-1, rounds):
             # Nobody always runs in the wake of the same other one.
@@ -119,18 +122,20 @@ def race(contenders, *, rounds, threads=1):
                 gc.collect()
                 start = read_clock()
                 contenders[name]()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
                 if turn >= 0:
                     times[name].append(read_clock() - start)
     return times, clock, n_threads
 
 
-def compare(section, task, contenders, *, rounds, threads=1, targets=None, per=1):
+def compare(section, task, contenders, *, targets=None, per=1, **options):
     """Race contenders, of whom the first is ours, and return their rows.
 
     `targets` gives the ratio that is asked for by contender, `per` what to divide the
-    times by, such as the number of epochs in a run.
+    times by, such as the number of epochs in a run; see :func:`race` for `options`.
     """
-    times, clock, n_threads = race(contenders, rounds=rounds, threads=threads)
+    times, clock, n_threads = race(contenders, **options)
     ours = times[next(iter(contenders))]
     rows = []
     for name, seconds in times.items():

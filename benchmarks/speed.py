@@ -131,20 +131,25 @@ def with_epochs(estimator, epochs):
     return clone(estimator).set_params(random_state=0, **dict.fromkeys(lengths, epochs))
 
 
+def is_wanted(name, size, threads, options):
+    """Tell whether a run is one of those that the command line asks for."""
+    if options.quick and (size != SMALL or threads != 1):
+        return False
+    if options.one_thread and threads != 1:
+        return False
+    if options.methods and name not in options.methods:
+        return False
+    return options.full or (name, size) not in SLOW_RUNS
+
+
 def train(options):
     """Training: an epoch, what `fit` does before it included."""
     made = {}
     for name, size, epochs, threads, targets in RUNS:
-        if options.quick and (size != SMALL or threads != 1):
-            continue
-        if (name, size) in SLOW_RUNS and not options.full:
+        if not is_wanted(name, size, threads, options):
             continue
         if options.quick:
             epochs = max(1, epochs // 3)
-        if options.methods and name not in options.methods:
-            continue
-        if options.one_thread and threads != 1:
-            continue
         if size not in made:
             made = {size: SIZES[size]()}  # one at a time: the largest has 220 MB
         data = made[size]
@@ -168,6 +173,7 @@ def train(options):
             contenders,
             rounds=options.rounds,
             threads=threads,
+            clock=None if options.device == "cpu" else "wall",
             targets=targets,
             per=epochs,
         )
