@@ -769,8 +769,9 @@ class SSAHHasher(
         Names of the fitted modalities.
 
     train_codes_ : int8 ndarray of shape (n_samples, n_bits) or None
-        One code of -1 and +1 for each pair of :meth:`fit`: the signs of the sum of the
-        relaxed codes of its modalities and labels. None if its rows were no pairs.
+        One code of -1 and +1 for each pair that :meth:`fit` has learned from, without
+        those dropped for want of labels: the signs of the sum of the relaxed codes of
+        its modalities and labels. None if its rows were no pairs.
 
     text_fusion_ : bool
         Whether smoothed copies are put beside the texts.
