@@ -439,7 +439,9 @@ class PairNet(NeuralNet):
             terms[f"{player.name}_loss"] = loss
             if player is first:
                 terms["train_loss"] = player.monitored(loss, terms)
-            step_terms[player.name] = {k: v.detach() for k, v in terms.items()}
+            step_terms[player.name] = {
+                k: v.detach() if v.requires_grad else v for k, v in terms.items()
+            }
         self.step_ += 1
         return {"loss": step_terms[first.name]["train_loss"], "terms": step_terms}
 
