@@ -27,7 +27,7 @@ GPU = "cuda"
 # What draws numbers on the device is off: generators of two devices differ.
 ESTIMATORS = [
     ACMRProjector(),
-    CMGANProjector(),
+    CMGANProjector(lr=1e-4),  # at the default rate its game amplifies rounding
     DRCLProjector(),
     SSAHHasher(discriminator_dropout=0.0),
     AADAHHasher(),
@@ -54,7 +54,7 @@ def estimator(request):
 def test_losses_are_those_of_the_cpu(estimator):
     """Over 20 steps: 5 epochs of 4 batches."""
     curves = [fit(estimator, make_data(64), d).loss_curve_ for d in ("cpu", GPU)]
-    np.testing.assert_allclose(*curves, rtol=5e-3)
+    np.testing.assert_allclose(*curves, rtol=1e-4)
 
 
 def test_rows_are_encoded_alone(estimator):
