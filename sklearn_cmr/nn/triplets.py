@@ -39,6 +39,9 @@ def triplet_losses(distances, similarity, candidates, margin, reduction="valid")
     losses : tensor of shape (n_terms,)
         0, with a gradient of 0, where there is no valid triplet.
 
+    n_active : tensor of shape (n_terms,)
+        Numbers of triplets that cost something.
+
     n_valid : tensor of shape (n_terms,)
         Numbers of valid triplets.
     """
@@ -58,7 +61,7 @@ def triplet_losses(distances, similarity, candidates, margin, reduction="valid")
         losses = losses / n_valid.clamp_min(1)
     elif reduction == "active":
         losses = losses / n_active.clamp_min(1)
-    return losses, n_valid
+    return losses, n_active, n_valid
 
 
 def _count_sorted(distances, similar, candidates, margin):
