@@ -5,8 +5,8 @@
 import torch
 from sklearn.utils import gen_batches
 
-# Triplets that are looked at together, a few bytes each, where they are one by one.
-_TRIPLETS_AT_ONCE = 2**24
+# Triplets that are looked at together, a few bytes each: more of them leave the cache.
+_TRIPLETS_AT_ONCE = 2**20
 
 
 def triplet_losses(distances, similarity, candidates, margin, reduction="valid"):
