@@ -317,7 +317,7 @@ def attention_objective(module, batch, state, *, ranking, attention_loss, detach
     terms = ranked_across(codes, unattended)
     flips = attention_loss == "flipped"
     losses, *_ = ranking.losses(batch, terms, wrong_order=flips)
-    loss = 2 * losses.sum() / math.perm(len(codes), 2) * state.scalars["masked"]
+    loss = 2 * losses.sum() / math.perm(len(codes), 2)
     return loss if flips else -loss, {}
 
 
@@ -928,9 +928,9 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
                 detach_query=self.detach_query,
             )
             lr = self.lr if self.lr_attention is None else self.lr_attention
-            every = self.attention_every
+            turns = {"every": self.attention_every, "begins": self.warmup_epochs}
             players.append(
-                self._player("attention", of_attention, objective, lr, every=every)
+                self._player("attention", of_attention, objective, lr, **turns)
             )
         phase = task.make_phase(
             players=players,

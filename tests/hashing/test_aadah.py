@@ -597,11 +597,15 @@ def test_players_move_their_own_networks_alone(frozen):
         assert torch.equal(value, spy.start[name]) == is_still, name
 
 
-def test_warm_up_attends_to_all():
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_warm_up_attends_to_all(weight_decay):
     spy = Spy()
-    estimator = hasher(warmup_epochs=2, callbacks=[spy]).fit(A, B, y)
+    estimator = hasher(warmup_epochs=2, weight_decay=weight_decay, callbacks=[spy]).fit(
+        A, B, y
+    )
     assert [row["masked"] for row in estimator.history_] == [0, 0, 1]
     assert [row["adversarial_loss"] > 0 for row in estimator.history_] == [0, 0, 1]
+    assert ["attention_loss" in row for row in estimator.history_] == [0, 0, 1]
     for name, value in spy.start.items():
         if ".attention." in name:
             assert torch.equal(spy.weights[1][name], value), name
