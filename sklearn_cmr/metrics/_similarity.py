@@ -106,8 +106,9 @@ class _Hamming:
         self.query = as_words(query)
         self.gallery = as_words(gallery)
 
-    def distances(self, rows):
-        return count_differing(self.query[:, rows], self.gallery, self.n_levels - 1)
+    def distances(self, rows, items=slice(None)):
+        query, gallery = self.query[:, rows], self.gallery[:, items]
+        return count_differing(query, gallery, self.n_levels - 1)
 
 
 SIMILARITIES: dict[str, type[_Cosine] | type[_Euclidean] | type[_Hamming]] = {

@@ -537,6 +537,38 @@ def test_chunk_size(form, ties, k):
         assert_allclose(values, expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("n_labels", [None, 70])
+@pytest.mark.parametrize(
+    ("form", "ties"),
+    [(np.int8, "optimistic"), (np.int8, "pessimistic"), (np.float32, "stable")],
+)
+def test_galleries_beyond_the_cache(form, ties, n_labels):
+    """They are ranked piece by piece."""
+    query, gallery, y_query, y_gallery = random_set(11, 5, 50_001, n_classes=7)
+    y_gallery[-3:] = y_query[0]
+    relevant = y_query[:, None] == y_gallery
+    if n_labels is not None:
+        y_query, y_gallery = (np.eye(n_labels)[10 * y] for y in (y_query, y_gallery))
+    distances = (query[:, None] != gallery).sum(axis=2)
+    tie_break = {"optimistic": ~relevant, "pessimistic": relevant, "stable": None}[ties]
+    expected = []
+    for row, hit in enumerate(relevant):
+        keys = (
+            (distances[row],) if tie_break is None else (tie_break[row], distances[row])
+        )
+        ranks = np.flatnonzero(hit[np.lexsort(keys)]) + 1
+        expected.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+    values = mean_average_precision(
+        query.astype(form),
+        gallery.astype(form),
+        y_query,
+        y_gallery,
+        ties=ties,
+        per_query=True,
+    )
+    assert_allclose(values, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("form", ["codes", np.float32, np.float64])
 def test_order_of_gallery_leaves_expectation(form):
     query, gallery, y_query, y_gallery = random_set(10)
