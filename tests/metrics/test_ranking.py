@@ -357,6 +357,24 @@ def test_float64_scores_are_not_rounded():
             assert score == 1
 
 
+@pytest.mark.parametrize(
+    ("form", "scales"), [(np.float64, (1e300, 1e-300)), (np.float32, (1e20, 1e-22))]
+)
+def test_euclidean_at_any_scale(form, scales):
+    query, gallery, *labels = random_set(16)
+    rng = np.random.default_rng(0)
+    query, gallery = (form(rng.uniform(-1, 1, X.shape)) for X in (query, gallery))
+    options = {"metric": "euclidean", "per_query": True}
+    expected = mean_average_precision(query, gallery, *labels, **options)
+    for scale in scales:
+        # A power of two leaves every digit.
+        power = form(2.0 ** np.round(np.log2(scale)))
+        scores = mean_average_precision(
+            query * power, gallery * power, *labels, **options
+        )
+        assert_array_equal(scores, expected)
+
+
 def test_float32_euclidean_far_from_the_origin():
     rng = np.random.default_rng(0)
     query, gallery = rng.integers(0, 9, (10, 3)), rng.integers(0, 9, (30, 3))
@@ -710,6 +728,8 @@ def test_views_of_foreign_memory():
         ({"query": np.ones(4)}, "Expected 2D array"),
         ({"query": np.full((3, 4), np.nan)}, "query contains NaN"),
         ({"gallery": np.full((5, 4), np.inf)}, "gallery contains infinity"),
+        ({"query": np.ones((3, 4), dtype=bool)}, "query has the dtype bool"),
+        ({"gallery": np.ones((5, 4), dtype=bool)}, "gallery has the dtype bool"),
         ({"query": np.ones((0, 4)), "y_query": []}, "0 sample"),
         ({"y_query": [0, 1]}, "query has 3 rows but y_query has 2"),
         ({"y_gallery": [0, 1]}, "gallery has 5 rows but y_gallery has 2"),
