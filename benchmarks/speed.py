@@ -272,6 +272,7 @@ def map_(options):
         if options.quick and size != "693 x 693":
             continue
         directions = ranking_task(*shape, kind)
+        prepared = [rankings.prepare(*sets, kind) for sets in directions]
         others = rankings.COSINE if kind == "cosine" else rankings.HAMMING
         targets = {}
         if size == "2,000 x 18,000":
@@ -282,9 +283,12 @@ def map_(options):
         for name, (function, one_by_one) in others.items():
             if largest and name not in rankings.ON_LARGEST:
                 continue
-            limit = _SAMPLED if one_by_one else None
-            shares[name] = min(1.0, _SAMPLED / shape[0]) if one_by_one else 1.0
-            contenders[name] = partial(rank, function, directions, limit)
+            if one_by_one:
+                shares[name] = min(1.0, _SAMPLED / shape[0])
+                contenders[name] = partial(rank, function, prepared, _SAMPLED)
+            else:
+                shares[name] = 1.0
+                contenders[name] = partial(rank, function, directions)
         rows = compare_scaled(size, kind, contenders, shares, targets, options)
         seconds[size, kind] = rows[0].seconds
         peak = peak_memory(contenders["sklearn_cmr"])

@@ -28,6 +28,16 @@ def pack_signs(codes, name):
     return np.packbits(positive, axis=1)
 
 
+def refuse_booleans(X, name):
+    """Raise a ValueError if X is boolean, where its type is to tell the metric."""
+    if X.dtype == bool:
+        raise ValueError(
+            f"metric='auto' cannot decide: {name} has the dtype bool. Turn bits into "
+            "codes with np.where(bits, 1, -1).astype(np.int8), pack them with "
+            "np.packbits(bits, axis=1), or name the metric."
+        )
+
+
 def as_words(packed):
     """View rows of packed bits as a few wide integers, one contiguous array each."""
     n_bytes = packed.shape[1]

@@ -114,9 +114,13 @@ def average_precision(levels, k, normalizer):
     """Average precision of the first `k` items of each query."""
     if len(levels.query) == 0:
         return np.zeros(len(levels.totals))
-    taken = np.clip(k - levels.start, 0, levels.size)
+    taken = levels.size
+    if k < levels.n_items:
+        taken = np.clip(k - levels.start, 0, levels.size)
     if levels.is_single:
-        precisions = np.where(taken, (levels.found + 1) / (levels.start + 1), 0)
+        precisions = (levels.found + 1) / (levels.start + 1)
+        if k < levels.n_items:
+            precisions *= taken
     else:
         harmonic = _harmonic_numbers(levels.n_items)
         precisions = _mean_level_precisions(

@@ -162,7 +162,7 @@ def mean_average_precision(
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
         What "near" means. The Hamming distance takes codes of -1 and +1 of any dtype,
         or packed bits (uint8, as from :func:`numpy.packbits`). "auto" is the Hamming
-        distance for int8 and uint8, the cosine similarity for any other dtype. The
+        distance for int8 and uint8, the cosine similarity for other numbers. The
         cosine similarity with a zero vector is 0.
 
     k : int, default=None

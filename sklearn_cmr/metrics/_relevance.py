@@ -37,8 +37,8 @@ class _SameClass:
         self.query, self.gallery = codes[: len(query)], codes[len(query) :]
         self.sizes = np.bincount(self.gallery, minlength=len(classes))
 
-    def relevant(self, rows):
-        return (self.query[rows, None] == self.gallery).view(np.uint8)
+    def relevant(self, rows, items=slice(None)):
+        return (self.query[rows, None] == self.gallery[items]).view(np.uint8)
 
     def n_relevant(self, rows, relevant):
         return self.sizes[self.query[rows]]
@@ -82,22 +82,22 @@ class _SharedLabel:
         )
         return max(1, int(min(most)))
 
-    def relevant(self, rows):
-        shared = (words != 0 for words in self._common(rows))
+    def relevant(self, rows, items=slice(None)):
+        shared = (words != 0 for words in self._common(rows, items))
         return reduce(np.logical_or, shared).view(np.uint8)
 
     def n_relevant(self, rows, relevant):
         return np.count_nonzero(relevant, axis=1)
 
-    def grades(self, rows):
+    def grades(self, rows, items=slice(None)):
         dtype = np.min_scalar_type(self.max_grade)
-        shared = (np.bitwise_count(words) for words in self._common(rows))
+        shared = (np.bitwise_count(words) for words in self._common(rows, items))
         return reduce(partial(np.add, dtype=dtype), shared)
 
-    def _common(self, rows):
+    def _common(self, rows, items):
         """Yield the labels in common, a word at a time."""
         for query, gallery in zip(self.query, self.gallery, strict=True):
-            yield query[rows, None] & gallery
+            yield query[rows, None] & gallery[items]
 
 
 def _check_one_labels(y, n_items, name, owner):

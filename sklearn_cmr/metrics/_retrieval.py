@@ -4,17 +4,23 @@
 
 import sys
 from dataclasses import dataclass
+from functools import lru_cache, reduce
+from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state, gen_batches
+import torch
+from sklearn.utils import check_random_state, gen_batches, gen_even_slices
 
 from sklearn_cmr.metrics._relevance import make_relevance
 from sklearn_cmr.metrics._similarity import BLOCK_ROWS, SIMILARITIES, check_embeddings
 
-# Pairs handled at once unless chunk_size is given. Counting is fastest while a chunk
-# stays in the processor's cache; matrix products and sorting want longer chunks.
+# Pairs handled at once. Counting and sorting are fastest while a chunk stays in the
+# processor's cache; matrix products want more queries.
 _COUNTED_PAIRS = 2**16
-_SORTED_PAIRS = 2**19
+_SORTED_PAIRS = 2**17
+_PRODUCT_PAIRS = 2**22
+# Items that are counted at once, about; with more of them, the chunks are too short.
+_COUNTED_ITEMS = 2**14
 # Counts that are evaluated at once.
 _COUNTS = 2**16
 
@@ -64,7 +70,10 @@ class Levels:
     is_single: bool = False
 
     def __post_init__(self):
-        self.found = self.sum_before(self.hits)
+        if self.is_single:
+            self.found = np.arange(len(self.query)) - self._first_of_query()
+        else:
+            self.found = self.sum_before(self.hits)
 
     @property
     def n_items(self):
@@ -83,8 +92,18 @@ class Levels:
     def sum_before(self, values):
         """Sum one value of each level over the levels before it, for every level."""
         before = np.cumsum(values) - values
+        return before - before[self._first_of_query()]
+
+    def _first_of_query(self):
+        """Return for every level the index of the first one of its query."""
         first = np.searchsorted(self.query, np.arange(len(self.totals)))
-        return before - before[first[self.query]]
+        return first[self.query]
+
+
+@lru_cache(maxsize=1)
+def _columns(n_columns, n_bits):
+    """Return the numbers of columns, shifted by some bits."""
+    return np.arange(n_columns) << n_bits
 
 
 def _sort(distances, grades, n_grades, *, tie_break, k=None):
@@ -110,7 +129,7 @@ def _sort(distances, grades, n_grades, *, tie_break, k=None):
         keys = mask.astype(np.int64)
         keys <<= 32
         if tie_break == "column":
-            keys |= np.arange(n_columns) << n_bits
+            keys |= _columns(n_columns, n_bits)
         keys |= grades
         if k is not None and k < n_columns:
             keys = np.partition(keys, k - 1, axis=1)[:, :k].copy()
@@ -146,9 +165,11 @@ def _count(distances, grades, n_levels, n_grades):
     n_bins = n_grades * n_levels
     bins = np.multiply(grades, n_levels, dtype=np.min_scalar_type(n_bins))
     bins += distances
-    dtype = np.min_scalar_type(n_rows * n_bins)
+    dtype = np.min_scalar_type(-n_rows * n_bins)
     bins = bins + np.arange(0, n_rows * n_bins, n_bins, dtype=dtype)[:, None]
-    counts = np.bincount(bins.ravel(), minlength=n_rows * n_bins)
+    # NumPy's bincount takes twice as long: it copies narrow integers to wide ones.
+    bins = torch.from_numpy(bins.ravel())
+    counts = torch.bincount(bins, minlength=n_rows * n_bins).numpy()
     return counts.reshape(n_rows, n_grades, n_levels)
 
 
@@ -198,7 +219,7 @@ class Retrieval:
             self.gains = np.exp2(self.gains) - 1
         if ties == "auto":
             ties = "expected" if metric == "hamming" else "stable"
-        self.similarity = SIMILARITIES[metric](query, gallery)
+        self.similarity: Any = SIMILARITIES[metric](query, gallery)
         self.ties = ties
         self.n_distances = getattr(self.similarity, "n_levels", None)
         self.order = None
@@ -220,19 +241,13 @@ class Retrieval:
             for rows, counts in self.distance_counts(chunk_size=chunk_size):
                 yield self._counted_levels(rows, counts)
             return
-        for rows in self._batches(chunk_size, _SORTED_PAIRS, BLOCK_ROWS):
-            grades = self._grades(rows)
-            distances = self.similarity.distances(rows)
-            totals = self._count_grades(rows, grades)
-            if self.n_distances is not None:
-                distances = distances.astype(np.float32)
-            if self.order is not None:
-                distances = distances.take(self.order, axis=1)
-                grades = grades.take(self.order, axis=1)
-            if self.ties == "expected":
-                yield self._tied_levels(rows, totals, distances, grades)
-            else:
-                yield self._ranked_levels(rows, totals, distances, grades, k)
+        for block in self._batches(chunk_size, _PRODUCT_PAIRS, 2 * BLOCK_ROWS):
+            distances = self.similarity.distances(block)
+            for part in gen_batches(
+                len(distances), max(1, _SORTED_PAIRS // self.n_gallery)
+            ):
+                rows = slice(block.start + part.start, block.start + part.stop)
+                yield self._sorted_levels(rows, distances[part], k)
 
     def distance_counts(self, *, chunk_size=None):
         """Yield the queries of a chunk, and how many items are at each distance.
@@ -241,10 +256,19 @@ class Retrieval:
         only.
         """
         batch, begin, n_counts = [], 0, 0
-        for rows in self._batches(chunk_size, _COUNTED_PAIRS, 1):
-            grades = self._grades(rows)
-            distances = self.similarity.distances(rows)
-            batch.append(_count(distances, grades, self.n_distances, self.n_grades))
+        n_blocks = max(1, round(self.n_gallery / _COUNTED_ITEMS))
+        blocks = list(gen_even_slices(self.n_gallery, n_blocks))
+        for rows in self._batches(chunk_size, n_blocks * _COUNTED_PAIRS, 1):
+            counts = (
+                _count(
+                    self.similarity.distances(rows, items),
+                    self._grades(rows, items),
+                    self.n_distances,
+                    self.n_grades,
+                )
+                for items in blocks
+            )
+            batch.append(reduce(np.add, counts))
             # What follows is done for many queries at once.
             n_counts += batch[-1].size
             if n_counts >= _COUNTS or rows.stop == self.n_query:
@@ -253,13 +277,14 @@ class Retrieval:
 
     def _batches(self, chunk_size, n_pairs, least):
         if chunk_size is None:
-            chunk_size = max(least, n_pairs // self.n_gallery)
+            # A whole number of blocks, as what is missing would be filled up.
+            chunk_size = max(least, n_pairs // self.n_gallery // least * least)
         return gen_batches(self.n_query, int(chunk_size))
 
-    def _grades(self, rows):
+    def _grades(self, rows, items=slice(None)):
         if self.n_grades > 2:
-            return self.relevance.grades(rows)
-        return self.relevance.relevant(rows)
+            return self.relevance.grades(rows, items)
+        return self.relevance.relevant(rows, items)
 
     def _count_grades(self, rows, grades):
         """Count the items of every grade in the whole gallery."""
@@ -267,6 +292,19 @@ class Retrieval:
             return _count(np.zeros_like(grades), grades, 1, self.n_grades)[:, :, 0]
         n_relevant = self.relevance.n_relevant(rows, grades)
         return np.column_stack([self.n_gallery - n_relevant, n_relevant])
+
+    def _sorted_levels(self, rows, distances, k):
+        """Return the items, or those at one distance, by sorting."""
+        grades = self._grades(rows)
+        totals = self._count_grades(rows, grades)
+        if self.n_distances is not None:
+            distances = distances.astype(np.float32)
+        if self.order is not None:
+            distances = distances.take(self.order, axis=1)
+            grades = grades.take(self.order, axis=1)
+        if self.ties == "expected":
+            return self._tied_levels(rows, totals, distances, grades)
+        return self._ranked_levels(rows, totals, distances, grades, k)
 
     def _ranked_levels(self, rows, totals, distances, grades, k):
         """Return the items of lists in a fixed order."""

@@ -5,7 +5,12 @@
 import numpy as np
 from sklearn.utils import check_array
 
-from sklearn_cmr._bits import as_words, count_differing, pack_signs
+from sklearn_cmr._bits import (
+    as_words,
+    count_differing,
+    pack_signs,
+    refuse_booleans,
+)
 
 # BLAS kernels sum the rows left over from full blocks in another order. With whole
 # blocks only, equal items get equal scores, whatever the chunk and their position.
@@ -23,6 +28,13 @@ def _pad_rows(X, dtype):
     padded = np.zeros((-(-len(X) // BLOCK_ROWS) * BLOCK_ROWS, X.shape[1]), dtype)
     padded[: len(X)] = X
     return padded
+
+
+def _largest(X):
+    """Return the largest absolute value of each row."""
+    return np.maximum(
+        X.max(axis=1).astype(np.float64), -X.min(axis=1).astype(np.float64)
+    )
 
 
 class _Cosine:
@@ -44,11 +56,8 @@ class _Cosine:
 
     def _scale(self, X):
         # Powers of two are exact, and the products of the scaled rows cannot overflow.
-        largest = np.maximum(
-            X.max(axis=1).astype(np.float64), -X.min(axis=1).astype(np.float64)
-        )
         limit = np.finfo(self.dtype).maxexp - 2
-        exponent = np.clip(-np.frexp(largest)[1], -limit, limit)
+        exponent = np.clip(-np.frexp(_largest(X))[1], -limit, limit)
         scaled = _pad_rows(X, self.dtype)
         scaled[: len(X)] *= np.ldexp(self.dtype.type(1), exponent)[:, None]
         return scaled
@@ -72,12 +81,26 @@ class _Euclidean:
         self.dtype = _score_dtype(query, gallery)
         self.query = query
         self.n_gallery = len(gallery)
-        self.gallery = _pad_rows(gallery, np.float64)
+        self.exponent = self._choose_exponent(query, gallery)
+        self.gallery = self._scale(gallery)
         self.squares = np.einsum("ij,ij->i", self.gallery, self.gallery)
+
+    def _choose_exponent(self, query, gallery):
+        """Return the power of two to divide by, so that squares stay in range.
+
+        Dividing is exact and leaves the ranking.
+        """
+        largest = max(_largest(X).max() for X in (query, gallery))
+        exponent = int(np.frexp(largest)[1])
+        return exponent if abs(exponent) > np.finfo(self.dtype).maxexp // 4 else 0
+
+    def _scale(self, X):
+        scaled = _pad_rows(X, np.float64)
+        return np.ldexp(scaled, -self.exponent) if self.exponent else scaled
 
     def distances(self, rows):
         n_rows = len(self.query[rows])
-        query = _pad_rows(self.query[rows], np.float64)
+        query = self._scale(self.query[rows])
         distances = query @ self.gallery.T
         distances *= -2
         distances += np.einsum("ij,ij->i", query, query)[:, None]
@@ -106,8 +129,9 @@ class _Hamming:
         self.query = as_words(query)
         self.gallery = as_words(gallery)
 
-    def distances(self, rows):
-        return count_differing(self.query[:, rows], self.gallery, self.n_levels - 1)
+    def distances(self, rows, items=slice(None)):
+        query, gallery = self.query[:, rows], self.gallery[:, items]
+        return count_differing(query, gallery, self.n_levels - 1)
 
 
 SIMILARITIES: dict[str, type[_Cosine] | type[_Euclidean] | type[_Hamming]] = {
@@ -128,6 +152,8 @@ def check_embeddings(query, gallery, metric):
             "modalities."
         )
     if metric == "auto":
+        refuse_booleans(query, "query")
+        refuse_booleans(gallery, "gallery")
         codes = {X.dtype in (np.int8, np.uint8) for X in (query, gallery)}
         if len(codes) == 2:
             raise ValueError(

@@ -12,7 +12,7 @@ from sklearn.utils import check_scalar, column_or_1d, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_cmr._bits import pack_signs
+from sklearn_cmr._bits import pack_signs, refuse_booleans
 from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
 from sklearn_cmr.neighbors._real import RealSearch
 from sklearn_cmr.pairs import (
@@ -53,7 +53,7 @@ class CrossModalNeighbors(BaseEstimator):
         The distance. "cosine" is one minus the cosine, which with a vector of zeros
         is 0. "hamming" is the number of bits that differ; it takes codes of -1 and +1
         or packed bits (uint8, as from :func:`~sklearn_cmr.hashing.pack_codes`). "auto"
-        is "hamming" for a gallery of int8 or uint8, "cosine" for any other.
+        is "hamming" for a gallery of int8 or uint8, "cosine" for other numbers.
 
     algorithm : {"auto", "brute", "faiss"}, default="auto"
         What searches, with the same result: "faiss", an optional package
@@ -311,6 +311,8 @@ class CrossModalNeighbors(BaseEstimator):
         check_is_fitted(self)
         radius = self.radius if radius is None else radius
         check_scalar(radius, "radius", Real, min_val=0)
+        if np.isnan(radius):
+            raise ValueError("radius is nan, must be a number >= 0.")
         query = self._gallery() if X is None else self._read(X, reset=False)
         index = self._fitted_index()
         found = []
@@ -353,6 +355,7 @@ class CrossModalNeighbors(BaseEstimator):
         if reset:
             self.effective_metric_ = self.metric
             if self.metric == "auto":
+                refuse_booleans(X, "X")
                 self.effective_metric_ = "hamming" if is_code else "cosine"
             self._packed = X.dtype == np.uint8
         is_hamming = self.effective_metric_ == "hamming"

@@ -128,6 +128,8 @@ def test_top_k_precision(embeddings):
         assert_array_equal(line.get_xdata(), ranks)
         assert_allclose(line.get_ydata(), precision_at_k(*sets, k=ranks))
     assert legend_of(display.ax_) == [f"here, {I2T}", f"here, {T2I}"]
+    with pytest.raises(TypeError, match="takes no `by`; got by='radius'"):
+        TopKPrecisionDisplay.from_predictions(image, text, y, by="radius")
     assert "k" in display.ax_.get_xlabel()
 
 

@@ -357,6 +357,24 @@ def test_float64_scores_are_not_rounded():
             assert score == 1
 
 
+@pytest.mark.parametrize(
+    ("form", "scales"), [(np.float64, (1e300, 1e-300)), (np.float32, (1e20, 1e-22))]
+)
+def test_euclidean_at_any_scale(form, scales):
+    query, gallery, *labels = random_set(16)
+    rng = np.random.default_rng(0)
+    query, gallery = (form(rng.uniform(-1, 1, X.shape)) for X in (query, gallery))
+    options = {"metric": "euclidean", "per_query": True}
+    expected = mean_average_precision(query, gallery, *labels, **options)
+    for scale in scales:
+        # A power of two leaves every digit.
+        power = form(2.0 ** np.round(np.log2(scale)))
+        scores = mean_average_precision(
+            query * power, gallery * power, *labels, **options
+        )
+        assert_array_equal(scores, expected)
+
+
 def test_float32_euclidean_far_from_the_origin():
     rng = np.random.default_rng(0)
     query, gallery = rng.integers(0, 9, (10, 3)), rng.integers(0, 9, (30, 3))
@@ -537,6 +555,38 @@ def test_chunk_size(form, ties, k):
         assert_allclose(values, expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("n_labels", [None, 70])
+@pytest.mark.parametrize(
+    ("form", "ties"),
+    [(np.int8, "optimistic"), (np.int8, "pessimistic"), (np.float32, "stable")],
+)
+def test_galleries_beyond_the_cache(form, ties, n_labels):
+    """They are ranked piece by piece."""
+    query, gallery, y_query, y_gallery = random_set(11, 5, 50_001, n_classes=7)
+    y_gallery[-3:] = y_query[0]
+    relevant = y_query[:, None] == y_gallery
+    if n_labels is not None:
+        y_query, y_gallery = (np.eye(n_labels)[10 * y] for y in (y_query, y_gallery))
+    distances = (query[:, None] != gallery).sum(axis=2)
+    tie_break = {"optimistic": ~relevant, "pessimistic": relevant, "stable": None}[ties]
+    expected = []
+    for row, hit in enumerate(relevant):
+        keys = (
+            (distances[row],) if tie_break is None else (tie_break[row], distances[row])
+        )
+        ranks = np.flatnonzero(hit[np.lexsort(keys)]) + 1
+        expected.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+    values = mean_average_precision(
+        query.astype(form),
+        gallery.astype(form),
+        y_query,
+        y_gallery,
+        ties=ties,
+        per_query=True,
+    )
+    assert_allclose(values, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("form", ["codes", np.float32, np.float64])
 def test_order_of_gallery_leaves_expectation(form):
     query, gallery, y_query, y_gallery = random_set(10)
@@ -678,6 +728,8 @@ def test_views_of_foreign_memory():
         ({"query": np.ones(4)}, "Expected 2D array"),
         ({"query": np.full((3, 4), np.nan)}, "query contains NaN"),
         ({"gallery": np.full((5, 4), np.inf)}, "gallery contains infinity"),
+        ({"query": np.ones((3, 4), dtype=bool)}, "query has the dtype bool"),
+        ({"gallery": np.ones((5, 4), dtype=bool)}, "gallery has the dtype bool"),
         ({"query": np.ones((0, 4)), "y_query": []}, "0 sample"),
         ({"y_query": [0, 1]}, "query has 3 rows but y_query has 2"),
         ({"y_gallery": [0, 1]}, "gallery has 5 rows but y_gallery has 2"),

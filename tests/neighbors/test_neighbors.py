@@ -548,6 +548,7 @@ C = np.where(X, 1, -1).astype(np.int8)
         ({}, X[0], "Expected 2D array"),
         ({"metric": "hamming"}, X, r"X contains the value 0\.0"),
         ({"metric": "hamming"}, C == 1, "X has the dtype bool"),
+        ({}, C == 1, "X has the dtype bool"),
         ({}, 2 * C, "X contains the value"),
         ({"metric": "manhattan"}, X, "'metric' parameter"),
         ({"algorithm": "ball_tree"}, X, "'algorithm' parameter"),
@@ -589,9 +590,13 @@ def test_kneighbors_refuses(gallery, query, options, message):
         model.kneighbors(query, **options)
 
 
-def test_radius_neighbors_refuses():
+@pytest.mark.parametrize("gallery", [X, C])
+def test_radius_neighbors_refuses(gallery):
+    model = CrossModalNeighbors().fit(gallery)
     with pytest.raises(ValueError, match="radius == -1, must be >= 0"):
-        CrossModalNeighbors().fit(X).radius_neighbors(X, -1)
+        model.radius_neighbors(gallery, -1)
+    with pytest.raises(ValueError, match="radius is nan"):
+        model.radius_neighbors(gallery, np.nan)
 
 
 @pytest.mark.parametrize("method", ["kneighbors", "radius_neighbors"])

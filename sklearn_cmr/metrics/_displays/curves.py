@@ -334,6 +334,11 @@ class TopKPrecisionDisplay(_CurveDisplay):
 
     @classmethod
     def _compute(cls, directions, name, options):
+        if "by" in options:
+            raise TypeError(
+                f"{cls.__name__} draws the precision by rank and takes no `by`; got "
+                f"by={options['by']!r}. Use PrecisionRecallDisplay for other curves."
+            )
         curves = {
             direction: precision_recall_curve(*sets, by="rank", **options)
             for direction, sets in directions.items()
