@@ -20,6 +20,7 @@ class TurnsNet(NeuralNet):
     def initialize_module(self):
         """Take the module as it is."""
         self.module_ = self.module
+        self.step_ = 0
         return self
 
     def initialize_optimizer(self):
@@ -60,8 +61,11 @@ class TurnsNet(NeuralNet):
         batch = Batch(features, y, rows, {})
         losses = {}
         players = {player.name: player for player in self.phase.players}
+        self.step_ += 1
         for name in self.phase.turns or players:
             player = players[name]
+            if len(self.history) <= player.begins or self.step_ % player.every:
+                continue
             self.optimizers_[name].zero_grad()
             loss, terms = player.loss(self.module_, batch, self.state_)
             loss.backward()
