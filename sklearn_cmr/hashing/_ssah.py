@@ -32,6 +32,7 @@ from sklearn_cmr.training import (
     Player,
     RowDataset,
     indicator_of,
+    whole_dataset,
 )
 
 # The name by which labels are encoded.
@@ -40,8 +41,8 @@ _LABEL = "label"
 _INIT_STD = 0.01
 # What rounding may take from the cosine of equal labels, which shall be 1.
 _COSINE_EPS = 1e-5
-# Rows that are encoded at once to refresh the bank or to validate.
-_ROWS_AT_ONCE = 4096
+# Rows that are encoded at once to refresh the bank, to validate or to unify codes.
+_ROWS_AT_ONCE = 1024
 
 
 # -- networks ----------------------------------------------------------------------
@@ -522,13 +523,13 @@ class Task(NamedTuple):
 
     seed : int
 
-    paired : tuple of dict of features and indicator, or None
-        If the rows of all modalities belong together.
+    paired : list of RowDataset or None
+        All rows, if those of all modalities belong together.
     """
 
     parts: dict[str, TrainingTask]
     seed: int
-    paired: tuple | None
+    paired: list[RowDataset] | None
 
 
 # -- the estimator -----------------------------------------------------------------
@@ -1175,7 +1176,9 @@ class SSAHHasher(
                 "add_modality needs a label network to learn from: fit with "
                 "self_supervision=True."
             )
-        paired = (features, first.indicator) if labels.shared else None
+        paired = None
+        if labels.shared:
+            paired = [whole_dataset(part.dataset) for part in parts.values()]
         return Task(parts, seed, paired)
 
     def _objective(self, module, task):
@@ -1209,7 +1212,7 @@ class SSAHHasher(
             yield from schedule(module, task.parts, bank, criterion)
             freeze(module["label_network"])
         if task.paired is not None:
-            self.train_codes_ = self._unify(*task.paired)
+            self.train_codes_ = self._unify(module, task.paired)
 
     def _distill(self, module, parts, bank, criterion):
         """Train the label network, then every modality to imitate it."""
@@ -1356,16 +1359,19 @@ class SSAHHasher(
         gallery, y_gallery = bank.expanded()
         return mean_average_precision(codes.cpu().numpy(), gallery, y, y_gallery)
 
-    def _unify(self, features, indicator):
+    def _unify(self, module, datasets):
         """Return the signs of what the networks say together of pairs."""
-        parts = dict(features)
-        if self.self_supervision:
-            parts[_LABEL] = indicator
-        relaxed = [
-            self._apply_in_blocks(self._relaxed_codes, name, X)
-            for name, X in parts.items()
-        ]
-        return np.where(np.sum(relaxed, axis=0) >= 0, np.int8(1), np.int8(-1))
+        iterators = [BatchIterator(dataset, _ROWS_AT_ONCE) for dataset in datasets]
+        signs = []
+        with torch.inference_mode():
+            for batches in zip(*iterators, strict=True):
+                parts = {m: X for batch in batches for m, X in batch.features.items()}
+                if self.self_supervision:
+                    parts[_LABEL] = batches[0].y
+                relaxed = (self._relaxed_codes(module, m, X) for m, X in parts.items())
+                is_positive = sum(relaxed) >= 0
+                signs.append(is_positive.to(torch.int8) * 2 - 1)
+        return torch.cat(signs).cpu().numpy()
 
     # -- encoding --------------------------------------------------------------
 
