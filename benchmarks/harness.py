@@ -33,7 +33,7 @@ class Row:
     ----------
     section, task, contender : str
 
-    seconds : float
+    seconds : float or None
         Median of the rounds.
 
     ratio : float or None
@@ -54,7 +54,7 @@ class Row:
     section: str
     task: str
     contender: str
-    seconds: float
+    seconds: float | None
     ratio: float | None = None
     target: float | None = None
     clock: str = "CPU"
@@ -227,7 +227,7 @@ def _cells(row):
         row.task,
         row.contender,
         format_seconds(row.seconds),
-        f"{row.clock}, {row.threads} thr.",
+        "" if row.seconds is None else f"{row.clock}, {row.threads} thr.",
         "" if row.ratio is None else f"{row.ratio:.2f}",
         "" if row.target is None else f"{row.target:.2f}",
         row.verdict,
@@ -236,7 +236,9 @@ def _cells(row):
 
 
 def format_seconds(seconds):
-    """Write a time with a unit that suits it."""
+    """Write a time with a unit that suits it; nothing for None."""
+    if seconds is None:
+        return ""
     for unit, scale in (("s", 1), ("ms", 1e3), ("us", 1e6)):
         if seconds * scale >= 1:
             return f"{seconds * scale:.3g} {unit}"

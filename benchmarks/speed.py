@@ -24,6 +24,7 @@ from itertools import product
 from pathlib import Path
 
 import joblib
+import launches
 import numpy as np
 import search as search_peers
 import torch
@@ -34,6 +35,7 @@ from harness import (
     describe_machine,
     format_seconds,
     format_table,
+    limited_threads,
     peak_memory,
     race,
     write_json,
@@ -165,8 +167,7 @@ def train(options):
             contenders["skorch"] = partial(skorch_default.train, *arguments)
             contenders["floor"], _ = floor.record(contenders["bare"])
         if options.device != "cpu":
-            # What a textbook has no device for.
-            del contenders["textbook"]
+            del contenders["textbook"]  # it knows the CPU alone
         rows = compare(
             "Training, an epoch",
             f"{name}, {size}",
@@ -180,6 +181,48 @@ def train(options):
         n_steps = -(-data.n_samples // estimator.batch_size)
         rows[0].note = f"{n_steps} batches of {estimator.batch_size}"
         yield from rows
+
+
+def steps(options):
+    """Steps: what a batch launches, kernels or operators; how long a GPU idles."""
+    data = SIZES[SMALL]()
+    on_gpu = torch.device(options.device).type == "cuda"
+    for name, (_, estimator) in METHODS.items():
+        if options.methods and name not in options.methods:
+            continue
+        estimator = clone(estimator).set_params(device=options.device)
+
+        def make_run(epochs, estimator=estimator):
+            return partial(fit, with_epochs(estimator, epochs), data)
+
+        n_batches = -(-data.n_samples // estimator.batch_size)
+        with limited_threads(1):
+            n_launches, idle = launches.per_step(make_run, n_batches, options.device)
+        note = f"{n_launches:,.0f} {'kernels' if on_gpu else 'operators'} a batch"
+        if on_gpu:
+            note += f"; the GPU idles for {idle:.0%} of the time"
+        yield Row(
+            "What a batch launches", f"{name}, {SMALL}", "sklearn_cmr", None, note=note
+        )
+    if on_gpu:
+        yield from largest_batches(options)
+    else:
+        print("left out: idle share and largest batch (need a GPU)", flush=True)
+
+
+def largest_batches(options):
+    """Train on ever larger batches, as far as the memory goes."""
+    for name in ("ACMR", "DRCL", "SSAH", "AADAH"):
+
+        def fits(batch_size, estimator=METHODS[name][1]):
+            data = make_data(batch_size, 128, 10)
+            params = {"batch_size": batch_size, "device": options.device}
+            fit(with_epochs(clone(estimator).set_params(**params), 1), data)
+
+        found = launches.largest_batch(fits, 2**10, 2**18)
+        yield Row(
+            "What a batch launches", name, f"largest batch: {found:,} pairs", None
+        )
 
 
 # -- 2. mean average precision -----------------------------------------------------
@@ -545,6 +588,7 @@ def import_(options):
 
 SECTIONS = {
     "train": train,
+    "steps": steps,
     "map": map_,
     "search": search,
     "grid": grid,
@@ -569,7 +613,7 @@ def parse_arguments():
         help="CPU time on one thread only, for a machine that others use, too",
     )
     parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {QUICK_ROUNDS}")
-    parser.add_argument("--device", default="cpu", help="for train and encode")
+    parser.add_argument("--device", default="cpu", help="for train, steps, encode")
     parser.add_argument("--json", metavar="FILE", help="write all figures")
     parser.add_argument("--markdown", metavar="FILE", help="write the page of results")
     parser.add_argument(

@@ -20,14 +20,14 @@ def distances(codes, others):
 
 
 def cube(codes, others, similar, margin, exclude_self=False):
-    """Return the mean hinge over all triplets, from their whole cube."""
+    """Return the mean of the hinges that are not 0, from their whole cube."""
     d = distances(codes, others)
     positive, negative = similar, ~similar
     if exclude_self:
         positive = positive & ~np.eye(len(positive), dtype=bool)
     valid = torch.from_numpy(positive[:, :, None] & negative[:, None, :])
-    hinges = torch.clamp(margin + d.unsqueeze(2) - d.unsqueeze(1), min=0)
-    return (hinges * valid).sum() / max(1, int(valid.sum()))
+    hinges = torch.clamp(margin + d.unsqueeze(2) - d.unsqueeze(1), min=0) * valid
+    return hinges.sum() / max(1, int((hinges > 0).sum()))
 
 
 def parameters_of(module):
@@ -157,8 +157,8 @@ def bare(estimator, data, epochs):
             ranked = [text, image, image, text, unattended["text"], unattended["image"]]
             d = distances_of([image, text] * 3, ranked)
             candidates = torch.stack([anyone] * 2 + [but_self] * 2 + [anyone] * 2)
-            losses, _ = triplet_losses(
-                d, similar.expand_as(d), candidates, estimator.margin
+            losses, *_ = triplet_losses(
+                d, similar.expand_as(d), candidates, estimator.margin, "active"
             )
             loss = (weights * losses).sum()
             update(optimizer, others, loss)
@@ -183,8 +183,12 @@ def bare(estimator, data, epochs):
                 unattended[name] = network.encode(f, 1 - mask)
             ranked = [unattended["text"], unattended["image"]]
             d = distances_of([codes["image"], codes["text"]], ranked)
-            losses, _ = triplet_losses(
-                d, ~similar.expand_as(d), anyone.expand_as(d), estimator.margin
+            losses, *_ = triplet_losses(
+                d,
+                ~similar.expand_as(d),
+                anyone.expand_as(d),
+                estimator.margin,
+                "active",
             )
             update(optimizer_attention, of_attention, losses.sum())
             means.add(n_rows, attention_loss=losses.detach().sum())

@@ -5,6 +5,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from loops.common import Means, build, device_for, seeded_generator
@@ -61,9 +62,24 @@ def rates(estimator, epoch):
     return estimator.lr * estimator.lr_decay ** (epoch // estimator.lr_decay_every)
 
 
+def join_first_layer(discriminator):
+    """Return a discriminator of codes and features side by side, as published."""
+    parts = discriminator.of_code, discriminator.of_features
+    n_inputs = sum(part.in_features for part in parts)
+    joint = nn.Linear(n_inputs, parts[0].out_features, bias=parts[0].bias is not None)
+    with torch.no_grad():
+        joint.weight.copy_(torch.cat([part.weight for part in parts], 1))
+        if joint.bias is not None:
+            joint.bias.copy_(parts[0].bias)
+    return nn.Sequential(joint, *discriminator.others)
+
+
 def textbook(estimator, data, epochs, order=None):
     """The published schedule: every step runs the networks that it needs anew."""
     module = build(estimator, data)
+    for modality in OTHER:
+        name = f"{modality}_inter"
+        module[name] = join_first_layer(module[name])
     features, y = data.tensors()
     bce = F.binary_cross_entropy_with_logits
     discriminators = [f"{m}_{kind}" for kind in ("intra", "inter") for m in OTHER]
@@ -164,7 +180,11 @@ def bare(estimator, data, epochs):
     features, y = data.tensors(device)
     sampler = AnchorSampler(data.indicator, balanced=True)
     discriminators = [f"{m}_{kind}" for kind in ("intra", "inter") for m in OTHER]
-    moved = {name: list(module[name].parameters()) for name in discriminators}
+    moved = {
+        "discriminator": [
+            p for name in discriminators for p in module[name].parameters()
+        ]
+    }
     names = ["image", "text", "image_decoder", "text_decoder", "classifier"]
     shared = dict.fromkeys(p for name in names for p in module[name].parameters())
     moved["generator"] = list(shared)
@@ -174,12 +194,10 @@ def bare(estimator, data, epochs):
         )
         for name, parameters in moved.items()
     }
+    kinds = (estimator.real_weight, estimator.cross_weight, estimator.mismatch_weight)
 
     def real(logits):
         return F.softplus(-logits).mean()
-
-    def fake(logits):
-        return F.softplus(logits).mean()
 
     def step(name, loss):
         for parameter in moved[name]:
@@ -203,37 +221,41 @@ def bare(estimator, data, epochs):
                 codes = {name: module[name](X) for name, X in own.items()}
                 wrong = {name: module[name](X[others]) for name, X in features.items()}
                 decoded = {n: module[f"{n}_decoder"](code) for n, code in codes.items()}
-            # What a discriminator is shown beside the codes stays the same, too.
+            # What discriminators are shown stays the same, too.
             shown = {
-                name: [
-                    torch.cat([code, X], 1)
-                    for code in (codes[name], codes[OTHER[name]], wrong[name])
-                ]
+                name: (
+                    torch.stack([X, decoded[name]], 1),
+                    torch.stack([codes[name], codes[OTHER[name]], wrong[name]], 1),
+                )
                 for name, X in own.items()
             }
+            signs = torch.tensor([[-1.0, 1, -1, 1, -1, 1, 1, -1, 1, 1]], device=device)
+            weights = torch.tensor([[1.0] * 4 + [*kinds, *kinds]], device=device)
+            weights /= n_rows
             for _ in range(estimator.n_discriminator_steps):
-                for modality in ("text", "image"):
-                    name = f"{modality}_intra"
-                    loss = real(module[name](own[modality]))
-                    loss = loss + fake(module[name](decoded[modality]))
-                    step(name, loss)
-                    means.add(n_rows, **{f"{name}_loss": loss.detach()})
-                for modality in ("text", "image"):
-                    name = f"{modality}_inter"
-                    true, cross, apart = map(module[name], shown[modality])
-                    loss = estimator.real_weight * real(true)
-                    loss = loss + estimator.cross_weight * fake(cross)
-                    loss = loss + estimator.mismatch_weight * fake(apart)
-                    step(name, loss)
-                    means.add(n_rows, **{f"{name}_loss": loss.detach()})
+                verdicts = [
+                    module[f"{name}_intra"](pairs).squeeze(2)
+                    for name, (pairs, _) in shown.items()
+                ]
+                for name, (_, seen) in shown.items():
+                    critic = module[f"{name}_inter"]
+                    condition = critic.of_features(own[name]).unsqueeze(1)
+                    verdicts.append(critic.forward_apart(seen, condition).squeeze(2))
+                losses = F.softplus(torch.cat(verdicts, 1) * signs) * weights
+                losses = losses.sum(0)
+                step("discriminator", losses.sum())
+                parts = losses.detach().split([2, 2, 3, 3])
+                for name, part in zip(discriminators, parts, strict=True):
+                    means.add(n_rows, **{f"{name}_loss": part.sum()})
+            with torch.no_grad():
+                seen = {n: module[f"{n}_inter"].of_features(X) for n, X in own.items()}
             for turn in range(estimator.n_generator_steps):
                 label, game = 0.0, 0.0
                 for modality, other in OTHER.items():
                     code = module[modality](own[modality], turn == 0)
                     output = module[f"{modality}_decoder"](code, turn == 0)
                     label = label + F.cross_entropy(module["classifier"](code), targets)
-                    posing = torch.cat([code, own[other]], 1)
-                    inter = real(module[f"{other}_inter"](posing))
+                    inter = real(module[f"{other}_inter"](code, seen[other]))
                     intra = real(module[f"{modality}_intra"](output))
                     game = game + estimator.inter_weight * inter
                     game = game + estimator.intra_weight * intra

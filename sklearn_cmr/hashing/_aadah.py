@@ -221,7 +221,7 @@ class Ranking(NamedTuple):
     reduction: str
 
     def losses(self, batch, terms, wrong_order=False):
-        """Return the loss of each term, and its number of valid triplets.
+        """Return what :func:`triplet_losses` says of each term.
 
         Parameters
         ----------
@@ -300,8 +300,10 @@ def hashing_objective(module, batch, state, *, ranking, weights):
         "adversarial_loss": ranked_across(codes, unattended),
     }
     groups = {name: group for name, group in groups.items() if weights[name] and group}
-    losses, n_valid = ranking.losses(batch, list(chain(*groups.values())))
-    terms["no_triplet"] = (n_valid.sum() == 0).to(losses.dtype)
+    losses, *counts = ranking.losses(batch, list(chain(*groups.values())))
+    n_active, n_valid = (count.sum() for count in counts)
+    terms["active_fraction"] = n_active / n_valid.clamp_min(1)
+    terms["no_triplet"] = (n_valid == 0).to(losses.dtype)
     loss = losses.new_zeros(())
     sizes = [len(group) for group in groups.values()]
     for name, own in zip(groups, losses.split(sizes), strict=True):
@@ -331,8 +333,8 @@ def attention_objective(module, batch, state, *, ranking, attention_loss, detach
             codes[modality] = network.encode(f, mask)
     terms = ranked_across(codes, unattended)
     flips = attention_loss == "flipped"
-    losses, _ = ranking.losses(batch, terms, wrong_order=flips)
-    loss = 2 * losses.sum() / math.perm(len(codes), 2) * state.scalars["masked"]
+    losses, *_ = ranking.losses(batch, terms, wrong_order=flips)
+    loss = 2 * losses.sum() / math.perm(len(codes), 2)
     return loss if flips else -loss, {}
 
 
@@ -355,13 +357,13 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
     \alpha / R]` gives the relaxed codes :math:`H = \tanh D(Z f)` and :math:`U =
     \tanh D((1 - Z) f)`. Codes :math:`X` rank codes :math:`Y` by their distance
     :math:`d`, scaled to [0, 1], in all triplets of a batch in which :math:`i` and
-    :math:`j` are more similar than :math:`i` and :math:`k`:
+    :math:`j` are more similar than :math:`i` and :math:`k`; with :math:`n` of them
+    costing something,
 
     .. math::
 
-        F(X, Y) = \frac{1}{|T|} \sum_{(i, j, k) \in T} \max(0,
-            \epsilon + d(x_i, y_j) - d(x_i, y_k)), \qquad
-            T = \{(i, j, k) : S_{ij} > S_{ik}\}
+        F(X, Y) = \frac{1}{n} \sum_{i, j, k \,:\, S_{ij} > S_{ik}}
+            \max(0, \epsilon + d(x_i, y_j) - d(x_i, y_k)).
 
     Feature networks and hash networks take steps towards less
 
@@ -436,9 +438,9 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
     quantization_weight : float, default=0.0
         Weight :math:`\geq 0` of the mean of :math:`(h - \operatorname{sign} h)^2`.
 
-    triplet_reduction : {"valid", "active", "sum"}, default="valid"
-        Whether a term is divided by the number of its triplets, by that of the triplets
-        that cost something, or not at all.
+    triplet_reduction : {"active", "valid", "sum"}, default="active"
+        Whether a term is divided by the number :math:`n` of its triplets that cost
+        something, by that of all its triplets, or not at all.
 
     attention_loss : {"flipped", "maximize"}, default="flipped"
         What the attention networks minimise: the cost of the wrong order in the ranking
@@ -457,10 +459,10 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
     warmup_epochs : int, default=0
         Epochs at the start in which everything is attended.
 
-    lr : float, default=5e-4
+    lr : float, default=3e-4
         Learning rate of Adam.
 
-    lr_attention : float, default=5e-3
+    lr_attention : float, default=2e-3
         That of the attention networks; None takes `lr`.
 
     lr_decay : float, default=1.0
@@ -538,7 +540,8 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         For every epoch, averaged over its batches: `inter_loss`, `intra_loss` and
         `adversarial_loss`, the sums above without their weights, `quantization_loss` if
         it has a weight, `train_loss`, their weighted sum, and `hashing_loss`, the same;
-        `attention_loss`, what the attention networks minimise, if they had a turn;
+        `active_fraction`, the share of triplets that cost something; `attention_loss`,
+        what the attention networks minimise, if they had a turn;
         `attended_fraction_image` and alike; `no_triplet`, the share of rows in batches
         without a triplet; `masked`, 0 in the warm-up and 1 after it; `unattended_map`,
         the mAP of attended codes that rank the unattended ones of another modality, on
@@ -572,7 +575,10 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
     of pairs; these forms are for direct calls.
 
     **What to look at.** `unattended_map` should fall towards the mAP of a random
-    ranking, while `attended_fraction_image` and alike stay well below 1.
+    ranking, while `attended_fraction_image` and alike stay well below 1. With "active",
+    a loss is the mean cost of what is still wrong, and need not fall: `active_fraction`
+    does. Divided by all triplets instead, the game has less and less weight as they
+    come right, and more stays in the unattended part.
 
     **Triplets** are never listed. Costs and gradients of a batch of size :math:`b`
     follow from :math:`b` sorted rows of distances, in memory of order :math:`b^2`; only
@@ -675,14 +681,14 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         intra_weight=1.0,
         adversarial_weight=1.0,
         quantization_weight=0.0,
-        triplet_reduction="valid",
+        triplet_reduction="active",
         attention_loss="flipped",
         detach_query=True,
         sampler="shuffle",
         attention_every=4,
         warmup_epochs=0,
-        lr=5e-4,
-        lr_attention=5e-3,
+        lr=3e-4,
+        lr_attention=2e-3,
         lr_decay=1.0,
         weight_decay=0.0,
         betas=(0.9, 0.999),
@@ -939,9 +945,9 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
                 detach_query=self.detach_query,
             )
             lr = self.lr if self.lr_attention is None else self.lr_attention
-            every = self.attention_every
+            turns = {"every": self.attention_every, "begins": self.warmup_epochs}
             players.append(
-                self._player("attention", of_attention, objective, lr, every=every)
+                self._player("attention", of_attention, objective, lr, **turns)
             )
         phase = task.make_phase(
             players=players,

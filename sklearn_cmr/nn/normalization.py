@@ -81,7 +81,7 @@ def make_normalized_layers(sizes, negative_slope, track_running_stats=True):
         # The normalisation would take a bias away.
         linear = nn.Linear(n_in, n_out, bias=False)
         norm = BatchNorm(n_out, track_running_stats=track_running_stats)
-        layers += [linear, norm, nn.LeakyReLU(negative_slope)]
+        layers += [linear, norm, nn.LeakyReLU(negative_slope, inplace=True)]
     return layers
 
 

@@ -5,8 +5,8 @@
 import torch
 from sklearn.utils import gen_batches
 
-# Triplets that are looked at together, a few bytes each, where they are one by one.
-_TRIPLETS_AT_ONCE = 2**24
+# Triplets that are looked at together, a few bytes each: more of them leave the cache.
+_TRIPLETS_AT_ONCE = 2**20
 
 
 def triplet_losses(distances, similarity, candidates, margin, reduction="valid"):
@@ -39,6 +39,9 @@ def triplet_losses(distances, similarity, candidates, margin, reduction="valid")
     losses : tensor of shape (n_terms,)
         0, with a gradient of 0, where there is no valid triplet.
 
+    n_active : tensor of shape (n_terms,)
+        Numbers of triplets that cost something.
+
     n_valid : tensor of shape (n_terms,)
         Numbers of valid triplets.
     """
@@ -58,7 +61,7 @@ def triplet_losses(distances, similarity, candidates, margin, reduction="valid")
         losses = losses / n_valid.clamp_min(1)
     elif reduction == "active":
         losses = losses / n_active.clamp_min(1)
-    return losses, n_valid
+    return losses, n_active, n_valid
 
 
 def _count_sorted(distances, similar, candidates, margin):

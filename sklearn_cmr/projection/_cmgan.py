@@ -38,38 +38,67 @@ def classifier_of(module, modality):
     return module[own if own in module else "classifier"]
 
 
-# -- losses ------------------------------------------------------------------------
+# -- networks ----------------------------------------------------------------------
 
 
-def real_loss(logits):
-    """Mean binary cross entropy with the verdict "real"."""
-    return F.softplus(-logits).mean()
+class InterDiscriminator(nn.Module):
+    """Discriminator of codes beside features.
 
-
-def accuracy_of(real, fake):
-    """Share of right verdicts, where real and fake rows count alike."""
-    return ((real > 0).float().mean() + (fake <= 0).float().mean()) / 2
-
-
-def verdict_loss(logits, weights):
-    """Weighted sum of the cross entropies of verdicts on several kinds of rows.
+    Its first layer keeps the weights for codes apart from those for features: what it
+    makes of features serves for all codes that stand beside them.
 
     Parameters
     ----------
-    logits : tensor of shape (b, n_kinds)
-        The first kind is real, all others are fake.
+    n_code, n_features : int
 
-    weights : tensor of the same shape, or None
+    hidden_layer_sizes : list of int
+
+    negative_slope : float
     """
-    is_real = torch.arange(logits.shape[1], device=logits.device) == 0
-    wanted = is_real.to(logits.dtype).expand_as(logits)
-    return F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="sum")
+
+    def __init__(self, n_code, n_features, hidden_layer_sizes, negative_slope):
+        super().__init__()
+        sizes = [n_code + n_features, *hidden_layer_sizes]
+        # Nobody asks a discriminator about a row alone.
+        layers = make_normalized_layers(sizes, negative_slope, False)
+        layers.append(nn.Linear(sizes[-1], 1))
+        first = layers.pop(0)
+        of_code, of_features = first.weight.detach().split([n_code, n_features], 1)
+        self.of_code = self._make_part(of_code, first.bias)
+        self.of_features = self._make_part(of_features, None)
+        self.others = Network(*layers)
+
+    @staticmethod
+    def _make_part(weight, bias):
+        # On "meta", no weights are drawn only to be replaced.
+        n_outputs, n_inputs = weight.shape
+        part = nn.Linear(n_inputs, n_outputs, bias=bias is not None, device="meta")
+        part.weight, part.bias = nn.Parameter(weight.clone()), bias
+        return part
+
+    def forward(self, code, seen):
+        """Return logits of codes, beside what `of_features` has seen."""
+        return self.others(self.of_code(code).add_(seen))
+
+    def forward_apart(self, codes, seen):
+        """Judge kinds of codes, each normalised by itself.
+
+        Parameters
+        ----------
+        codes : tensor of shape (b, n_kinds, n_code)
+
+        seen : tensor of shape (b, n_kinds, n_outputs) or (b, 1, n_outputs)
+        """
+        return self.others.forward_apart(self.of_code(codes).add_(seen))
+
+
+# -- losses ------------------------------------------------------------------------
 
 
 def kept(batch, name, make):
-    """Make what discriminators are shown of a batch in their first step alone.
+    """Make what stays the same while one side takes its steps in the first one alone.
 
-    The autoencoders, which it comes from, stand still meanwhile.
+    The autoencoders stand still while the discriminators move, and the other way round.
     """
     if name not in batch.shared:
         with torch.no_grad():
@@ -86,64 +115,97 @@ def held_code(module, batch, modality, role=0):
     return kept(batch, f"{modality}_code_{role}", lambda: module[modality](features))
 
 
-def intra_objective(module, batch, state, *, modality):
-    """Return what the intra-modal discriminator of a modality minimises.
-
-    It tells features from their reconstructions.
-    """
+def intra_logits(module, batch, modality):
+    """Let the intra-modal discriminator judge features and their reconstructions."""
 
     def show():
         decoded = module[f"{modality}_decoder"](held_code(module, batch, modality))
         return torch.stack([batch.features[modality][0], decoded], 1)
 
     shown = kept(batch, f"{modality}_beside_reconstructions", show)
-    logits = module[f"{modality}_intra"](shown).squeeze(2)
-    terms = {f"{modality}_intra_accuracy": accuracy_of(*logits.unbind(1))}
-    return verdict_loss(logits, None) / len(logits), terms
+    return module[f"{modality}_intra"](shown).squeeze(2)
 
 
-def inter_objective(
+def inter_logits(module, batch, modality, mismatch):
+    """Let the inter-modal discriminator judge codes beside features of the modality.
+
+    These are the codes of the same rows, of their partners and, unless `mismatch` is
+    None, of mismatched rows.
+    """
+
+    def show():
+        codes = [held_code(module, batch, m) for m in (modality, _OTHER[modality])]
+        if mismatch is not None:
+            codes.append(held_code(module, batch, modality, role=1))
+        return torch.stack(codes, 1)
+
+    def beside():
+        anchors, *others = batch.features[modality]
+        rows = [anchors, anchors, *others] if mismatch == "self" else [anchors]
+        return torch.stack(rows, 1)
+
+    codes = kept(batch, f"{modality}_codes", show)
+    features = kept(batch, f"{modality}_beside_{mismatch}", beside)
+    discriminator = module[f"{modality}_inter"]
+    seen = discriminator.of_features(features)
+    return discriminator.forward_apart(codes, seen).squeeze(2)
+
+
+def discriminator_objective(
     module,
     batch,
     state,
     *,
-    modality,
+    intra,
+    inter,
     mismatch,
     real_weight,
     cross_weight,
     mismatch_weight,
 ):
-    """Return what the inter-modal discriminator of a modality minimises.
+    """Return what the discriminators minimise, the sum over all of them.
 
-    It sees a code beside features of the modality, and tells the code of these features
-    from that of their partner and, unless `mismatch_weight` is None, from that of a
-    mismatched row.
+    Those of the modalities `intra` tell features from their reconstructions. Those of
+    the modalities `inter` see a code beside features, and tell the code of these
+    features from that of their partner and, unless `mismatch_weight` is None, from that
+    of a mismatched row.
     """
-
-    def show():
-        features = batch.features[modality]
-        codes = [held_code(module, batch, m) for m in (modality, _OTHER[modality])]
-        conditions = [features[0], features[0]]
-        if mismatch_weight is not None:
-            codes.append(held_code(module, batch, modality, role=1))
-            conditions.append(features[1 if mismatch == "self" else 0])
-        return torch.cat([torch.stack(codes, 1), torch.stack(conditions, 1)], 2)
+    if mismatch_weight is None or not inter:
+        mismatch = None
+    of_inter = [inter_logits(module, batch, modality, mismatch) for modality in inter]
+    of_intra = [intra_logits(module, batch, modality) for modality in intra]
+    if mismatch is not None:
+        # A third kind, of no weight, so that all verdicts are of one shape.
+        of_intra = [F.pad(logits, (0, 1)) for logits in of_intra]
+    verdicts = torch.stack([*of_intra, *of_inter], 2)
 
     def weigh():
         anchors = batch.y[0]
         ones = anchors.new_ones(len(anchors))
-        weights = [real_weight * ones, cross_weight * ones]
-        if mismatch_weight is not None:
+        weights_intra = [ones, ones]
+        weights_inter = [real_weight * ones, cross_weight * ones]
+        if mismatch is not None:
             is_apart = (anchors * batch.y[1]).sum(1) == 0
             share = len(anchors) / is_apart.sum().clamp_min(1)
-            weights.append(mismatch_weight * share * is_apart)
-        return torch.stack(weights, 1) / len(anchors)
+            weights_intra.append(torch.zeros_like(ones))
+            weights_inter.append(mismatch_weight * share * is_apart)
+        weights = [torch.stack(weights_intra, 1) for _ in intra]
+        weights += [torch.stack(weights_inter, 1) for _ in inter]
+        return torch.stack(weights, 2) / len(anchors)
 
-    shown = kept(batch, f"{modality}_beside_{mismatch}", show)
-    logits = module[f"{modality}_inter"].forward_apart(shown).squeeze(2)
-    loss = verdict_loss(logits, kept(batch, "weights", weigh))
-    real, cross, *_ = logits.unbind(1)
-    return loss, {f"{modality}_inter_accuracy": accuracy_of(real, cross)}
+    weights = kept(batch, "verdict_weights", weigh)
+    is_real = torch.arange(verdicts.shape[1], device=verdicts.device)[:, None] == 0
+    losses = F.softplus(torch.where(is_real, -verdicts, verdicts)) * weights
+    losses = losses.sum((0, 1))
+    is_right = (verdicts > 0) == is_real
+    accuracies = is_right[:, :2].to(weights).mean((0, 1))
+    names = [f"{m}_intra" for m in intra] + [f"{m}_inter" for m in inter]
+    # Detached before it is taken apart, which the backward pass would have to undo.
+    by_name = zip(names, losses.detach().unbind(), accuracies.unbind(), strict=True)
+    terms: dict[str, torch.Tensor] = {}
+    for name, loss, accuracy in by_name:
+        terms |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+    return losses.sum(), terms
 
 
 def generator_objective(
@@ -163,38 +225,60 @@ def generator_objective(
     A generator's first pass over a batch moves its running statistics. Of held-out rows
     the game says nothing: they are judged by the other terms, in both modalities.
     """
-    loss, terms = 0.0, {}
-    for modality in modalities if module.training else MODALITIES:
+    modalities = modalities if module.training else MODALITIES
+    plays_inter = module.training and inter_weight is not None
+    plays_intra = module.training and intra_weight is not None
+    losses, verdicts, terms = [], [], {}
+    for modality in modalities:
         inputs, summed = batch.features[modality][0], f"{modality}_embedding_loss"
         track = summed not in batch.shared
         code = module[modality](inputs, track)
-        own = inputs.new_zeros(())
+        own = []
         if label_weight is not None:
             label = label_loss(classifier_of(module, modality)(code), batch.y[0])
             terms[f"{modality}_label_loss"] = label
-            own = own + label_weight * label
+            own.append(label_weight * label)
         if intra_weight is not None or reconstruction_weight is not None:
             decoded = module[f"{modality}_decoder"](code, track)
         if reconstruction_weight is not None:
             error = F.mse_loss(decoded, inputs)
             terms[f"{modality}_reconstruction_loss"] = error
-            own = own + reconstruction_weight * error
-        batch.shared[summed] = own.detach()
+            own.append(reconstruction_weight * error)
+        losses.append(sum(own) if own else inputs.new_zeros(()))
+        batch.shared[summed] = losses[-1].detach()
         batch.shared[f"{modality}_code_0"] = code.detach()
-        if module.training and inter_weight is not None:
-            other = _OTHER[modality]
-            posing = torch.cat([code, batch.features[other][0]], 1)
-            own = own + inter_weight * real_loss(module[f"{other}_inter"](posing))
-        if module.training and intra_weight is not None:
-            own = own + intra_weight * real_loss(module[f"{modality}_intra"](decoded))
+        if plays_inter:
+            verdicts.append(posing_logits(module, batch, modality, code))
+        if plays_intra:
+            verdicts.append(module[f"{modality}_intra"](decoded))
+    loss = sum(losses)
+    if verdicts:
+        played = [inter_weight] * plays_inter + [intra_weight] * plays_intra
+        weights = kept(
+            batch, "game_weights", lambda: torch.tensor(played).to(verdicts[0])
+        )
+        games = F.softplus(-torch.cat(verdicts, 1)).mean(0)  # called real
+        games = games.view(len(modalities), -1) @ weights
+        loss = loss + games.sum()
+        # Detached before it is taken apart, which the backward pass would have to undo.
+        losses = [a + b for a, b in zip(losses, games.detach().unbind(), strict=True)]
+    for modality, own in zip(modalities, losses, strict=True):
         terms[f"{modality}_generator_loss"] = own
-        loss = loss + own
     if MODALITIES[-1] in modalities:  # by now, both have been there
         sums = [batch.shared[f"{modality}_embedding_loss"] for modality in MODALITIES]
         codes = [batch.shared[f"{modality}_code_0"] for modality in MODALITIES]
         terms["embedding_loss"] = sum(sums)
         terms["code_gap"] = F.l1_loss(*codes)
     return loss, terms
+
+
+def posing_logits(module, batch, modality, code):
+    """Let codes pass for those of their partners, before the other discriminator."""
+    other = _OTHER[modality]
+    discriminator = module[f"{other}_inter"]
+    features = batch.features[other][0]
+    seen = kept(batch, f"{other}_seen", lambda: discriminator.of_features(features))
+    return discriminator(code, seen)
 
 
 # -- the estimator -----------------------------------------------------------------
@@ -397,7 +481,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         - `{m}_label_loss`, and with `reconstruction_weight` > 0
           `{m}_reconstruction_loss`;
         - `{m}_intra_loss` (:math:`J_D`) and `{m}_inter_loss` (:math:`J_C`) of the
-          discriminators;
+          discriminators, and `discriminator_loss`, their sum;
         - `{m}_intra_accuracy`, features against reconstructions, and
           `{m}_inter_accuracy`, own against partners' codes; 0.5 where the
           discriminator is beaten;
@@ -692,11 +776,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
                 *make_normalized_layers(sizes, slope), nn.Linear(sizes[-1], n_inputs)
             )
             module[f"{modality}_intra"] = nn.Linear(n_inputs, 1)
-            sizes = [width + n_inputs, *of_inter]
-            # Nobody asks a discriminator about a row alone.
-            module[f"{modality}_inter"] = Network(
-                *make_normalized_layers(sizes, slope, track_running_stats=False),
-                nn.Linear(sizes[-1], 1),
+            module[f"{modality}_inter"] = InterDiscriminator(
+                width, n_inputs, of_inter, slope
             )
             if not self.share_classifier:
                 module[f"{modality}_classifier"] = nn.Linear(width, n_classes)
@@ -771,31 +852,29 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         return list(moved)
 
     def _discriminators(self, module):
-        losses = {}
-        if self.intra_weight:
-            for modality in MODALITIES[::-1]:
-                name = f"{modality}_intra"
-                losses[name] = partial(intra_objective, modality=modality)
-        if self.inter_weight:
-            for modality in MODALITIES[::-1]:
-                losses[f"{modality}_inter"] = partial(
-                    inter_objective,
-                    modality=modality,
-                    mismatch=self.mismatch,
-                    real_weight=self.real_weight,
-                    cross_weight=self.cross_weight,
-                    mismatch_weight=self.mismatch_weight or None,
-                )
+        """Return the one player that moves all discriminators, if there are any.
+
+        They have neither inputs nor weights in common: one step moves them as steps one
+        after the other would.
+        """
+        intra = MODALITIES if self.intra_weight else ()
+        inter = MODALITIES if self.inter_weight else ()
+        names = [f"{m}_intra" for m in intra] + [f"{m}_inter" for m in inter]
+        if not names:
+            return []
+        objective = partial(
+            discriminator_objective,
+            intra=intra,
+            inter=inter,
+            mismatch=self.mismatch,
+            real_weight=self.real_weight,
+            cross_weight=self.cross_weight,
+            mismatch_weight=self.mismatch_weight or None,
+        )
         lr = self.lr if self.lr_discriminator is None else self.lr_discriminator
+        moved = [p for name in names for p in module[name].parameters()]
         return [
-            Player(
-                name,
-                list(module[name].parameters()),
-                loss,
-                self._decayed(lr),
-                self.betas,
-            )
-            for name, loss in losses.items()
+            Player("discriminator", moved, objective, self._decayed(lr), self.betas)
         ]
 
     def _decayed(self, lr):

@@ -298,6 +298,7 @@ class EachByItself:
     """Sampler of an :class:`UnpairedDataset`: every modality in an order of its own.
 
     The modality with the most rows is passed once; others start again when theirs end.
+    Batches are as large as the largest one of the samplers.
 
     Parameters
     ----------
@@ -313,15 +314,22 @@ class EachByItself:
         self.samplers = samplers
 
     def __call__(self, n_samples, batch_size, generator):
-        """Yield rows of shape (n_modalities, batch_size)."""
-        orders = []
+        """Yield rows of shape (n_modalities, size)."""
+        orders, size = [], 0
         for length, sampler in zip(self.lengths, self.samplers, strict=True):
-            passes = [
-                torch.cat(list(sampler(length, batch_size, generator)))
+            batches = [
+                rows
                 for _ in range(-(-n_samples // length))
+                for rows in sampler(length, batch_size, generator)
             ]
-            orders.append(torch.cat(passes)[:n_samples])
-        return iter(torch.stack(orders).split(batch_size, dim=1))
+            # A sampler's own size, maybe less than was wanted, keeps its groups whole.
+            size = max(size, *map(len, batches))
+            orders.append(torch.cat(batches))
+        # One pass of the modality with the most rows: the shortest, however many rows
+        # its sampler makes of them.
+        n_drawn = min(map(len, orders))
+        orders = [order[:n_drawn] for order in orders]
+        return iter(torch.stack(orders).split(size, dim=1))
 
 
 def joint_sampler(dataset, make_sampler):

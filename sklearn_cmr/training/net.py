@@ -74,6 +74,9 @@ class Player:
     every : int
         It plays in every `every`-th batch.
 
+    begins : int
+        First epoch in which it plays, 0-based.
+
     monitor : str, default=None
         The term that falls as the model improves; the loss itself by default. Of the
         first player it is recorded as `train_loss` and `valid_loss`.
@@ -88,6 +91,7 @@ class Player:
     lr: float | Callable[[int], float]
     betas: tuple[float, float] = (0.9, 0.999)
     every: int = 1
+    begins: int = 0
     monitor: str | None = None
     weight_decay: float = 0.0
 
@@ -419,7 +423,7 @@ class PairNet(NeuralNet):
         step_terms: dict[str, Terms] = {}
         first = self.phase_.players[0]
         for player, optimizer in self.turns_:
-            if (self.step_ + 1) % player.every:
+            if self.epoch_ < player.begins or (self.step_ + 1) % player.every:
                 continue
             for parameter in player.parameters:
                 parameter.grad = None  # ten times quicker than optimizer.zero_grad()
@@ -439,7 +443,9 @@ class PairNet(NeuralNet):
             terms[f"{player.name}_loss"] = loss
             if player is first:
                 terms["train_loss"] = player.monitored(loss, terms)
-            step_terms[player.name] = {k: v.detach() for k, v in terms.items()}
+            step_terms[player.name] = {
+                k: v.detach() if v.requires_grad else v for k, v in terms.items()
+            }
         self.step_ += 1
         return {"loss": step_terms[first.name]["train_loss"], "terms": step_terms}
 

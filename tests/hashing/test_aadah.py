@@ -375,7 +375,7 @@ def test_opposite_codes_by_hand():
     batch = Batch({"a": None, "b": None}, labels, torch.arange(2), {})
     ranking = Ranking("sqeuclidean", "binary", 0.1, "valid")
     for gallery, expected in ((codes, 0), (-codes, 1.1)):
-        losses, n_valid = ranking.losses(batch, [("a", codes, "b", gallery)])
+        losses, _, n_valid = ranking.losses(batch, [("a", codes, "b", gallery)])
         assert losses.item() == pytest.approx(expected)
         assert n_valid.item() == 2
 
@@ -387,7 +387,7 @@ def test_valid_triplets_of_several_labels():
     codes = torch.zeros(4, 2)
     ranking = Ranking(**RANKING)
     terms = [("a", codes, "b", codes), ("a", codes, "a", codes)]
-    _, n_valid = ranking.losses(batch, terms)
+    *_, n_valid = ranking.losses(batch, terms)
     # Positives and negatives: 2 * 2, 3 * 1, 2 * 2, 1 * 3; without the anchor itself
     # 1 * 2, 2 * 1, 1 * 2 and none.
     assert n_valid.tolist() == [14, 6]
@@ -397,7 +397,7 @@ def test_rows_in_a_batch_twice_do_not_rank_themselves():
     labels = torch.eye(2)[[0, 0, 1]]
     codes = torch.zeros(3, 2)
     batch = Batch({"a": None, "b": None}, labels, torch.tensor([5, 5, 7]), {})
-    _, n_valid = Ranking(**RANKING).losses(batch, [("a", codes, "a", codes)])
+    *_, n_valid = Ranking(**RANKING).losses(batch, [("a", codes, "a", codes)])
     assert n_valid.item() == 0
 
 
@@ -411,7 +411,7 @@ def test_equal_cosines_are_equal():
     batch = Batch({"a": None, "b": None}, Y[rows], rows, {})
     codes = torch.zeros(4, 2)
     ranking = Ranking(**RANKING | {"similarity": "cosine"})
-    _, n_valid = ranking.losses(batch, [("a", codes, "b", codes)])
+    *_, n_valid = ranking.losses(batch, [("a", codes, "b", codes)])
     # Four times row 0: itself before 1 and 2, which are equal, and these before 3.
     assert n_valid.item() == 4 * (3 + 2)
 
@@ -572,10 +572,10 @@ def test_the_query_is_a_constant_or_not():
         codes[name] = module[name].encode(f.detach(), Z)
         others[name] = module[name].encode(f.detach(), present.to(f.dtype) - Z)
     ranking = Ranking(**RANKING)
-    (ranked,), _ = ranking.losses(
+    (ranked,), *_ = ranking.losses(
         batch, [("m0", codes["m0"].detach(), "m1", others["m1"])]
     )
-    (ranks,), _ = ranking.losses(
+    (ranks,), *_ = ranking.losses(
         batch, [("m1", codes["m1"], "m0", others["m0"].detach())]
     )
     own, queries = (
@@ -598,11 +598,15 @@ def test_players_move_their_own_networks_alone(frozen):
         assert torch.equal(value, spy.start[name]) == is_still, name
 
 
-def test_warm_up_attends_to_all():
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_warm_up_attends_to_all(weight_decay):
     spy = Spy()
-    estimator = hasher(warmup_epochs=2, callbacks=[spy]).fit(A, B, y)
+    estimator = hasher(warmup_epochs=2, weight_decay=weight_decay, callbacks=[spy]).fit(
+        A, B, y
+    )
     assert [row["masked"] for row in estimator.history_] == [0, 0, 1]
     assert [row["adversarial_loss"] > 0 for row in estimator.history_] == [0, 0, 1]
+    assert ["attention_loss" in row for row in estimator.history_] == [0, 0, 1]
     for name, value in spy.start.items():
         if ".attention." in name:
             assert torch.equal(spy.weights[1][name], value), name
@@ -755,7 +759,7 @@ def test_no_attention_is_plain_triplet_hashing():
     assert not any("attention" in name for name, _ in estimator.module_.named_modules())
     assert set(estimator.history_[0]) == {
         *("epoch", "masked", "inter_loss", "intra_loss", "hashing_loss"),
-        *("train_loss", "no_triplet", "seconds"),
+        *("train_loss", "active_fraction", "no_triplet", "seconds"),
     }
 
 
@@ -767,7 +771,8 @@ def test_history(reference):
     assert set(row) == {
         *("epoch", "masked", "inter_loss", "intra_loss", "adversarial_loss"),
         *("attended_fraction_image", "attended_fraction_text", "unattended_map"),
-        *("hashing_loss", "train_loss", "attention_loss", "no_triplet", "seconds"),
+        *("hashing_loss", "train_loss", "attention_loss", "active_fraction"),
+        *("no_triplet", "seconds"),
     }
     parts = ("inter_loss", "intra_loss", "adversarial_loss")
     assert row["train_loss"] == pytest.approx(sum(row[name] for name in parts))
@@ -899,7 +904,7 @@ def test_decay_of_learning_rates_and_weights():
         {"mask_gradient": "soft"},
         {"attention_loss": "maximize"},
         {"detach_query": False},
-        {"triplet_reduction": "active"},
+        {"triplet_reduction": "valid"},
         {"triplet_reduction": "sum"},
         {"attention_threshold": 0.8},
         {"attention_every": 1},
@@ -1091,7 +1096,7 @@ def test_attention_finds_the_informative_regions():
         "n_bits": 16,
         "hidden_layer_sizes": (128,),
         "hash_hidden_layer_sizes": {"image": (64,), "text": ()},
-        "lr": 2e-3,
+        "lr": 1e-3,
         "batch_size": 64,
         "max_epochs": 25,
     }
@@ -1128,7 +1133,7 @@ def test_attention_finds_the_informative_regions():
                 for part in ("attended", "unattended")
             )
             assert unattended < 0.2 < attended - 0.4
-    assert np.mean(scores["image",]) > np.mean(scores[False]) + 0.04
+    assert np.mean(scores["image",]) > np.mean(scores[False]) + 0.05
 
 
 @pytest.mark.slow

@@ -65,15 +65,15 @@ def test_all_triplets(kind, n_terms, n_anchors, n_items, seed, margin, reduction
     arrays = make_terms(kind, n_terms, n_anchors, n_items, seed)
     distances, similarity, candidates = map(torch.tensor, arrays)
     distances.requires_grad_()
-    losses, n_valid = triplet_losses(
+    losses, n_active, n_valid = triplet_losses(
         distances, similarity, candidates, margin, reduction
     )
     weights = torch.arange(1.0, n_terms + 1, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(losses @ weights, distances)
     for t, term in enumerate(zip(*arrays, strict=True)):
-        cost, slopes, n_active, expected = enumerate_triplets(*term, margin)
-        assert n_valid[t] == expected
-        divisor = {"valid": expected, "active": n_active, "sum": 1}[reduction]
+        cost, slopes, *counts = enumerate_triplets(*term, margin)
+        assert [n_active[t], n_valid[t]] == counts
+        divisor = {"active": counts[0], "valid": counts[1], "sum": 1}[reduction]
         assert_allclose(losses[t].item(), cost / max(1, divisor), atol=1e-12)
         expected = weights[t].item() * slopes / max(1, divisor)
         assert_allclose(gradient[t], expected, atol=1e-12)
@@ -83,10 +83,10 @@ def test_sorting_and_looking_agree_on_many_rows():
     distances, similarity, candidates = map(
         torch.tensor, make_terms("binary", 2, 60, 50, seed=0)
     )
-    quick, n_quick = triplet_losses(distances, similarity, candidates, 0.1)
-    slow, n_slow = triplet_losses(distances, similarity.double(), candidates, 0.1)
-    assert_allclose(quick, slow)
-    assert torch.equal(n_quick, n_slow)
+    quick = triplet_losses(distances, similarity, candidates, 0.1)
+    slow = triplet_losses(distances, similarity.double(), candidates, 0.1)
+    assert_allclose(quick[0], slow[0])
+    assert all(map(torch.equal, quick[1:], slow[1:]))
 
 
 @pytest.mark.parametrize("limit", [1, 7, 49, 100, 343, 10**6])
@@ -122,9 +122,11 @@ def test_swapped_labels_by_hand(graded):
     right = torch.tensor([[[True, False]]])
     for similarity, expected in ((right, 0.0), (~right, 1.1)):
         similarity = similarity.double() if graded else similarity
-        losses, n_valid = triplet_losses(distances, similarity, candidates, 0.1)
+        losses, n_active, n_valid = triplet_losses(
+            distances, similarity, candidates, 0.1
+        )
         assert losses.tolist() == pytest.approx([expected])
-        assert n_valid.tolist() == [1]
+        assert n_valid.tolist() == [1] and n_active.item() == bool(expected)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -133,14 +135,16 @@ def test_no_triplet_is_no_loss_with_a_graph(reduction, similar):
     distances = torch.rand(2, 4, 4, requires_grad=True)
     candidates = torch.ones(2, 4, 4, dtype=torch.bool)
     similarity = torch.full((2, 4, 4), similar)
-    losses, n_valid = triplet_losses(distances, similarity, candidates, 0.1, reduction)
+    losses, n_active, n_valid = triplet_losses(
+        distances, similarity, candidates, 0.1, reduction
+    )
     losses.sum().backward()
-    assert losses.tolist() == [0, 0] and n_valid.tolist() == [0, 0]
+    assert losses.tolist() == n_active.tolist() == n_valid.tolist() == [0, 0]
     assert (distances.grad == 0).all()
 
 
 def test_equal_distances_cost_the_margin():
     distances = torch.full((1, 9, 9), 0.5)
     similarity = torch.eye(9, dtype=torch.bool)[None]
-    losses, _ = triplet_losses(distances, similarity, torch.ones_like(similarity), 0.2)
+    losses, *_ = triplet_losses(distances, similarity, torch.ones_like(similarity), 0.2)
     assert losses.item() == pytest.approx(0.2)

@@ -27,10 +27,8 @@ from sklearn_cmr.nn.losses import LABEL_LOSSES
 from sklearn_cmr.nn.normalization import BatchNorm
 from sklearn_cmr.projection._cmgan import (
     CMGANProjector,
-    accuracy_of,
+    discriminator_objective,
     generator_objective,
-    inter_objective,
-    intra_objective,
 )
 from sklearn_cmr.training import Batch, EpochState, PairNet, Phase, RowDataset
 
@@ -93,6 +91,20 @@ def literal_accuracy(real, fake):
     return (np.mean(real > 0) + np.mean(fake <= 0)) / 2
 
 
+def joined(discriminator):
+    """Return an inter-modal discriminator as layers that see codes and features."""
+    parts = discriminator.of_code, discriminator.of_features
+    first = torch.nn.Linear(
+        sum(part.in_features for part in parts),
+        parts[0].out_features,
+        bias=parts[0].bias is not None,
+    )
+    first.weight = torch.nn.Parameter(torch.cat([part.weight for part in parts], 1))
+    if first.bias is not None:
+        first.bias = parts[0].bias
+    return torch.nn.Sequential(first, *discriminator.others)
+
+
 class Literal:
     """Everything that the losses need, in numpy."""
 
@@ -107,7 +119,7 @@ class Literal:
 
     def judge(self, modality, code, condition):
         rows = np.array([[*s, *h] for s, h in zip(code, condition, strict=True)])
-        return literal_network(self.module[f"{modality}_inter"], rows)
+        return literal_network(joined(self.module[f"{modality}_inter"]), rows)
 
     def intra(self, m):
         discriminator = self.module[f"{m}_intra"]
@@ -265,17 +277,38 @@ def make_case(kind, n, n_classes, seed, **params):
     return make_module(n_classes, seed, **params), make_batch(y, seed)
 
 
+def discriminate(module, batch, **params):
+    """Evaluate what the discriminators minimise, by default as the defaults have it."""
+    params = {
+        "intra": MODALITIES,
+        "inter": MODALITIES,
+        "mismatch": "anchor",
+        "real_weight": 1.0,
+        "cross_weight": 0.5,
+        "mismatch_weight": 0.5,
+    } | params
+    return discriminator_objective(module, batch, STATE, **params)
+
+
+def check_discriminators(loss, terms, expected):
+    """Compare with the loss and the accuracy of every discriminator."""
+    assert_allclose(loss.item(), sum(own for own, _ in expected.values()), rtol=1e-6)
+    assert len(terms) == 2 * len(expected)
+    for name, (own, accuracy) in expected.items():
+        assert_allclose(terms[f"{name}_loss"], own, rtol=1e-6, err_msg=name)
+        found = terms[f"{name}_accuracy"]
+        assert_allclose(found, accuracy, atol=1e-6, err_msg=name)
+
+
 @settings(max_examples=12, deadline=None)
 @given(**cases)
 def test_intra_modal_losses_equal_the_formula(**case):
     module, batch = make_case(**case)
     literal = Literal(module, batch)
-    for modality in MODALITIES:
-        loss, terms = intra_objective(module, batch, STATE, modality=modality)
-        expected, accuracy = literal.intra(modality)
-        assert_allclose(loss.item(), expected, rtol=1e-6)
-        assert list(terms) == [f"{modality}_intra_accuracy"]
-        assert_allclose(terms[f"{modality}_intra_accuracy"], accuracy, atol=1e-6)
+    loss, terms = discriminate(module, batch, inter=())
+    check_discriminators(
+        loss, terms, {f"{m}_intra": literal.intra(m) for m in MODALITIES}
+    )
 
 
 @pytest.mark.parametrize("mismatch", ["anchor", "self"])
@@ -291,14 +324,14 @@ def test_inter_modal_losses_equal_the_formula(
 ):
     module, batch = make_case(kind, n, n_classes, seed)
     literal = Literal(module, batch)
-    for modality in MODALITIES:
-        loss, terms = inter_objective(
-            module, batch, STATE, modality=modality, mismatch=mismatch, **weights
-        )
-        expected, accuracy = literal.inter(modality, mismatch, **weights)
-        assert_allclose(loss.item(), expected, rtol=1e-6)
-        assert list(terms) == [f"{modality}_inter_accuracy"]
-        assert_allclose(terms[f"{modality}_inter_accuracy"], accuracy, atol=1e-6)
+    of_inter = {f"{m}_inter": literal.inter(m, mismatch, **weights) for m in MODALITIES}
+    found = discriminate(module, batch, intra=(), mismatch=mismatch, **weights)
+    check_discriminators(*found, of_inter)
+    of_intra = {f"{m}_intra": literal.intra(m) for m in MODALITIES}
+    found = discriminate(
+        module, batch._replace(shared={}), mismatch=mismatch, **weights
+    )
+    check_discriminators(*found, of_intra | of_inter)
 
 
 @pytest.mark.parametrize("modalities", [MODALITIES, ("image",), ("text",)])
@@ -350,19 +383,20 @@ def test_rows_without_a_mismatch_do_not_count():
     y = np.eye(3)[[[0, 1, 2, 0], [1, 1, 0, 2]]]  # the second row is no mismatch
     module, batch = make_module(), make_batch(y)
     objective = partial(
-        inter_objective,
-        modality="image",
-        mismatch="anchor",
+        discriminate,
+        intra=(),
+        inter=("image",),
         real_weight=0.0,
         cross_weight=0.0,
+        mismatch_weight=1.0,
     )
-    loss, _ = objective(module, batch, STATE, mismatch_weight=1.0)
+    loss, _ = objective(module, batch)
     literal = Literal(module, batch)
     code = literal_network(module["image"], literal.h["image"][1])
     logits = literal.judge("image", code, literal.h["image"][0])
     assert_allclose(loss.item(), literal_bce(logits[[0, 2, 3]], 0))
     alone = batch._replace(y=batch.y[[0, 0]], shared={})
-    loss, _ = objective(module, alone, STATE, mismatch_weight=1.0)
+    loss, _ = objective(module, alone)
     assert loss == 0
     found = torch.autograd.grad(loss, list(module["image_inter"].parameters()))
     assert all((g == 0).all() for g in found)
@@ -370,10 +404,7 @@ def test_rows_without_a_mismatch_do_not_count():
 
 def test_mismatched_forms_differ_in_the_condition_alone():
     module, batch = make_module(), make_batch(np.eye(3)[[[0, 1, 2], [1, 2, 0]]])
-    weights = {"real_weight": 1.0, "cross_weight": 0.5, "mismatch_weight": 0.5}
-    objective = partial(
-        inter_objective, module, batch, STATE, modality="text", **weights
-    )
+    objective = partial(discriminate, module, batch, intra=(), inter=("text",))
     anchor, own = (objective(mismatch=form)[0].item() for form in ("anchor", "self"))
     assert abs(anchor - own) > 1e-3
     batch.features["text"][1] = batch.features["text"][0]
@@ -396,16 +427,12 @@ def test_large_logits_stay_finite():
 
 
 def all_losses(module, batch):
-    """Give every player's loss and parameters, in the order of play."""
-    for m in MODALITIES:
-        loss, _ = intra_objective(module, batch, STATE, modality=m)
-        yield loss, list(module[f"{m}_intra"].parameters())
-    for m in MODALITIES:
-        weights = {"real_weight": 1.0, "cross_weight": 0.5, "mismatch_weight": 0.5}
-        loss, _ = inter_objective(
-            module, batch, STATE, modality=m, mismatch="anchor", **weights
-        )
-        yield loss, list(module[f"{m}_inter"].parameters())
+    """Give every network's loss and parameters, discriminators first."""
+    for kind in ("intra", "inter"):
+        for m in MODALITIES:
+            alone = {"intra": (), "inter": ()} | {kind: (m,)}
+            loss, _ = discriminate(module, batch._replace(shared={}), **alone)
+            yield loss, list(module[f"{m}_{kind}"].parameters())
     loss, _ = generator_objective(
         module,
         batch,
@@ -444,7 +471,8 @@ def test_generators_pose_as_the_other_modality():
         **off,
     )
     code = module["image"](batch.features["image"][0])
-    logits = module["text_inter"](torch.cat([code, batch.features["text"][0]], 1))
+    both = torch.cat([code, batch.features["text"][0]], 1)
+    logits = joined(module["text_inter"])(both)
     expected = 2 * F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
     moved = list(module["image"].parameters())
     pairs = zip(
@@ -468,11 +496,6 @@ def test_losses_never_look_at_values(label_loss):
             loss.backward(inputs=moved)
             assert loss.shape == ()
     assert all(p.grad is not None for p in module.parameters())
-
-
-def test_accuracy():
-    real, fake = torch.tensor([[1.0], [2], [-1], [3]]), torch.tensor([[-1.0], [2]])
-    assert accuracy_of(real, fake) == (3 / 4 + 1 / 2) / 2
 
 
 # -- sharing and normalisation -------------------------------------------------------
@@ -610,14 +633,18 @@ def textbook_training(module, dataset, batches, params, n_epochs):
     def verdict(logits, target):
         return bce(logits, torch.full_like(logits, target))
 
+    def judge(m, code):
+        layers = module[f"{m}_inter"]
+        both = [layers.of_code.weight, layers.of_features.weight]
+        return layers.others(F.linear(torch.cat([code, h[m]], 1), torch.cat(both, 1)))
+
     def critic_loss(name, s, r, s_bar, h):
         m, kind = name.split("_")
         if kind == "intra":
             return verdict(module[name](h[m]), 1.0) + verdict(module[name](r[m]), 0.0)
         pairs = [(s[m], 1.0, 1.0), (s[OTHER[m]], 0.0, 0.5), (s_bar[m], 0.0, 0.5)]
         return sum(
-            share * verdict(module[name](torch.cat([code, h[m]], 1)), target)
-            for code, target, share in pairs
+            share * verdict(judge(m, code), target) for code, target, share in pairs
         )
 
     for step, rows in enumerate(batches):
@@ -643,8 +670,8 @@ def textbook_training(module, dataset, batches, params, n_epochs):
             for modalities, optimizer in players.items():
                 loss = 0.0
                 for m in modalities:
-                    code, other = module[m](h[m]), OTHER[m]
-                    posing = module[f"{other}_inter"](torch.cat([code, h[other]], 1))
+                    code = module[m](h[m])
+                    posing = judge(OTHER[m], code)
                     decoded = module[f"{m}_decoder"](code)
                     loss = loss + verdict(posing, 1.0)
                     loss = loss + verdict(module[f"{m}_intra"](decoded), 1.0)
@@ -701,8 +728,7 @@ def test_players_take_turns(generator_update, n_discriminator, n_generator):
     if generator_update == "alternate":
         # The shared layers bear the names that they have in the image encoder.
         generate = [image, text | {"image"}]
-    names = [{f"{m}_{kind}"} for kind in ("intra", "inter") for m in ("text", "image")]
-    turn = names * n_discriminator + generate * n_generator
+    turn = [set(DISCRIMINATORS)] * n_discriminator + generate * n_generator
     assert recorder.moved == turn * 3 * 4
 
 
@@ -745,7 +771,7 @@ def test_learning_rates_decay():
         def on_epoch_end(self, net, **kwargs):
             rates.append(
                 [net.optimizer_generator_.param_groups[0]["lr"],
-                 net.optimizer_text_inter_.param_groups[0]["lr"]]
+                 net.optimizer_discriminator_.param_groups[0]["lr"]]
             )  # fmt: skip
 
     params = {**SMALL, "max_epochs": 5, "lr_decay": 0.1}
@@ -879,6 +905,7 @@ def test_history(generator_update):
     expected |= {f"{name}_accuracy" for name in DISCRIMINATORS}
     expected |= {"epoch", "seconds", "embedding_loss", "code_gap", "train_loss"}
     expected |= {"generator_loss"} if generator_update == "joint" else set()
+    expected.add("discriminator_loss")
     for row in est.history_:
         assert set(row) == expected
         own = sum(
@@ -1054,8 +1081,9 @@ def test_networks_have_the_widths_and_layers_asked_for():
     assert describe(module["text"]) == ([10, 30, 100, 40], "LBL" * 3)
     assert describe(module["image_decoder"]) == ([40, 100, 512, 128], "LBL" * 2 + "L")
     assert describe(module["text_decoder"]) == ([40, 100, 30, 10], "LBL" * 2 + "L")
-    assert describe(module["image_inter"]) == ([168, 20, 10, 1], "LBL" * 2 + "L")
-    assert describe(module["text_inter"]) == ([50, 20, 10, 1], "LBL" * 2 + "L")
+    image_inter, text_inter = (joined(module[f"{m}_inter"]) for m in MODALITIES)
+    assert describe(image_inter) == ([168, 20, 10, 1], "LBL" * 2 + "L")
+    assert describe(text_inter) == ([50, 20, 10, 1], "LBL" * 2 + "L")
     assert module["image_intra"].weight.shape == (1, 128)
     assert module["classifier"].weight.shape == (7, 40)
     for layer in module.modules():

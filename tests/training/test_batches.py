@@ -407,6 +407,20 @@ def test_every_modality_in_its_own_order(image_rows, inner):
     assert len(set(rows[1, len(passes) * 10 :].tolist())) == n_images % 10
 
 
+@pytest.mark.parametrize("batch_size", [4, 13, 24])
+@pytest.mark.parametrize("lengths", [(43, 10), (10, 43), (45, 44), (3, 43), (5, 5)])
+def test_every_modality_keeps_its_groups_of_a_class(lengths, batch_size):
+    codes = [np.arange(n_rows) % 3 for n_rows in lengths]
+    sampler = EachByItself(lengths, [ClassBalanced(own, 4) for own in codes])
+    batches = drawn(sampler, max(lengths), batch_size)
+    size = batch_size // 4 * 4
+    assert {rows.shape for rows in batches} == {(2, size)}
+    assert len(batches) == -(-max(lengths) // size)
+    for own, rows in zip(codes, torch.stack(batches, dim=1), strict=True):
+        groups = own[rows.numpy()].reshape(-1, 4)
+        assert (groups == groups[:, :1]).all()
+
+
 def test_samplers_of_a_data_set_and_of_its_modalities():
     aligned, unpaired = make_dataset(integers()), make_unpaired()
     for dataset in (aligned, Subset(aligned, [3, 1])):

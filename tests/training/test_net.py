@@ -114,11 +114,12 @@ def recorder():
     [
         {},
         {"every": 2},
+        {"every": 2, "begins": 1, "weight_decay": 0.3},
         {"lr": lambda epoch: LR / (1 + epoch)},
         {"betas": (0.5, 0.9)},
         {"weight_decay": 0.3},
     ],
-    ids=["plain", "every", "lr", "betas", "weight_decay"],
+    ids=["plain", "every", "begins", "lr", "betas", "weight_decay"],
 )
 def test_game_equals_textbook_loop(judge, clip):
     module = make_module()
@@ -154,7 +155,8 @@ def test_game_equals_textbook_loop(judge, clip):
                 nn.utils.clip_grad_norm_(encoders, clip)
             move_encoders.step()
             n_steps += 1
-            if n_steps % judge.get("every", 1) == 0:
+            plays = epoch >= judge.get("begins", 0)
+            if plays and n_steps % judge.get("every", 1) == 0:
                 move_judge.zero_grad()
                 judge_loss(other, batch, None)[0].backward()
                 if clip:
