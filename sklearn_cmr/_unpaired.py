@@ -318,30 +318,23 @@ class JointTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
             "sampler_valid": joint_sampler(held_out, lambda part: in_order),
         }
 
-    def _cross_map(self, module, datasets, encode_gallery=None, galleries=None):
-        """Return the mean mAP over ordered pairs of modalities.
+    def _cross_map(self, module, datasets):
+        """Return the mean mAP over ordered pairs of modalities, with data sets each."""
+        codes = {
+            name: encode_rows(module, self._encode, name, dataset)
+            for name, dataset in datasets.items()
+        }
+        y = {name: indicator_of(dataset) for name, dataset in datasets.items()}
+        return self._mean_map_across(codes, codes, y)
+
+    def _mean_map_across(self, queries, gallery, y):
+        """Return the mean mAP of queries that rank what another modality has.
 
         Parameters
         ----------
-        module : torch.nn.Module
-
-        datasets : dict of str to RowDataset or Subset
-            By modality.
-
-        encode_gallery : callable, default=None
-            Encodes what is to be ranked; None is what the queries are encoded by.
-
-        galleries : list of str, default=None
-            Modalities to be ranked; None is all of them.
+        queries, gallery, y : dict of str to ndarray
+            By modality; not all of them need have something to be ranked.
         """
-        y = {name: indicator_of(own) for name, own in datasets.items()}
-        encode = partial(_encode_rows, module)
-        queries = {name: encode(self._encode, name, datasets[name]) for name in y}
-        gallery = queries
-        if encode_gallery is not None:
-            gallery = {
-                name: encode(encode_gallery, name, datasets[name]) for name in galleries
-            }
         score = partial(mean_average_precision, metric=self._score_metric())
         with warnings.catch_warnings():
             # Without pairs, some class may be missing in a modality.
@@ -354,7 +347,7 @@ class JointTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
         return float(np.mean(scores))
 
 
-def _encode_rows(module, encode, modality, dataset):
+def encode_rows(module, encode, modality, dataset):
     """Encode all rows of a data set of one modality."""
     with torch.inference_mode():
         parts = [

@@ -121,8 +121,10 @@ def bare(estimator, data, epochs):
     ).repeat_interleave(2)
 
     def distances_of(codes, others):
-        lengths = codes.square().sum(1, keepdim=True) + others.square().sum(1)
-        squared = torch.addmm(lengths, codes, others.T, alpha=-2).clamp_min(0)
+        codes, others = torch.stack(codes), torch.stack(others)
+        lengths = codes.square().sum(2, keepdim=True)
+        lengths = lengths + others.square().sum(2).unsqueeze(1)
+        squared = torch.baddbmm(lengths, codes, others.mT, alpha=-2).clamp_min(0)
         return (squared + 1e-6).sqrt() / scale
 
     def update(optimizer, moved, loss):
@@ -149,19 +151,11 @@ def bare(estimator, data, epochs):
                 with torch.no_grad():
                     mask = network.mask(f, present)
                 seen[name] = x
-                codes[name] = network.encode(f, mask)
-                unattended[name] = network.encode(f, 1 - mask)
+                parts = torch.cat([f * mask, f * (1 - mask)])
+                codes[name], unattended[name] = network.hashing(parts).chunk(2)
             image, text = codes.values()
-            d = torch.stack(
-                [
-                    distances_of(image, text),
-                    distances_of(text, image),
-                    distances_of(image, image),
-                    distances_of(text, text),
-                    distances_of(image, unattended["text"]),
-                    distances_of(text, unattended["image"]),
-                ]
-            )
+            ranked = [text, image, image, text, unattended["text"], unattended["image"]]
+            d = distances_of([image, text] * 3, ranked)
             candidates = torch.stack([anyone] * 2 + [but_self] * 2 + [anyone] * 2)
             losses, *_ = triplet_losses(
                 d, similar.expand_as(d), candidates, estimator.margin, "active"
@@ -187,12 +181,8 @@ def bare(estimator, data, epochs):
                 with torch.no_grad():
                     codes[name] = network.encode(f, mask)
                 unattended[name] = network.encode(f, 1 - mask)
-            d = torch.stack(
-                [
-                    distances_of(codes["image"], unattended["text"]),
-                    distances_of(codes["text"], unattended["image"]),
-                ]
-            )
+            ranked = [unattended["text"], unattended["image"]]
+            d = distances_of([codes["image"], codes["text"]], ranked)
             losses, *_ = triplet_losses(
                 d,
                 ~similar.expand_as(d),

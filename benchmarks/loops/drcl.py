@@ -114,7 +114,7 @@ def textbook(estimator, data, epochs, order=None):
 
 
 def bare(estimator, data, epochs):
-    """Rows by index, fused Adam, unit rows normalised once."""
+    """Rows by index, fused Adam, products with labels in place of recast ones."""
     device = device_for(estimator)
     module = build(estimator, data)
     features, y = data.tensors(device)
@@ -156,6 +156,7 @@ def bare(estimator, data, epochs):
 
     prior = priors[max(scores, key=scores.get)]
     inverse = torch.linalg.pinv(prior)
+    gram = inverse @ inverse.T
     for modality, X in features.items():
         network = copy.deepcopy(module["networks"][modality])
         moved = list(network.parameters())
@@ -167,16 +168,17 @@ def bare(estimator, data, epochs):
             for rows in rows_of_batches(epoch):
                 f, labels = embed(network, X[rows]), y[rows]
                 mixing = torch.randperm(len(f), generator=generator, device=device)
-                f = torch.lerp(f[mixing], f, share)
+                f = torch.lerp(f.index_select(0, mixing), f, share)
                 labels = torch.lerp(labels[mixing], labels, share)
-                r = labels @ inverse
                 label = cross_entropy((f @ prior).softmax(1), labels, q)
-                unit_r, unit_f = F.normalize(r, dim=1), F.normalize(f, dim=1)
-                between = unit_r @ unit_f.T
-                within = unit_r @ unit_r.T - unit_f @ unit_f.T
-                alike = 4 * within.square().mean()
-                alike = alike + 4 * (between - between.T).square().mean()
-                recast = F.mse_loss(f, r)
+                lengths = (labels @ gram * labels).sum(1, keepdim=True).sqrt()
+                unit, unit_f = labels / lengths, F.normalize(f, dim=1)
+                between = unit_f @ inverse.T @ unit.T
+                # The gradient of a (anti)symmetric difference: twice that of one side.
+                alike = F.mse_loss(unit_f @ unit_f.detach().T, unit @ gram @ unit.T)
+                alike = alike + F.mse_loss(between, between.detach().T.contiguous())
+                alike = 8 * alike - 4 * alike.detach()
+                recast = F.mse_loss(f, labels @ inverse)
                 loss = estimator.eta * label
                 loss = loss + estimator.alpha * alike + estimator.beta * recast
                 step(optimizer, moved, loss)

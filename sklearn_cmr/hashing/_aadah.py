@@ -4,6 +4,7 @@
 
 import math
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from itertools import chain, permutations
 from numbers import Integral, Real
@@ -17,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Subset
 
-from sklearn_cmr._unpaired import JointTrainingMixin
+from sklearn_cmr._unpaired import JointTrainingMixin, encode_rows
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 from sklearn_cmr.nn.layers import make_mlp
 from sklearn_cmr.nn.losses import quantization_loss
@@ -57,7 +58,7 @@ def attend(logits, present, threshold, gradient):
     ----------
     logits : tensor of shape (b, r)
 
-    present : bool tensor of shape (b, r)
+    present : bool tensor of shape (b, r) or (1, r)
         Where there is something; each row has its own number of them, :math:`R`.
 
     threshold : float
@@ -82,7 +83,7 @@ def attend(logits, present, threshold, gradient):
         return probabilities, present * (_SOFT_SLOPE * excess).sigmoid()
     # As logarithms: in spite of rounding, equal probabilities must reach their share.
     over = log_share + n_present.log() - math.log(threshold)
-    mask = (over >= -_LOG_TOLERANCE).to(logits.dtype)
+    mask = over.detach().ge_(-_LOG_TOLERANCE)
     if gradient == "ste":
         passed = excess.clamp(-1, 1)
     elif gradient == "ste_raw":
@@ -127,10 +128,10 @@ class AttentionHash(nn.Module):
         self.soft_inference = gradient == "soft" and inference == "same"
 
     def extract(self, X):
-        """Return features, and which regions, or coordinates, there are."""
+        """Return features, and which regions, or coordinates of all, there are."""
         if X.ndim == 2:
             f = self.features(X)
-            return f, torch.ones_like(f, dtype=torch.bool)
+            return f, torch.ones_like(f[:1], dtype=torch.bool)
         X, present = split_padding(X)
         return self.features(X), present
 
@@ -139,8 +140,11 @@ class AttentionHash(nn.Module):
         gradient = None
         if self.training or self.soft_inference:
             gradient = self.gradient
+        if gradient != "soft" and not torch.is_grad_enabled():
+            gradient = None
         logits = self.attention(f)
-        return attend(logits.view_as(present), present, self.threshold, gradient)
+        logits = logits.view(logits.shape[:2])
+        return attend(logits, present, self.threshold, gradient)
 
     def mask(self, f, present):
         """Return the mask; all is attended where there is no attention network."""
@@ -148,10 +152,19 @@ class AttentionHash(nn.Module):
             return present.to(f.dtype)
         return self.attend(f, present)[1]
 
+    def select(self, f, mask):
+        """Return what a mask selects, one vector for each item."""
+        return f * mask if f.ndim == 2 else pool_regions(f, mask, self.pooling)
+
     def encode(self, f, mask):
         """Return the relaxed codes of what a mask selects."""
-        selected = f * mask if f.ndim == 2 else pool_regions(f, mask, self.pooling)
-        return self.hashing(selected)
+        return self.hashing(self.select(f, mask))
+
+    def encode_both(self, f, mask, present):
+        """Return the relaxed codes of the attended and the unattended part."""
+        masks = mask, present.to(f.dtype) - mask
+        selected = torch.cat([self.select(f, part) for part in masks])
+        return self.hashing(selected).chunk(2)
 
     def forward(self, X, part="attended"):
         """Return the relaxed codes of one of the `PARTS` of the features."""
@@ -169,12 +182,12 @@ class AttentionHash(nn.Module):
 
 def euclidean(a, b):
     """Distances between codes, in units of that of opposite ones."""
-    return root(squared_distances(a, b)) / (2 * math.sqrt(a.shape[1]))
+    return root(squared_distances(a, b)) / (2 * math.sqrt(a.shape[-1]))
 
 
 def sqeuclidean(a, b):
     """Squared distances between codes, in units of that of opposite ones."""
-    return squared_distances(a, b) / (4 * a.shape[1])
+    return squared_distances(a, b) / (4 * a.shape[-1])
 
 
 def common_labels(y, y_other):
@@ -220,30 +233,30 @@ class Ranking(NamedTuple):
         wrong_order : bool
             Whether dissimilar items are to be nearer than similar ones.
         """
+        anchors, codes, items, others = zip(*terms, strict=True)
+        distances = DISTANCES[self.distance](torch.stack(codes), torch.stack(others))
+        similar = SIMILARITIES[self.similarity]
         # Rows have the shape (b,) if they are pairs, (n_modalities, b) if not.
-        is_paired = batch.rows.ndim == 1
-        rows, y = (
-            {
-                name: part if is_paired else part[i]
-                for i, name in enumerate(batch.features)
-            }
-            for part in (batch.rows, batch.y)
-        )
-        distances, similarity, candidates = [], [], []
-        for anchor, codes, item, other_codes in terms:
-            distances.append(DISTANCES[self.distance](codes, other_codes))
-            similar = SIMILARITIES[self.similarity](y[anchor], y[item])
-            if wrong_order:
-                similar = ~similar if self.similarity == "binary" else -similar
-            similarity.append(similar)
+        if batch.rows.ndim == 1:
+            rows = dict.fromkeys(batch.features, batch.rows)
+            similarity = similar(batch.y, batch.y).expand_as(distances)
+        else:
+            rows = dict(zip(batch.features, batch.rows, strict=True))
+            y = dict(zip(batch.features, batch.y, strict=True))
+            pairs = zip(anchors, items, strict=True)
+            similarity = torch.stack(
+                [similar(y[one], y[other]) for one, other in pairs]
+            )
+        if wrong_order:
+            similarity = ~similarity if self.similarity == "binary" else -similarity
+        candidates = torch.ones_like(distances, dtype=torch.bool)
+        for own, anchor, item in zip(candidates, anchors, items, strict=True):
             if anchor == item:
-                candidates.append(rows[anchor].unsqueeze(1) != rows[item])
-            else:
-                candidates.append(torch.ones_like(similar, dtype=torch.bool))
+                own.copy_(rows[anchor].unsqueeze(1) != rows[item])
         return triplet_losses(
-            torch.stack(distances),
-            torch.stack(similarity),
-            torch.stack(candidates),
+            distances,
+            similarity,
+            candidates,
             self.margin,
             self.reduction,
         )
@@ -271,13 +284,16 @@ def hashing_objective(module, batch, state, *, ranking, weights):
         f, present = network.extract(X)
         mask = whole = present.to(f.dtype)
         if network.attention is not None:
-            mask = network.mask(f.detach(), present)
-            terms[f"attended_fraction_{modality}"] = mask.sum() / whole.sum()
-            mask = mask.detach() if plays else mask
-            mask = torch.where(state.scalars["masked"] > 0, mask, whole)
-            if plays:
-                unattended[modality] = network.encode(f, whole - mask)
-        codes[modality] = network.encode(f, mask)
+            with torch.no_grad() if plays else nullcontext():
+                mask = network.mask(f.detach(), present)
+                terms[f"attended_fraction_{modality}"] = mask.mean() / whole.mean()
+                masked = state.scalars["masked"]
+                mask = mask * masked + whole * (1 - masked)
+        if network.attention is not None and plays:
+            both = network.encode_both(f, mask, present)
+            codes[modality], unattended[modality] = both
+        else:
+            codes[modality] = network.encode(f, mask)
     groups = {
         "inter_loss": ranked_across(codes, codes),
         "intra_loss": [(name, own, name, own) for name, own in codes.items()],
@@ -313,7 +329,8 @@ def attention_objective(module, batch, state, *, ranking, attention_loss, detach
         mask = network.mask(f, present)
         if network.attention is not None:
             unattended[modality] = network.encode(f, present.to(f.dtype) - mask)
-        codes[modality] = network.encode(f, mask.detach() if detach_query else mask)
+        with torch.no_grad() if detach_query else nullcontext():
+            codes[modality] = network.encode(f, mask)
     terms = ranked_across(codes, unattended)
     flips = attention_loss == "flipped"
     losses, *_ = ranking.losses(batch, terms, wrong_order=flips)
@@ -947,13 +964,15 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         return [phase]
 
     def _judge_unattended(self, module, state, datasets):
-        has_part = [name for name in module if module[name].attention is not None]
-        score = self._cross_map(module, datasets, self._encode_unattended, has_part)
-        return {"unattended_map": score}
-
-    def _encode_unattended(self, module, modality, X):
-        is_positive = self._relaxed_codes(module, modality, X, "unattended") >= 0
-        return is_positive.to(torch.int8) * 2 - 1
+        """Return the mAP of attended codes that rank the unattended ones."""
+        queries, gallery = {}, {}
+        for name, dataset in datasets.items():
+            codes = encode_rows(module, _encode_both, name, dataset)
+            queries[name] = codes[:, 0]
+            if module[name].attention is not None:
+                gallery[name] = codes[:, 1]
+        y = {name: indicator_of(dataset) for name, dataset in datasets.items()}
+        return {"unattended_map": self._mean_map_across(queries, gallery, y)}
 
     def _player(self, name, parameters, objective, lr, **options):
         return Player(
@@ -1000,6 +1019,14 @@ def _attention(module, modality, X):
     """Return probabilities and mask of a batch as one tensor."""
     network = module[modality]
     return torch.stack(network.attend(*network.extract(X)), 1)
+
+
+def _encode_both(module, modality, X):
+    """Return attended and unattended codes of a batch as one tensor."""
+    network = module[modality]
+    f, present = network.extract(X)
+    both = network.encode_both(f, network.mask(f, present), present)
+    return (torch.stack(both, 1) >= 0).to(torch.int8) * 2 - 1
 
 
 def _spread(dataset):

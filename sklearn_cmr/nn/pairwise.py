@@ -29,15 +29,17 @@ def squared_distances(a, b):
 
     Parameters
     ----------
-    a, b : tensor of shape (n_a, m) and (n_b, m)
+    a, b : tensor of shape (..., n_a, m) and (..., n_b, m)
+        With one more dimension, or none.
 
     Returns
     -------
-    squared : tensor of shape (n_a, n_b)
+    squared : tensor of shape (..., n_a, n_b)
         Never negative.
     """
-    lengths = a.square().sum(1, keepdim=True) + b.square().sum(1)
-    return torch.addmm(lengths, a, b.T, alpha=-2).clamp_min(0)
+    lengths = a.square().sum(-1, keepdim=True) + b.square().sum(-1).unsqueeze(-2)
+    add_product = torch.addmm if a.ndim == 2 else torch.baddbmm
+    return add_product(lengths, a, b.mT, alpha=-2).clamp_min(0)
 
 
 def root(squared):

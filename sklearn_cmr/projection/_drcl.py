@@ -26,6 +26,8 @@ from sklearn_cmr.training import BatchIterator, Player
 
 # Below this, a probability counts as this when its logarithm is taken.
 _MIN_PROBABILITY = 1e-12
+# Below this, a length counts as this when something is divided by it.
+_MIN_LENGTH = 1e-12
 # The release doubles its cosines.
 _COSINE_SCALE = 2
 # Rows whose quality is evaluated at once.
@@ -94,15 +96,24 @@ def generalized_cross_entropy(mass, q):
 
 def mix_rows(order, mix_lambda, *tensors):
     """Add to every row a share of the row that `order` puts into its place."""
-    return [torch.lerp(part[order], part, mix_lambda) for part in tensors]
+    # The gradient of index_select is quicker than that of an index.
+    return [
+        torch.lerp(part.index_select(0, order), part, mix_lambda) for part in tensors
+    ]
 
 
-def consistency_loss(r, f):
+def consistency_loss(y, inverse, f):
     """Compare the cosines within and between recast labels and embeddings.
 
     Parameters
     ----------
-    r, f : tensor of shape (b, m)
+    y : tensor of shape (b, n_classes)
+        Labels, or mixtures of them.
+
+    inverse : tensor of shape (n_classes, m)
+        What recasts them: ``r = y @ inverse``.
+
+    f : tensor of shape (b, m)
 
     Returns
     -------
@@ -110,17 +121,23 @@ def consistency_loss(r, f):
         Embeddings are as similar to each other as their labels are, and the
         similarities between labels and embeddings are symmetric.
     """
-    r, f = F.normalize(r, dim=1), F.normalize(f, dim=1)
-    intra = r @ r.T - f @ f.T
-    between = r @ f.T
-    inter = between - between.T
-    return _COSINE_SCALE**2 * (intra.square().mean() + inter.square().mean())
+    # With less columns than r has, labels give the same products sooner.
+    gram = inverse @ inverse.T
+    lengths = (y @ gram * y).sum(1, keepdim=True).sqrt()
+    y, f = y / lengths.clamp_min(_MIN_LENGTH), F.normalize(f, dim=1)
+    between = f @ inverse.T @ y.T
+    # Both differences are (anti)symmetric: the second operand, here a constant, has the
+    # same share in the gradient as the first.
+    intra = F.mse_loss(f @ f.detach().T, y @ gram @ y.T)
+    inter = F.mse_loss(between, between.detach().T.contiguous())
+    loss = _COSINE_SCALE**2 * (intra + inter)
+    return 2 * loss - loss.detach()
 
 
 def recast_loss(r, f, reduction):
     """Return the squared distance to the recast labels, its "mean" or "sum" a row."""
-    loss = (r - f).square().sum(1).mean()
-    return loss / r.shape[1] if reduction == "mean" else loss
+    loss = F.mse_loss(f, r)
+    return loss if reduction == "mean" else loss * r.shape[1]
 
 
 def prior_objective(module, batch, state, *, modality):
@@ -160,7 +177,7 @@ def consistency_objective(
     r = recast @ prior.inverse
     terms = {
         "label_loss": generalized_cross_entropy(label_mass(prior(f), y), q),
-        "consistency_loss": consistency_loss(r, f),
+        "consistency_loss": consistency_loss(recast, prior.inverse, f),
         "recast_loss": recast_loss(r, f, mse_reduction),
     }
     weights = {"label_loss": eta, "consistency_loss": alpha, "recast_loss": beta}

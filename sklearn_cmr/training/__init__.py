@@ -12,6 +12,7 @@ from sklearn_cmr.training.batches import (
     indicator_of,
     joint_sampler,
     parts_of,
+    whole_dataset,
 )
 from sklearn_cmr.training.inference import encode_in_blocks
 from sklearn_cmr.training.net import EpochState, PairNet, Phase, Player
@@ -31,4 +32,5 @@ __all__ = [
     "indicator_of",
     "joint_sampler",
     "parts_of",
+    "whole_dataset",
 ]

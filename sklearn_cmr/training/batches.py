@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import itertools
 import mmap
 import warnings
 from collections.abc import Callable, Iterator
@@ -59,6 +60,9 @@ class _DeviceRows:
     def take(self, rows):
         picked = self.tensor.index_select(0, rows.flatten())
         return picked.float().view(*rows.shape, *picked.shape[1:])
+
+    def cut(self, start, stop):
+        return self.tensor[start:stop].float()
 
 
 class _HostRows:
@@ -167,6 +171,12 @@ class RowDataset(Dataset):
         }
         return Batch(features, self.labels.take(on_device), on_device, {})
 
+    def cut(self, start, stop):
+        """Return a batch of consecutive rows, all on the device: no copy if float32."""
+        features = {name: own.cut(start, stop) for name, own in self.features.items()}
+        rows = torch.arange(start, stop, device=self.device)
+        return Batch(features, self.labels.cut(start, stop), rows, {})
+
 
 class UnpairedDataset(Dataset):
     """Modalities with rows and labels of their own; a batch has as many of each.
@@ -215,11 +225,16 @@ def _unwrap(dataset):
     return dataset, None
 
 
+def whole_dataset(dataset):
+    """Return the data set that a subset is of, or the data set itself."""
+    return _unwrap(dataset)[0]
+
+
 def parts_of(dataset):
     """Return the data set of each modality, the same for all that are aligned."""
     if isinstance(dataset, UnpairedDataset):
         return dataset.parts
-    return dict.fromkeys(_unwrap(dataset)[0].features, dataset)
+    return dict.fromkeys(whole_dataset(dataset).features, dataset)
 
 
 def indicator_of(dataset):
@@ -362,10 +377,22 @@ class BatchIterator:
         self.min_batch_size = min_batch_size
 
     def __iter__(self):
+        if self._is_consecutive():
+            return itertools.starmap(self.dataset.cut, self._bounds())
         batches = self._rows_of_batches()
         if self.dataset.on_device or self.dataset.device.type == "cpu":
             return map(self.dataset.take, batches)
         return self._prefetch(batches)
+
+    def _is_consecutive(self):
+        is_whole = isinstance(self.dataset, RowDataset) and self.subset is None
+        in_turn = self.sampler is in_order and self.min_batch_size == 1
+        return is_whole and in_turn and self.dataset.on_device
+
+    def _bounds(self):
+        n_samples = len(self.dataset)
+        starts = range(0, n_samples, self.batch_size)
+        return [(start, min(start + self.batch_size, n_samples)) for start in starts]
 
     def _rows_of_batches(self):
         n_samples = len(self.dataset if self.subset is None else self.subset)

@@ -407,12 +407,13 @@ def test_equal_cosines_are_equal():
     labels[0, :5] = labels[1, 0] = labels[2, [0, 1, 2, *range(10, 16)]] = 1
     labels[3, 20:25] = 1
     Y = torch.tensor(labels)
-    batch = Batch({"a": None, "b": None}, Y, torch.arange(4), {})
+    rows = torch.tensor([[0, 0, 0, 0], [0, 1, 2, 3]])
+    batch = Batch({"a": None, "b": None}, Y[rows], rows, {})
     codes = torch.zeros(4, 2)
     ranking = Ranking(**RANKING | {"similarity": "cosine"})
-    *_, n_valid = ranking.losses(batch, [("a", codes[:1], "b", codes)])
-    # Anchor 0: itself before 1 and 2, which are equal, and these before 3.
-    assert n_valid.item() == 3 + 2
+    *_, n_valid = ranking.losses(batch, [("a", codes, "b", codes)])
+    # Four times row 0: itself before 1 and 2, which are equal, and these before 3.
+    assert n_valid.item() == 4 * (3 + 2)
 
 
 # -- attention -----------------------------------------------------------------------

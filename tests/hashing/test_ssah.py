@@ -486,6 +486,18 @@ def test_equal_labels_are_one_row_that_counts_as_often():
     assert_array_equal(count_label_rows([first, first])[1], [3, 2])
 
 
+@given(n_classes=st.integers(1, 150), n=st.integers(1, 40), seed=st.integers(0, 99))
+def test_distinct_rows_of_any_width_are_in_lexical_order(n_classes, n, seed):
+    rng = np.random.default_rng(seed)
+    indicator = rng.integers(2, size=(6, n_classes), dtype=np.uint8)
+    indicator[:3] = indicator[3]  # apart in the last columns only
+    indicator[:2, -1] = 0, 1
+    indicator = indicator[rng.integers(6, size=n)]
+    expected = np.unique(indicator, axis=0, return_counts=True)
+    for found, wanted in zip(count_label_rows([indicator]), expected, strict=True):
+        assert_array_equal(found, wanted)
+
+
 @given(
     counts=st.lists(st.integers(1, 40), min_size=1, max_size=12),
     share=st.floats(0.01, 1),

@@ -44,8 +44,10 @@ def test_squared_distances(n, n_other, width, seed):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(n, width)), rng.normal(size=(n_other, width))
     expected = [[((row - other) ** 2).sum() for other in b] for row in a]
-    squared = squared_distances(torch.tensor(a), torch.tensor(b))
-    assert_allclose(squared, expected, atol=1e-12)
+    a, b = torch.tensor(a), torch.tensor(b)
+    assert_allclose(squared_distances(a, b), expected, atol=1e-12)
+    stacked = squared_distances(torch.stack([a, 2 * a]), torch.stack([b, 2 * b]))
+    assert_allclose(stacked, [expected, 4 * np.array(expected)], atol=1e-12)
 
 
 def test_squared_distances_of_close_rows_are_not_negative():

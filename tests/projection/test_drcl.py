@@ -285,7 +285,7 @@ def test_numbers_by_hand():
     f = torch.tensor([[1.0, 0], [1, 0]])
     # Labels are orthogonal and embeddings coincide: 2 * 0 against 2 * 1, twice of four.
     # Label 0 sees embedding 1 with 2 * 1, label 1 sees embedding 0 with 0.
-    assert_allclose(consistency_loss(r, f), (4 + 4) / 4 + (4 + 4) / 4)
+    assert_allclose(consistency_loss(r, torch.eye(2), f), (4 + 4) / 4 + (4 + 4) / 4)
     assert_allclose(recast_loss(r, f, "sum"), (1 + 2) / 2)
     assert_allclose(recast_loss(r, f, "mean"), (1 + 2) / 4)
     (mixed,) = mix_rows(torch.tensor([1, 0]), 0.75, r)
@@ -297,9 +297,32 @@ def test_numbers_by_hand():
 
 def test_perfect_embeddings_have_no_consistency_loss():
     prior = Prior(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), None)
-    r = torch.eye(3)[[0, 1, 2, 1]] @ prior.freeze().inverse
-    assert_allclose(consistency_loss(r, 3 * r), 0, atol=1e-10)
+    labels = torch.eye(3)[[0, 1, 2, 1]]
+    r = labels @ prior.freeze().inverse
+    assert_allclose(consistency_loss(labels, prior.inverse, 3 * r), 0, atol=1e-10)
     assert_allclose(recast_loss(r, r, "sum"), 0)
+
+
+@given(seed=st.integers(0, 99), n=st.integers(1, 9), m=st.integers(3, 12))
+def test_consistency_loss_has_the_gradient_of_the_formula(seed, n, m):
+    """In spite of the short cuts through labels and symmetry."""
+    generator = torch.Generator().manual_seed(seed)
+    options = {"generator": generator, "dtype": torch.float64}
+    labels, inverse = torch.rand(n, 3, **options), torch.randn(3, m, **options)
+    f = torch.randn(n, m, **options, requires_grad=True)
+
+    def cosines(a, b):
+        return a @ b.T / (a.norm(dim=1)[:, None] * b.norm(dim=1))
+
+    r = labels @ inverse
+    intra = 2 * cosines(r, r) - 2 * cosines(f, f)
+    inter = 2 * cosines(r, f) - 2 * cosines(r, f).T
+    literal = intra.square().mean() + inter.square().mean()
+    loss = consistency_loss(labels, inverse, f)
+    assert_allclose(loss.item(), literal.item(), rtol=1e-9, atol=1e-14)
+    (expected,) = torch.autograd.grad(literal, f)
+    (found,) = torch.autograd.grad(loss, f)
+    assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["single", "multi", "one class"])

@@ -189,6 +189,18 @@ def test_batches_hold_the_rows_as_float32(kind):
         np.testing.assert_array_equal(values.numpy(), dense(X)[batch.rows.numpy()])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_consecutive_batches_are_those_of_their_rows(kind):
+    """They are cut from what is there, where that is possible."""
+    dataset = make_dataset(KINDS[kind](integers()))
+    for batch in BatchIterator(dataset, 10):
+        assert_same_batches([batch], [dataset.take(batch.rows)])
+    first = next(iter(BatchIterator(dataset, 10))).features["text"]
+    whole = dataset.features["text"].tensor
+    is_cut = first.data_ptr() == whole.data_ptr()
+    assert is_cut == dataset.on_device
+
+
 def test_batches_of_a_read_only_memmap(tmp_path):
     X = read_only_memmap(tmp_path)
     dataset = make_dataset(X)
