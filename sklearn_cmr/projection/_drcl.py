@@ -121,10 +121,10 @@ def consistency_loss(y, inverse, f):
         Embeddings are as similar to each other as their labels are, and the
         similarities between labels and embeddings are symmetric.
     """
-    # With less columns than r has, labels give the same products sooner.
+    # With fewer columns than r has, labels give the same products sooner.
     gram = inverse @ inverse.T
-    lengths = (y @ gram * y).sum(1, keepdim=True).sqrt()
-    y, f = y / lengths.clamp_min(_MIN_LENGTH), F.normalize(f, dim=1)
+    lengths = (y @ gram * y).sum(1, keepdim=True).clamp_min(_MIN_LENGTH**2).sqrt()
+    y, f = y / lengths, F.normalize(f, dim=1)
     between = f @ inverse.T @ y.T
     # Both differences are (anti)symmetric: the second operand, here a constant, has the
     # same share in the gradient as the first.
