@@ -22,8 +22,9 @@ from sklearn_cmr.training.callbacks import (
 
 # Steps whose loss terms are kept as single tensors before they are summed.
 _STEPS_PER_SUM = 256
-# Multiply-adds of a step below which a second thread costs more than it brings.
-_SMALL_STEP = 2e9
+# Multiply-adds of a step that are worth a thread: with less to do, more threads wait
+# for each other, and on a busy machine for a very long time.
+_WORK_OF_A_THREAD = 1e8
 # What skorch notes of an epoch beside the values that users read.
 _BOOKKEEPING = ("batches", "dur", "_batch_count", "_best")
 
@@ -598,12 +599,12 @@ class _GoodWeights:
 
 @contextmanager
 def _threads_for(phase):
-    """Use one thread where the matrices are too small for more, then give it back."""
+    """Use as many threads as there is work for, then give them back."""
     n_threads = torch.get_num_threads()
     n_weights = sum(p.numel() for player in phase.players for p in player.parameters)
-    is_small = 3 * n_weights * phase.batch_size < _SMALL_STEP
-    if n_threads > 1 and is_small:
-        torch.set_num_threads(1)
+    n_useful = max(1, int(3 * n_weights * phase.batch_size // _WORK_OF_A_THREAD))
+    if n_useful < n_threads:
+        torch.set_num_threads(n_useful)
     try:
         yield
     finally:

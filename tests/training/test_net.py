@@ -695,17 +695,25 @@ def test_error_in_a_loss_is_passed_on():
 
 
 @pytest.fixture
-def two_threads():
+def four_threads():
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("small_step", "expected"), [(math.inf, 1), (0, 2)])
-def test_small_steps_use_one_thread(two_threads, monkeypatch, small_step, expected):
-    monkeypatch.setattr(net_file, "_SMALL_STEP", small_step)
-    module, seen = make_module(), []
+@pytest.mark.parametrize(
+    ("work", "expected"), [(math.inf, 1), (0.6, 1), (0.4, 2), (0.3, 3), (0.01, 4)]
+)
+def test_as_many_threads_as_there_is_work_for(
+    four_threads, monkeypatch, work, expected
+):
+    """The work of a thread is given as a share of that of a step."""
+    module = make_module()
+    n_weights = sum(p.numel() for p in module.parameters())
+    step = 3 * n_weights * make_phase(two_players(module)).batch_size
+    monkeypatch.setattr(net_file, "_WORK_OF_A_THREAD", work * step)
+    seen = []
     phase = make_phase(
         two_players(module),
         begin_epoch=lambda *_: seen.append(torch.get_num_threads()),
@@ -713,14 +721,14 @@ def test_small_steps_use_one_thread(two_threads, monkeypatch, small_step, expect
     )
     train(module, phase)
     assert seen == [expected]
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 4
 
 
-def test_threads_are_given_back_after_an_error(two_threads):
+def test_threads_are_given_back_after_an_error(four_threads):
     module = make_module()
     with pytest.raises(FloatingPointError):
         train(module, fails_in_epoch(spoil_loss, epoch=0)(module, 1))
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 4
 
 
 # -- GPU -----------------------------------------------------------------------
