@@ -254,9 +254,12 @@ def generator_objective(
     loss = sum(losses)
     if verdicts:
         played = [inter_weight] * plays_inter + [intra_weight] * plays_intra
-        weights = kept(
-            batch, "game_weights", lambda: torch.tensor(played).to(verdicts[0])
-        )
+
+        def weigh():
+            # Filled on the device: a copy from the host would be waited for.
+            return torch.stack([loss.new_full((), weight) for weight in played])
+
+        weights = kept(batch, "game_weights", weigh)
         games = F.softplus(-torch.cat(verdicts, 1)).mean(0)  # called real
         games = games.view(len(modalities), -1) @ weights
         loss = loss + games.sum()

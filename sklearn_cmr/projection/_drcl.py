@@ -169,7 +169,7 @@ def consistency_objective(
     prior = module["prior"]
     f, y = embed(module, modality, batch.features[modality]), batch.y
     recast = y / y.sum(1, keepdim=True) if normalize_labels else y
-    q = torch.as_tensor(q_max, dtype=f.dtype, device=f.device)
+    q = f.new_full((), q_max)  # filled on the device, which nobody waits for
     if module.training:
         q = state.scalars["q"]
         order = torch.randperm(len(f), generator=state.generator, device=f.device)
