@@ -188,7 +188,7 @@ def describe_machine():
     return {
         "date": date.today().isoformat(),
         "commit": _commit(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": _command(sys.argv),
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "default threads": torch.get_num_threads(),
@@ -208,6 +208,15 @@ def _commit():
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
+
+
+def _command(arguments):
+    """Return the command line without where its results go."""
+    kept, outputs = [], {"--json", "--markdown"}
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not {before, argument} & outputs:
+            kept.append(argument)
+    return " ".join(["python", *kept])
 
 
 def _cpu_name():

@@ -11,6 +11,7 @@ from harness import (
     Row,
     below_guard,
     compare,
+    describe_machine,
     format_seconds,
     format_table,
     limited_threads,
@@ -61,6 +62,13 @@ def test_peak_memory_counts_what_is_freed_again():
     if peak is None:
         pytest.skip("the kernel keeps no marks of the memory")
     assert 63 <= peak < 80
+
+
+def test_machine_is_described_without_paths(monkeypatch, tmp_path):
+    line = f"benchmarks/speed.py --full train --json {tmp_path}/r.json --rounds 7"
+    monkeypatch.setattr("sys.argv", line.split())
+    command = describe_machine()["command"]
+    assert command == "python benchmarks/speed.py --full train --rounds 7"
 
 
 def test_guard_finds_what_lies_far_below_its_target():
