@@ -1,6 +1,6 @@
 """How fast the package is beside what people would write or use in its place.
 
-    python benchmarks/speed.py                       everything, about 15 minutes
+    python benchmarks/speed.py                       all but the slowest, half an hour
     python benchmarks/speed.py --quick train map     two sections, small sizes, 3 rounds
     python benchmarks/speed.py --guard               exit code 1 if a ratio has dropped
 
@@ -609,7 +609,7 @@ def parse_arguments():
     )
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--quick", action="store_true", help="small sizes only")
-    parser.add_argument("--full", action="store_true", help="an hour of slow runs, too")
+    parser.add_argument("--full", action="store_true", help="the slowest runs, too")
     parser.add_argument("--methods", nargs="*", help=f"of {', '.join(METHODS)}")
     parser.add_argument(
         "--one-thread",

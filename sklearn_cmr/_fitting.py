@@ -221,6 +221,7 @@ class Trainer(BaseEstimator):
             seed=seed,
             epochs=self.history_,
             optimizer_states=self._optimizer_states,
+            keep_optimizers=self.warm_start,
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
             label=type(self).__name__,

@@ -213,6 +213,10 @@ class PairNet(NeuralNet):
     optimizer_states : dict, default=None
         States of the players' optimizers to continue from, by player.
 
+    keep_optimizers : bool, default=True
+        Whether the states of the optimizers outlive their phase, in `optimizer_states_`
+        and for players who play again. They take twice the memory of the weights.
+
     patience : int, default=None
         Epochs without a better `valid_map`, or `valid_loss` where a phase has no
         score, before the phase stops; None does not stop.
@@ -236,6 +240,7 @@ class PairNet(NeuralNet):
         seed=0,
         epochs=None,
         optimizer_states=None,
+        keep_optimizers=True,
         patience=None,
         tol=0.0,
         label="fit",
@@ -244,6 +249,7 @@ class PairNet(NeuralNet):
         self.seed = seed
         self.epochs = [] if epochs is None else epochs
         self.optimizer_states = optimizer_states
+        self.keep_optimizers = keep_optimizers
         self.patience = patience
         self.tol = tol
         self.label = label
@@ -353,10 +359,17 @@ class PairNet(NeuralNet):
             finally:
                 self.module_.eval()
                 self.epochs += self._finished_epochs()
-                for player, optimizer in self.turns_:
-                    state = optimizer.state_dict()["state"]
-                    self.optimizer_states_[player.name] = state
+                self._leave_optimizers()
         return self
+
+    def _leave_optimizers(self):
+        for player, optimizer in self.turns_:
+            if self.keep_optimizers:
+                state = optimizer.state_dict()["state"]
+                self.optimizer_states_[player.name] = state
+            else:
+                # Nobody steps any more: let the next phase have the memory.
+                optimizer.state.clear()
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         """Train through the current phase; unlike skorch's, pass Ctrl-C on."""

@@ -691,6 +691,19 @@ def test_error_in_a_loss_is_passed_on():
         train(module, fails_in_epoch(fail, epoch=0)(module, 3))
 
 
+def test_optimizers_that_nobody_continues_leave_no_moments():
+    """Wide networks would need their memory for the next phase."""
+    kept, dropped = make_module(), make_module()
+    nets = [
+        train(module, make_phase(two_players(module)), keep_optimizers=keep)
+        for module, keep in ((kept, True), (dropped, False))
+    ]
+    assert set(nets[0].optimizer_states_) == {"encoder", "judge"}
+    assert not nets[1].optimizer_states_
+    assert not any(optimizer.state for _, optimizer in nets[1].turns_)
+    assert_same_weights(weights(kept), weights(dropped))
+
+
 # -- threads -------------------------------------------------------------------
 
 
