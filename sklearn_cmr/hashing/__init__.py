@@ -2,9 +2,9 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from sklearn_cmr.codes import hamming_distances, pack_codes, unpack_codes
 from sklearn_cmr.hashing._aadah import AADAHHasher
 from sklearn_cmr.hashing._ssah import SSAHHasher
-from sklearn_cmr.hashing.codes import hamming_distances, pack_codes, unpack_codes
 
 __all__ = [
     "AADAHHasher",

@@ -10,8 +10,8 @@ from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import assert_all_finite, gen_batches
 
-from sklearn_cmr._bits import as_words
 from sklearn_cmr._labels import read_labels
+from sklearn_cmr.codes import as_words, pack_bits
 from sklearn_cmr.metrics._warnings import stacklevel_of_caller
 
 
@@ -70,7 +70,7 @@ class _SharedLabel:
                     "as a 1-D array, or binarise sets of labels with "
                     "MultiLabelBinarizer."
                 )
-            packed.append(np.packbits(dense == 1, axis=1))
+            packed.append(pack_bits(dense == 1))
         return as_words(np.concatenate(packed))
 
     @cached_property

@@ -5,7 +5,7 @@
 import numpy as np
 from sklearn.utils import check_array
 
-from sklearn_cmr._bits import (
+from sklearn_cmr.codes import (
     as_words,
     count_differing,
     pack_signs,

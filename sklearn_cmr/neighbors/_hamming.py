@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
-from sklearn_cmr._bits import as_words, count_differing
+from sklearn_cmr.codes import as_words, count_differing
 
 # Queries and items whose bits are compared at once. What lies between the steps then
 # stays in the processor's cache.

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from scipy.spatial.distance import cdist
 
-from sklearn_cmr.hashing import hamming_distances, pack_codes, unpack_codes
+from sklearn_cmr.codes import hamming_distances, pack_codes, unpack_codes
 
 CODES = np.array([[1, -1, 1], [-1, -1, -1], [1, 1, 1]], dtype=np.int8)
 
