@@ -8,8 +8,12 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
+from sklearn_cmr.metrics._evaluation import (
+    INPUT_CONSTRAINTS,
+    RANKING_CONSTRAINTS,
+    warn_degenerate,
+)
 from sklearn_cmr.metrics._measures import interpolated_precision
-from sklearn_cmr.metrics._ranking import _OPTIONS, _SETS, _warn_degenerate
 from sklearn_cmr.metrics._retrieval import Retrieval
 
 # Levels of recall at which the interpolated curve is read, in tenths.
@@ -147,8 +151,8 @@ def _curve_by_recall(retrieval, queries, *, average, chunk_size):
 
 @validate_params(
     {
-        **{name: _SETS[name] for name in _SETS if name != "per_query"},
-        **{name: _OPTIONS[name] for name in _OPTIONS if name != "normalizer"},
+        **INPUT_CONSTRAINTS,
+        **RANKING_CONSTRAINTS,
         "by": [StrOptions({"rank", "radius", "recall"})],
         "average": [StrOptions({"macro", "micro"})],
         "empty_ball": [StrOptions({"zero", "skip"})],
@@ -323,7 +327,7 @@ def precision_recall_curve(
         curve = _curve_by_radius(retrieval, queries, **options)
     else:
         curve = _curve_by_recall(retrieval, queries, **options)
-    _warn_degenerate(
+    warn_degenerate(
         queries.n_relevant, retrieval.n_gallery, zero_relevant, score="the same"
     )
     if zero_relevant == "nan" and not queries.n_relevant.all():

@@ -17,8 +17,6 @@ from sklearn_cmr.pairs import (
     make_pairs,
 )
 
-DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
-
 # The modality in a feature name such as "image__0" or "union__text__0".
 _TOKEN = re.compile(r"(?:^|(?<=__))(image|text)__")
 
@@ -117,10 +115,12 @@ def _read_arguments(X, Y, y, *, needs_labels):
     return X, y
 
 
-def _by_modality(y, embeddings):
+def labels_by_modality(y, embeddings, sample_weight=None):
     """Return the labels of every modality; None stands for no labels."""
     if not is_mapping(y):
         return dict.fromkeys(embeddings, y)
+    if sample_weight is not None:
+        raise ValueError("sample_weight needs labels that all modalities share.")
     if set(y) != set(embeddings):
         raise ValueError(
             f"y has the keys {list(y)}, but the modalities are {list(embeddings)}. "
@@ -129,7 +129,7 @@ def _by_modality(y, embeddings):
     return {modality: y[modality] for modality in embeddings}
 
 
-def read_embeddings(X, Y=None, y=None, *, needs_labels=True):
+def read_embeddings(X, Y=None, y=None, *, needs_labels=True, sample_weight=None):
     """Return embeddings and labels by modality.
 
     Parameters
@@ -146,6 +146,9 @@ def read_embeddings(X, Y=None, y=None, *, needs_labels=True):
         Labels.
 
     needs_labels : bool, default=True
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the queries, refused where the modalities have labels of their own.
 
     Returns
     -------
@@ -170,7 +173,7 @@ def read_embeddings(X, Y=None, y=None, *, needs_labels=True):
         raise ValueError(
             f"Retrieval needs two modalities or more; got {list(embeddings)}."
         )
-    return embeddings, _by_modality(y, embeddings)
+    return embeddings, labels_by_modality(y, embeddings, sample_weight)
 
 
 def read_gallery(gallery, y_gallery, queries):
@@ -196,7 +199,7 @@ def encode(estimator, X, Y=None, y=None, *, needs_labels=True):
         # Searches and pipelines take one container.
         X = make_pairs(*X)
     embeddings = split_output(estimator, estimator.transform(X))
-    return embeddings, _by_modality(y, embeddings)
+    return embeddings, labels_by_modality(y, embeddings)
 
 
 def read_texts(X, Y=None, y=None):

@@ -54,7 +54,7 @@ class _SharedLabel:
         if query.shape[1] != gallery.shape[1]:
             raise ValueError(
                 f"y_query has {query.shape[1]} label columns and y_gallery has "
-                f"{gallery.shape[1]}. Binarise both with the same label set."
+                f"{gallery.shape[1]}. Binarize both with the same label set."
             )
         self.query = self._pack(query, "y_query")
         self.gallery = self._pack(gallery, "y_gallery")
@@ -67,7 +67,7 @@ class _SharedLabel:
             if not np.isin(dense, (0, 1)).all():
                 raise ValueError(
                     f"A 2-D {name} must be a label indicator of 0 and 1. Pass classes "
-                    "as a 1-D array, or binarise sets of labels with "
+                    "as a 1-D array, or binarize sets of labels with "
                     "MultiLabelBinarizer."
                 )
             packed.append(pack_bits(dense == 1))

@@ -3,30 +3,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from functools import partial
-from itertools import permutations
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_params
 
+from sklearn_cmr.metrics._directions import list_directions
 from sklearn_cmr.metrics._embeddings import read_embeddings, read_gallery
+from sklearn_cmr.metrics._evaluation import (
+    CUTOFF_CONSTRAINTS,
+    INPUT_CONSTRAINTS,
+    MAP_CONSTRAINTS,
+    average_queries,
+    check_cutoffs,
+    evaluate_queries,
+    warn_degenerate,
+)
 from sklearn_cmr.metrics._measures import (
     average_precision,
     normalized_gain,
     precision,
     recall,
 )
-from sklearn_cmr.metrics._ranking import (
-    _CUTOFF_OPTIONS,
-    _OPTIONS,
-    _SETS,
-    _average_queries,
-    _check_cutoffs,
-    _measure,
-    _warn_degenerate,
-)
 from sklearn_cmr.metrics._retrieval import Retrieval
-from sklearn_cmr.pairs import is_mapping
 
 
 def _measure_all(levels, *, cutoffs, normalizer, gains):
@@ -62,9 +61,9 @@ def _format(report, digits):
 
 @validate_params(
     {
-        **_OPTIONS,
-        "k": _CUTOFF_OPTIONS["k"],
-        "sample_weight": _SETS["sample_weight"],
+        **MAP_CONSTRAINTS,
+        "k": CUTOFF_CONSTRAINTS["k"],
+        "sample_weight": INPUT_CONSTRAINTS["sample_weight"],
         "digits": [Interval(Integral, 0, None, closed="left")],
         "output_dict": ["boolean"],
     },
@@ -199,16 +198,14 @@ def cross_modal_report(
              mean  0.875  0.812  0.812  0.812   0.798        8            0
     <BLANKLINE>
     """
-    queries = read_embeddings(X, Y, y)
+    queries = read_embeddings(X, Y, y, sample_weight=sample_weight)
     embeddings, labels = queries
     found, y_found = read_gallery(gallery, y_gallery, queries)
-    if sample_weight is not None and is_mapping(y if Y is None else Y):
-        raise ValueError("sample_weight needs labels that all modalities share.")
     names = np.atleast_1d(np.asarray(k))
     columns = ["mAP"]
     columns += [f"{name}@{n}" for name in ("mAP", "P", "R", "NDCG") for n in names]
     report = {}
-    for query, target in permutations(embeddings, 2):
+    for query, target in list_directions(embeddings, found):
         retrieval = Retrieval(
             embeddings[query],
             found[target],
@@ -221,15 +218,17 @@ def cross_modal_report(
         )
         measure = partial(
             _measure_all,
-            cutoffs=_check_cutoffs(k, retrieval.n_gallery),
+            cutoffs=check_cutoffs(k, retrieval.n_gallery),
             normalizer=normalizer,
             gains=retrieval.gains,
         )
-        values, n_relevant = _measure(retrieval, measure, k=None, chunk_size=chunk_size)
-        _warn_degenerate(
+        values, n_relevant = evaluate_queries(
+            retrieval, measure, k=None, chunk_size=chunk_size
+        )
+        warn_degenerate(
             n_relevant, retrieval.n_gallery, zero_relevant, score="the same"
         )
-        means = _average_queries(
+        means = average_queries(
             values,
             n_relevant,
             zero_relevant=zero_relevant,

@@ -10,8 +10,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.metadata_routing import UNUSED
 
-from sklearn_cmr.metrics._embeddings import DIRECTIONS, split_output
-from sklearn_cmr.metrics._ranking import _OPTIONS, mean_average_precision
+from sklearn_cmr.metrics._directions import DIRECTIONS, mean_map
+from sklearn_cmr.metrics._embeddings import split_output
+from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
 from sklearn_cmr.metrics._warnings import stacklevel_of_caller
 
 
@@ -120,26 +121,21 @@ class _MapScorer(BaseEstimator):
         _warn_sorted_fold(estimator, y)
         options = self.get_params(deep=False)
         direction = options.pop("direction")
-        scores = [
-            mean_average_precision(
-                embeddings[query],
-                embeddings[gallery],
-                y,
-                y,
-                sample_weight=sample_weight,
-                **options,
-            )
-            for name, (query, gallery) in DIRECTIONS.items()
-            if direction in ("mean", name)
-        ]
-        return float(np.mean(scores))
+        names = DIRECTIONS if direction == "mean" else [direction]
+        return mean_map(
+            embeddings,
+            y,
+            directions=[DIRECTIONS[name] for name in names],
+            sample_weight=sample_weight,
+            **options,
+        )
 
     def _accept_sample_weight(self):
         # Asked by searches while metadata routing is off.
         return True
 
     def __repr__(self, N_CHAR_MAX=None):
-        names = ("direction", *_OPTIONS)
+        names = ("direction", *MAP_CONSTRAINTS)
         params = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"make_map_scorer({params})"
 
@@ -151,7 +147,7 @@ class _MapScorer(BaseEstimator):
 
 
 @validate_params(
-    {"direction": [StrOptions({"mean", "i2t", "t2i"})], **_OPTIONS},
+    {"direction": [StrOptions({"mean", "i2t", "t2i"})], **MAP_CONSTRAINTS},
     prefer_skip_nested_validation=True,
 )
 def make_map_scorer(

@@ -117,7 +117,7 @@ class _Hamming:
         if (query.dtype == np.uint8) != (gallery.dtype == np.uint8):
             raise ValueError(
                 f"query has dtype {query.dtype} and gallery has dtype {gallery.dtype}: "
-                "uint8 means packed bits, any other dtype codes of -1 and +1. Give "
+                "uint8 means packed bits, any other dtype codes of -1 and +1. Pass "
                 "both in the same form."
             )
         packed = query.dtype == np.uint8
@@ -157,8 +157,8 @@ def check_embeddings(query, gallery, metric):
         codes = {X.dtype in (np.int8, np.uint8) for X in (query, gallery)}
         if len(codes) == 2:
             raise ValueError(
-                f"metric='auto' cannot decide: query has dtype {query.dtype} and "
-                f"gallery has dtype {gallery.dtype}. Name the metric, or give both in "
+                f"metric='auto' cannot be resolved: query has dtype {query.dtype} and "
+                f"gallery has dtype {gallery.dtype}. Set the metric, or pass both in "
                 "the same form."
             )
         metric = "hamming" if codes.pop() else "cosine"

@@ -384,7 +384,7 @@ def test_same_checks_as_the_average_precision(metric):
     for sets, message in [
         ((query, gallery[:, :3], y_query, y_gallery), "query has 12 columns"),
         ((query, gallery, y_query[:3], y_gallery), "y_query has 3"),
-        ((query * 1.0, gallery, y_query, y_gallery), "metric='auto' cannot decide"),
+        ((query * 1.0, gallery, y_query, y_gallery), "metric='auto' cannot be"),
     ]:
         with pytest.raises(ValueError, match=message):
             metric(*sets, k=3)

@@ -4,14 +4,15 @@
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
-from itertools import permutations
 
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from sklearn_cmr.metrics._average_precision import mean_average_precision
 from sklearn_cmr.metrics._curves import precision_recall_curve
+from sklearn_cmr.metrics._directions import list_directions
 from sklearn_cmr.metrics._displays.style import COLORS, LINE_STYLES, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings, read_gallery
-from sklearn_cmr.metrics._ranking import _OPTIONS, mean_average_precision
+from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
 
 
 class _CurveDisplay(metaclass=ABCMeta):
@@ -85,7 +86,7 @@ class _CurveDisplay(metaclass=ABCMeta):
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         queries = encode(estimator, X, Y, y)
-        display = cls._compute(_list_directions(queries, queries), name, options)
+        display = cls._compute(_sets_by_direction(queries, queries), name, options)
         return display.plot(ax, curve_kwargs=curve_kwargs)
 
     @classmethod
@@ -144,7 +145,7 @@ class _CurveDisplay(metaclass=ABCMeta):
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
         queries = read_embeddings(X, Y, y)
         found = read_gallery(gallery, y_gallery, queries)
-        display = cls._compute(_list_directions(queries, found), name, options)
+        display = cls._compute(_sets_by_direction(queries, found), name, options)
         return display.plot(ax, curve_kwargs=curve_kwargs)
 
     def plot(self, ax=None, *, name=None, curve_kwargs=None):
@@ -260,7 +261,7 @@ class PrecisionRecallDisplay(_CurveDisplay):
         common = {
             key: value
             for key, value in options.items()
-            if key == "sample_weight" or (key in _OPTIONS and key != "k")
+            if key == "sample_weight" or (key in MAP_CONSTRAINTS and key != "k")
         }
         curves = {
             direction: precision_recall_curve(*sets, **options)
@@ -350,7 +351,7 @@ class TopKPrecisionDisplay(_CurveDisplay):
         return curve.thresholds, curve.precision, direction
 
 
-def _list_directions(queries, gallery):
+def _sets_by_direction(queries, gallery):
     """Return the sets of all ordered pairs of modalities by their names."""
     embeddings, labels = queries
     found, y_found = gallery
@@ -361,5 +362,5 @@ def _list_directions(queries, gallery):
             labels[query],
             y_found[target],
         )
-        for query, target in permutations(embeddings, 2)
+        for query, target in list_directions(embeddings, found)
     }

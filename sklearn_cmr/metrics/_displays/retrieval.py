@@ -11,14 +11,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from sklearn_cmr.metrics._directions import DIRECTIONS
 from sklearn_cmr.metrics._displays.style import make_axes
 from sklearn_cmr.metrics._embeddings import (
-    DIRECTIONS,
     encode,
     read_embeddings,
     read_texts,
 )
-from sklearn_cmr.metrics._ranking import _CUTOFF_OPTIONS, _OPTIONS
+from sklearn_cmr.metrics._evaluation import CUTOFF_CONSTRAINTS, MAP_CONSTRAINTS
 from sklearn_cmr.metrics._retrieval import Retrieval
 
 
@@ -45,10 +45,10 @@ _LETTERS = 14
 _CONSTRAINTS = {
     "direction": [StrOptions(set(DIRECTIONS)), tuple, list],
     "items": [dict, None],
-    "queries": _CUTOFF_OPTIONS["k"],
+    "queries": CUTOFF_CONSTRAINTS["k"],
     "k": [Interval(Integral, 1, None, closed="left")],
-    "metric": _OPTIONS["metric"],
-    "random_state": _OPTIONS["random_state"],
+    "metric": MAP_CONSTRAINTS["metric"],
+    "random_state": MAP_CONSTRAINTS["random_state"],
     "image_kwargs": [dict, None],
 }
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length
 from sklearn_cmr._labels import read_labels
 from sklearn_cmr.metrics._displays.style import class_colors, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings
-from sklearn_cmr.metrics._ranking import _OPTIONS
+from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
 from sklearn_cmr.metrics._similarity import check_embeddings
 
 _MARKERS = "o^sDPX*v"
@@ -25,8 +25,8 @@ _MOST_NAMED = 20
 _CONSTRAINTS = {
     "method": [StrOptions({"tsne", "pca"})],
     "n_samples": [Interval(Integral, 1, None, closed="left"), None],
-    "metric": _OPTIONS["metric"],
-    "random_state": _OPTIONS["random_state"],
+    "metric": MAP_CONSTRAINTS["metric"],
+    "random_state": MAP_CONSTRAINTS["random_state"],
     "scatter_kwargs": [dict, None],
 }
 

@@ -759,7 +759,7 @@ def test_views_of_foreign_memory():
                 "query": np.array([[1, -1, 0, 1]] * 3, dtype=np.int8),
                 "gallery": np.ones((5, 4), dtype=np.int8),
             },
-            r"query contains the value 0\. Binarise",
+            r"query contains the value 0\. Binarize",
         ),
         (
             {

@@ -1,0 +1,208 @@
+"""Mean average precision."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from functools import partial
+
+from sklearn.utils._param_validation import validate_params
+
+from sklearn_cmr.metrics._evaluation import (
+    INPUT_CONSTRAINTS,
+    MAP_CONSTRAINTS,
+    average_queries,
+    evaluate_queries,
+    warn_degenerate,
+)
+from sklearn_cmr.metrics._measures import average_precision
+from sklearn_cmr.metrics._retrieval import Retrieval
+
+
+@validate_params(
+    {**INPUT_CONSTRAINTS, **MAP_CONSTRAINTS, "per_query": ["boolean"]},
+    prefer_skip_nested_validation=True,
+)
+def mean_average_precision(
+    query,
+    gallery,
+    y_query,
+    y_gallery,
+    *,
+    metric="auto",
+    k=None,
+    normalizer="retrieved",
+    ties="auto",
+    zero_relevant="zero",
+    per_query=False,
+    chunk_size=None,
+    sample_weight=None,
+    random_state=None,
+):
+    r"""Mean average precision of retrieving a gallery by queries.
+
+    Every query ranks all gallery items, the nearest first. With :math:`r(j) = 1` if
+    the item at rank :math:`j` is relevant and 0 otherwise, and the precision
+    :math:`P(j) = \frac{1}{j} \sum_{m \le j} r(m)`, the average precision is
+
+    .. math::
+
+        AP@k = \frac{1}{Z} \sum_{j=1}^{k} P(j) \, r(j),
+
+    and the result is its mean over the queries. For cross-modal retrieval, `query` is
+    one modality and `gallery` the other; the partner of a query stays in the gallery.
+
+    Parameters
+    ----------
+    query : array-like of shape (n_queries, n_components)
+        Embeddings or codes of the queries.
+
+    gallery : array-like of shape (n_items, n_components)
+        Embeddings or codes of the items to retrieve.
+
+    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
+            (n_queries, n_labels)
+        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
+        has the same class, or at least one label in common.
+
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+        Classes or label indicator of the gallery, in the same form.
+
+    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        What "near" means. The Hamming distance takes codes of -1 and +1 of any dtype,
+        or packed bits (uint8, as from :func:`numpy.packbits`). "auto" is the Hamming
+        distance for int8 and uint8, the cosine similarity for other numbers. The
+        cosine similarity with a zero vector is 0.
+
+    k : int, default=None
+        Length of the ranked list, None for the whole gallery.
+
+    normalizer : {"retrieved", "min", "all"}, default="retrieved"
+        The divisor :math:`Z`; it only matters with a `k` below the gallery size:
+
+        - "retrieved": the number of relevant items within the first `k`, the usual
+          one for real-valued embeddings. A single hit at rank 1 scores 1.
+        - "min": the smaller one of `k` and the number of relevant items.
+        - "all": the number of relevant items, as in the evaluations of TREC.
+
+        A query without a relevant item in its first `k` scores 0 under each of them.
+
+    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
+            default="auto"
+        How items at the same distance are ordered:
+
+        - "expected": the mean over all orders, exact, without any sampling [1]_ [2]_.
+        - "stable": in the order of the gallery.
+        - "optimistic", "pessimistic": relevant items first, or last. For the whole
+          list and for the normalizers "min" and "all" this is the highest and the
+          lowest value of all orders.
+        - "random": in the order of the gallery after shuffling it once.
+
+        "auto" is "expected" for the Hamming distance and "stable" for the others.
+
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Value of a query without any relevant item in the gallery: 0, left out of the
+        mean, or nan.
+
+    per_query : bool, default=False
+        Whether to return the average precision of every query.
+
+    chunk_size : int, default=None
+        Number of queries handled at once, which bounds the memory. None chooses it by
+        the size of the gallery. The result does not depend on it.
+
+    sample_weight : array-like of shape (n_queries,), default=None
+        Weights of the queries in the mean.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of tied items if `ties="random"`.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_queries,)
+        The mean average precision, or the average precision of every query if
+        `per_query` is True; there, skipped queries are nan.
+
+    Raises
+    ------
+    ValueError
+        If an input is empty or holds nan, if the two sets differ in their width or do
+        not fit their labels, if the labels of the two sets are not of one kind, if
+        the Hamming distance is asked for values that are not codes.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If there are queries without a relevant item, with their number, or if every
+        item is relevant to every query, which makes the score 1 for any ranking.
+
+    See Also
+    --------
+    make_map_scorer : The same as `scoring` of a search or a cross-validation.
+    cross_modal_report : All metrics in all directions.
+    sklearn.metrics.average_precision_score : Merges tied items into one threshold,
+        which is neither the mean over their orders nor a bound of it.
+
+    Notes
+    -----
+    Published values follow different rules. Tables of hashing methods usually rank
+    the whole gallery with tied items in an arbitrary order; "mAP@50" of real-valued
+    methods mostly means `k=50, normalizer="retrieved"`.
+
+    Let level :math:`d` hold :math:`n_d` tied items, :math:`r_d` of them relevant, and
+    let :math:`N_d` and :math:`C_d` be the items and the relevant items before it. The
+    expected sum of precisions within the level is, with harmonic numbers :math:`H`,
+
+    .. math::
+
+        \frac{r_d}{n_d} \left[ n_d \rho_d
+        + (C_d + 1 - \rho_d (N_d + 1)) (H_{N_d + n_d} - H_{N_d}) \right],
+        \quad \rho_d = \frac{r_d - 1}{n_d - 1}.
+
+    Integer distances are therefore counted and never sorted.
+
+    Cosine similarities and Euclidean distances of float64 (and wide integer) input
+    are compared in float64, all others in float32.
+
+    References
+    ----------
+    .. [1] F. McSherry and M. Najork, "Computing information retrieval performance
+       measures efficiently in the presence of tied scores", ECIR 2008.
+    .. [2] K. He, F. Cakir, S. A. Bargal and S. Sclaroff, "Hashing as tie-aware
+       learning to rank", CVPR 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import mean_average_precision
+    >>> image = np.array([[1, 1, 1], [1, 1, -1]], dtype=np.int8)
+    >>> text = np.array([[1, 1, 1], [1, 1, -1], [-1, 1, 1]], dtype=np.int8)
+    >>> mean_average_precision(image, text, [0, 1], [0, 1, 0])
+    0.958...
+    >>> mean_average_precision(image, text, [0, 1], [0, 1, 0], ties="pessimistic")
+    0.916...
+    """
+    retrieval = Retrieval(
+        query,
+        gallery,
+        y_query,
+        y_gallery,
+        metric=metric,
+        ties=ties,
+        random_state=random_state,
+    )
+    if k is None or k >= retrieval.n_gallery:
+        # The whole list: every normalizer is the number of relevant items.
+        k, normalizer = retrieval.n_gallery, "all"
+    values, n_relevant = evaluate_queries(
+        retrieval,
+        partial(average_precision, k=k, normalizer=normalizer),
+        k=k,
+        chunk_size=chunk_size,
+    )
+    warn_degenerate(n_relevant, retrieval.n_gallery, zero_relevant)
+    return average_queries(
+        values,
+        n_relevant,
+        zero_relevant=zero_relevant,
+        per_query=per_query,
+        sample_weight=sample_weight,
+    )
