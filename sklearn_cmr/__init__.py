@@ -2,11 +2,16 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklearn_cmr.compose import PairTransformer
-from sklearn_cmr.hashing import AADAHHasher, SSAHHasher
-from sklearn_cmr.neighbors import CrossModalNeighbors
-from sklearn_cmr.pairs import make_pairs
-from sklearn_cmr.projection import ACMRProjector, CMGANProjector, DRCLProjector
+from typing import TYPE_CHECKING
+
+from sklearn_cmr._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from sklearn_cmr.compose import PairTransformer
+    from sklearn_cmr.hashing import AADAHHasher, SSAHHasher
+    from sklearn_cmr.neighbors import CrossModalNeighbors
+    from sklearn_cmr.pairs import make_pairs
+    from sklearn_cmr.projection import ACMRProjector, CMGANProjector, DRCLProjector
 
 __all__ = [
     "AADAHHasher",
@@ -20,3 +25,16 @@ __all__ = [
 ]
 
 __version__ = "0.1.0.dev0"
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "sklearn_cmr.compose": ["PairTransformer"],
+        "sklearn_cmr.hashing": ["AADAHHasher", "SSAHHasher"],
+        "sklearn_cmr.neighbors": ["CrossModalNeighbors"],
+        "sklearn_cmr.pairs": ["make_pairs"],
+        "sklearn_cmr.projection": ["ACMRProjector", "CMGANProjector", "DRCLProjector"],
+    },
+    ["base", "codes", "compose", "datasets", "hashing", "metrics", "neighbors"]
+    + ["nn", "pairs", "projection", "training"],
+)

@@ -178,6 +178,7 @@ def hamming_distances(A, B=None):
         distances[rows] = count_differing(words[0][:, rows], words[-1], n_bits)
     return distances
 
+
 # For the other modules of the package -------------------------------------------
 
 

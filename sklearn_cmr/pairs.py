@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from skorch.helper import SliceDict
 
 MODALITIES = ("image", "text")
 
@@ -60,6 +59,9 @@ def make_pairs(X_img, X_txt):
     check_same_index(parts)
     if is_frame(X_img) and is_frame(X_txt) and _is_pandas(X_img) == _is_pandas(X_txt):
         return _join_frames(parts)
+    # Here, as it imports torch.
+    from skorch.helper import SliceDict
+
     sliceable = {name: _sliceable(part, name) for name, part in parts.items()}
     check_same_length(sliceable)
     return SliceDict(**sliceable)

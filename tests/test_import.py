@@ -2,14 +2,62 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import importlib
 import subprocess
 import sys
+from textwrap import dedent
+
+import pytest
+
+import sklearn_cmr
 
 HEAVY = ["faiss", "matplotlib", "sklearn.linear_model", "sklearn.neighbors"]
 
+SEARCH = """
+import numpy as np
+import sklearn_cmr, sklearn_cmr.codes, sklearn_cmr.metrics, sklearn_cmr.neighbors
+from sklearn_cmr import CrossModalNeighbors, PairTransformer, make_pairs
+from sklearn_cmr.datasets import make_cross_modal_classification
+from sklearn_cmr.hashing import pack_codes, unpack_codes
+from sklearn_cmr.metrics import map_scorer, mean_average_precision
+
+codes = np.where(np.arange(80).reshape(10, 8) % 3, 1, -1).astype(np.int8)
+packed = pack_codes(codes)
+neighbors = CrossModalNeighbors(n_neighbors=2, algorithm="brute").fit(packed)
+assert neighbors.kneighbors(packed)[0].max() == 0
+labels = np.arange(10) % 3
+for encoded in (codes, packed, unpack_codes(packed, 8) * 0.5):
+    assert mean_average_precision(encoded, encoded, labels, labels) == 1
+"""
+
+
+def imported_by(code):
+    """Return the names of the modules that a fresh interpreter imports."""
+    command = [sys.executable, "-c", f"{dedent(code)}\nimport sys; print(*sys.modules)"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
 
 def test_what_few_need_is_imported_where_it_is_used():
-    code = f"import sys, sklearn_cmr; print(*set({HEAVY}) & set(sys.modules))"
-    command = [sys.executable, "-c", code]
-    imported = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert imported.stdout.split() == []
+    code = "import sklearn_cmr; from sklearn_cmr import *"
+    assert not imported_by(code) & set(HEAVY)
+
+
+def test_metrics_search_and_codes_need_no_torch():
+    assert not imported_by(SEARCH) & {"torch", "skorch"}
+
+
+@pytest.mark.parametrize("name", ["hashing", "projection", ""])
+def test_public_names(name):
+    package = importlib.import_module(f"sklearn_cmr.{name}".rstrip("."))
+    for public in package.__all__:
+        assert getattr(package, public).__name__ == public
+        assert public in dir(package)
+    with pytest.raises(AttributeError, match=f"'{package.__name__}' has no .* 'Other'"):
+        package.Other  # noqa: B018
+
+
+def test_submodules_are_attributes():
+    code = "import sklearn_cmr; sklearn_cmr.datasets.load_captioned_digits"
+    assert "sklearn_cmr.datasets" in imported_by(code)
+    assert set(dir(sklearn_cmr)) >= {"codes", "metrics", "neighbors"}

@@ -8,7 +8,6 @@ from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state, gen_batches, gen_even_slices
 
 from sklearn_cmr.metrics._relevance import make_relevance
@@ -165,11 +164,10 @@ def _count(distances, grades, n_levels, n_grades):
     n_bins = n_grades * n_levels
     bins = np.multiply(grades, n_levels, dtype=np.min_scalar_type(n_bins))
     bins += distances
-    dtype = np.min_scalar_type(-n_rows * n_bins)
-    bins = bins + np.arange(0, n_rows * n_bins, n_bins, dtype=dtype)[:, None]
-    # NumPy's bincount takes twice as long: it copies narrow integers to wide ones.
-    bins = torch.from_numpy(bins.ravel())
-    counts = torch.bincount(bins, minlength=n_rows * n_bins).numpy()
+    # bincount would copy any narrower integers.
+    first = np.arange(0, n_rows * n_bins, n_bins)[:, None]
+    bins = np.add(bins, first, dtype=np.intp)
+    counts = np.bincount(bins.ravel(), minlength=n_rows * n_bins)
     return counts.reshape(n_rows, n_grades, n_levels)
 
 

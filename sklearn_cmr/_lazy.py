@@ -1,0 +1,43 @@
+"""Public names that are imported when they are first used."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import sys
+from importlib import import_module
+
+
+def lazy_names(package, modules, submodules=()):
+    """Return the functions `__getattr__` and `__dir__` of a package.
+
+    Torch takes seconds to import, and a server that only searches needs none of it.
+
+    Parameters
+    ----------
+    package : str
+        Name of the package, its `__name__`.
+
+    modules : dict of str to list of str
+        Public names by the module that defines them.
+
+    submodules : sequence of str, default=()
+        Modules of the package that are attributes without being imported before.
+
+    Returns
+    -------
+    getattr_, dir_ : callable
+    """
+    module_of = {name: module for module, names in modules.items() for name in names}
+
+    def getattr_(name):
+        if name in submodules:
+            return import_module(f"{package}.{name}")
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(module_of[name]), name)
+        setattr(sys.modules[package], name, value)  # found there from now on
+        return value
+
+    def dir_():
+        return sorted({*vars(sys.modules[package]), *module_of, *submodules})
+
+    return getattr_, dir_
