@@ -11,16 +11,24 @@ if TYPE_CHECKING:
     from sklearn_cmr.hashing import AADAHHasher, SSAHHasher
     from sklearn_cmr.neighbors import CrossModalNeighbors
     from sklearn_cmr.pairs import make_pairs
-    from sklearn_cmr.projection import ACMRProjector, CMGANProjector, DRCLProjector
+    from sklearn_cmr.projection import (
+        ACMRProjector,
+        CCAProjector,
+        CMGANProjector,
+        DRCLProjector,
+        SemanticMatchingProjector,
+    )
 
 __all__ = [
     "AADAHHasher",
     "ACMRProjector",
+    "CCAProjector",
     "CMGANProjector",
     "CrossModalNeighbors",
     "DRCLProjector",
     "PairTransformer",
     "SSAHHasher",
+    "SemanticMatchingProjector",
     "make_pairs",
 ]
 
@@ -33,7 +41,13 @@ __getattr__, __dir__ = lazy_names(
         "sklearn_cmr.hashing": ["AADAHHasher", "SSAHHasher"],
         "sklearn_cmr.neighbors": ["CrossModalNeighbors"],
         "sklearn_cmr.pairs": ["make_pairs"],
-        "sklearn_cmr.projection": ["ACMRProjector", "CMGANProjector", "DRCLProjector"],
+        "sklearn_cmr.projection": [
+            "ACMRProjector",
+            "CCAProjector",
+            "CMGANProjector",
+            "DRCLProjector",
+            "SemanticMatchingProjector",
+        ],
     },
     ["base", "codes", "compose", "datasets", "hashing", "metrics", "neighbors"]
     + ["nn", "pairs", "projection", "training"],

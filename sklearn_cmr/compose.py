@@ -10,13 +10,31 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from sklearn_cmr._inputs import FeatureReaderMixin, has_two_dimensions
-from sklearn_cmr._outputs import PairOutputMixin
-from sklearn_cmr.pairs import MODALITIES, PairLayout, bare_names
+from sklearn_cmr._inputs.arguments import read_arguments
+from sklearn_cmr._inputs.features import FeatureReader
+from sklearn_cmr._inputs.layout import MODALITIES, PairLayout, bare_names
+from sklearn_cmr._inputs.outputs import PairOutputMixin
+
+
+class _PartChecks:
+    """Leave the checks of a part to its transformer."""
+
+    def __init__(self, transforms):
+        # Transformers check for themselves: an imputer must get to see NaN, also as
+        # the first step of a pipeline, whose tags do not tell.
+        self.plain_options = {"ensure_all_finite": False} if transforms else {}
+
+    def check_part(self, part, modality, estimator, has_regions=False):
+        part = part if hasattr(part, "shape") else np.asarray(part)
+        if len(part.shape) == 0:
+            raise ValueError(f"The {modality} features have no rows: got {part!r}.")
+        return part
+
+    def check_range(self, X, name):
+        """Accept all values: scaling them may be what the transformer is for."""
 
 
 class PairTransformer(  # type: ignore[call-arg]
-    FeatureReaderMixin,
     PairOutputMixin,
     TransformerMixin,
     BaseEstimator,
@@ -139,8 +157,8 @@ class PairTransformer(  # type: ignore[call-arg]
                     f"{modality} must be an instance, got the class "
                     f"{getattr(self, modality).__name__}: it needs parentheses."
                 )
-        layout, y = self._read_optional_labels(X, Y, y)
-        parts = self._read_features(layout, reset=True)
+        layout, y = read_arguments(self, X, Y, y, reset=True, requires_labels=False)
+        parts = self._reader.read(layout, reset=True)
         outputs = {}
         for modality, part in parts.items():
             transformer = getattr(self, modality)
@@ -172,7 +190,7 @@ class PairTransformer(  # type: ignore[call-arg]
         check_is_fitted(self)
         layout = PairLayout(X, Y)
         outputs = {}
-        for modality, part in self._read_features(layout, reset=False).items():
+        for modality, part in self._reader.read(layout, reset=False).items():
             fitted = getattr(self, f"{modality}_")
             if fitted != "passthrough":
                 part = _check_rows(fitted.transform(part), part, modality, fitted)
@@ -224,40 +242,10 @@ class PairTransformer(  # type: ignore[call-arg]
         )
         return tags
 
-    def _read_optional_labels(self, X, Y, y):
-        if Y is not None and y is not None:
-            return self._read_arguments(X, Y, y, reset=True)
-        layout, y = PairLayout(X), y if Y is None else Y
-        if (
-            y is not None
-            and layout.kind == "plain"
-            and self.n_image_features is None
-            and has_two_dimensions(y)
-        ):
-            raise ValueError(
-                "got two 2-D arrays and no third argument. If they are the image and "
-                "the text features, put them into one container: "
-                "fit(make_pairs(X_img, X_txt)). If the first one is the [image | text] "
-                "features side by side and the second the label indicators, set "
-                "n_image_features."
-            )
-        return layout, y
-
-    def _check_part(self, part, modality):
-        """Leave the check of a part to its transformer."""
-        part = part if hasattr(part, "shape") else np.asarray(part)
-        if len(part.shape) == 0:
-            raise ValueError(f"The {modality} features have no rows: got {part!r}.")
-        return part
-
-    def _check_range(self, X, name):
-        """Accept all values: scaling them may be what the transformer is for."""
-
-    def _check_plain_options(self):
-        # Transformers check for themselves: an imputer must get to see NaN, also as
-        # the first step of a pipeline, whose tags do not tell.
+    @property
+    def _reader(self):
         transforms = (self.image, self.text) != ("passthrough", "passthrough")
-        return {"ensure_all_finite": False} if transforms else {}
+        return FeatureReader(self, checks=_PartChecks(transforms))
 
     def _join(self, layout, outputs):
         adapter = self._output_adapter()

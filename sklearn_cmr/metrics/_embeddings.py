@@ -7,15 +7,15 @@ import re
 import numpy as np
 from scipy.sparse import issparse
 
-from sklearn_cmr._inputs import has_two_dimensions
-from sklearn_cmr.pairs import (
+from sklearn_cmr._inputs.labels import has_two_dimensions
+from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
     is_frame,
     is_mapping,
     is_paired,
-    make_pairs,
 )
+from sklearn_cmr.pairs import make_pairs
 
 # The modality in a feature name such as "image__0" or "union__text__0".
 _TOKEN = re.compile(r"(?:^|(?<=__))(image|text)__")

@@ -10,7 +10,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_cmr.metrics._warnings import stacklevel_of_caller
+from sklearn_cmr._warnings import stacklevel_of_caller
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _TIES = {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}

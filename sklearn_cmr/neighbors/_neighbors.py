@@ -12,10 +12,7 @@ from sklearn.utils import check_scalar, column_or_1d, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_cmr.codes import pack_signs, refuse_booleans
-from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
-from sklearn_cmr.neighbors._real import RealSearch
-from sklearn_cmr.pairs import (
+from sklearn_cmr._inputs.layout import (
     MODALITIES,
     bare_names,
     frame_like,
@@ -23,6 +20,9 @@ from sklearn_cmr.pairs import (
     is_mapping,
     is_paired,
 )
+from sklearn_cmr.codes import pack_signs, refuse_booleans
+from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
+from sklearn_cmr.neighbors._real import RealSearch
 
 # Neighbours found at once, and queries whose balls are.
 _FOUND = 2**20

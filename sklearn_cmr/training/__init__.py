@@ -1,12 +1,10 @@
-"""The engine: batches on the device, players that take turns, fitting, inference."""
+"""The engine: tasks, phases and players, batches on the device, training, inference."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn_cmr.training.batches import (
     Batch,
     BatchIterator,
-    ClassBalanced,
-    EachByItself,
     RowDataset,
     UnpairedDataset,
     indicator_of,
@@ -14,23 +12,43 @@ from sklearn_cmr.training.batches import (
     parts_of,
     whole_dataset,
 )
-from sklearn_cmr.training.inference import encode_in_blocks
-from sklearn_cmr.training.net import EpochState, PairNet, Phase, Player
+from sklearn_cmr.training.devices import (
+    device_of,
+    resolve_device,
+    seeded_building,
+    standard_settings,
+)
+from sklearn_cmr.training.inference import encode_dataset, encode_in_blocks
+from sklearn_cmr.training.modalities import HeldOut, Joint, Paired, Separate, Task
+from sklearn_cmr.training.phases import EpochState, Phase, Player
+from sklearn_cmr.training.samplers import AnchorSampler, ClassBalanced, EachByItself
+from sklearn_cmr.training.trainer import Trainer
 
 __all__ = [
+    "AnchorSampler",
     "Batch",
     "BatchIterator",
     "ClassBalanced",
     "EachByItself",
     "EpochState",
-    "PairNet",
+    "HeldOut",
+    "Joint",
+    "Paired",
     "Phase",
     "Player",
     "RowDataset",
+    "Separate",
+    "Task",
+    "Trainer",
     "UnpairedDataset",
+    "device_of",
+    "encode_dataset",
     "encode_in_blocks",
     "indicator_of",
     "joint_sampler",
     "parts_of",
+    "resolve_device",
+    "seeded_building",
+    "standard_settings",
     "whole_dataset",
 ]

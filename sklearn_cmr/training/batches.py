@@ -5,14 +5,16 @@
 import itertools
 import mmap
 import warnings
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import skorch.dataset
 import torch
 from scipy import sparse
 from torch.utils.data import Dataset, Subset
+
+from sklearn_cmr.training.samplers import EachByItself, in_order
 
 # Share of the free memory of an accelerator that resident features may take.
 _RESIDENT_SHARE = 0.5
@@ -39,16 +41,18 @@ class Batch(NamedTuple):
         Rows of the data set. Of modalities with rows of their own, the roles are the
         modalities; then features have the shape (b, n_features).
 
-    shared : dict of str to tensor
-        What a player leaves for those who play after it on this batch, so that no
-        network runs twice on the same rows: detached, unless the network keeps its
-        weights until then.
+    cache : dict of str to object
+        Written and read by the losses: results on this batch that a later player, or a
+        later turn of the same player, uses again, so that no network runs twice on the
+        same rows. A cached tensor is detached, unless the weights that it depends on
+        stay the same until its last use. The cache is empty when a batch is cut, and
+        is dropped with it; the engine neither reads nor writes it.
     """
 
     features: dict[str, torch.Tensor]
     y: torch.Tensor
     rows: torch.Tensor
-    shared: dict[str, torch.Tensor]
+    cache: dict[str, Any]
 
 
 class _DeviceRows:
@@ -130,8 +134,11 @@ def _fits(X, device):
     return 4 * X.size < _RESIDENT_SHARE * free
 
 
-class RowDataset(Dataset):
+class RowDataset(skorch.dataset.Dataset):
     """Aligned rows of one or more modalities with their labels.
+
+    As a data set of skorch it has the features `X` and the label indicator `y`, which
+    its scoring callbacks pass on.
 
     Parameters
     ----------
@@ -147,12 +154,10 @@ class RowDataset(Dataset):
     """
 
     def __init__(self, features, indicator, device):
+        super().__init__(features, indicator, length=len(indicator))
         self.device = device
         self.features = {name: _place_rows(X, device) for name, X in features.items()}
         self.labels = _DeviceRows(torch.from_numpy(indicator).to(device))
-
-    def __len__(self):
-        return len(self.labels.tensor)
 
     def __getitem__(self, row):
         return self.take(torch.as_tensor([row]))
@@ -242,94 +247,6 @@ def indicator_of(dataset):
     dataset, indices = _unwrap(dataset)
     indicator = dataset.labels.tensor.cpu().numpy()
     return indicator if indices is None else indicator[indices.numpy()]
-
-
-Sampler = Callable[[int, int, torch.Generator], Iterator[torch.Tensor]]
-
-
-def shuffled(n_samples, batch_size, generator):
-    """Yield the rows of the batches of one epoch: each row once, in random order."""
-    return iter(torch.randperm(n_samples, generator=generator).split(batch_size))
-
-
-def in_order(n_samples, batch_size, generator=None):
-    """Yield the rows of consecutive batches."""
-    return iter(torch.arange(n_samples).split(batch_size))
-
-
-class ClassBalanced:
-    """Sampler of as many rows of each class as of any other.
-
-    A batch has `n_rows_each` rows of every class that it has. Classes take turns in
-    random order, and within a class its rows.
-
-    Parameters
-    ----------
-    codes : int ndarray of shape (n_samples,)
-        Class of each row.
-
-    n_rows_each : int
-    """
-
-    def __init__(self, codes, n_rows_each):
-        self.codes = torch.from_numpy(codes)
-        _, self.counts = self.codes.unique(return_counts=True)
-        self.starts = self.counts.cumsum(0) - self.counts
-        self.n_rows_each = n_rows_each
-
-    def __call__(self, n_samples, batch_size, generator):
-        """Yield the rows of as many full batches as cover `n_samples` rows."""
-        n_classes = len(self.counts)
-        n_groups = max(1, batch_size // self.n_rows_each)
-        n_batches = -(-n_samples // (n_groups * self.n_rows_each))
-        n_turns = -(-n_batches * n_groups // n_classes)
-        order = torch.randperm(len(self.codes), generator=generator)
-        by_class = order[self.codes[order].argsort(stable=True)]
-        classes = torch.rand(n_turns, n_classes, generator=generator).argsort(1)
-        turns = torch.arange(n_turns)[:, None, None] * self.n_rows_each
-        place = turns + torch.arange(self.n_rows_each)
-        place = place % self.counts[classes].unsqueeze(2)
-        rows = by_class[self.starts[classes].unsqueeze(2) + place].flatten()
-        size = n_groups * self.n_rows_each
-        return iter(rows[: n_batches * size].split(size))
-
-
-class EachByItself:
-    """Sampler of an :class:`UnpairedDataset`: every modality in an order of its own.
-
-    The modality with the most rows is passed once; others start again when theirs end.
-    Batches are as large as the largest one of the samplers.
-
-    Parameters
-    ----------
-    lengths : sequence of int
-        Number of rows of each modality.
-
-    samplers : sequence of callables
-        Sampler of each modality.
-    """
-
-    def __init__(self, lengths, samplers):
-        self.lengths = lengths
-        self.samplers = samplers
-
-    def __call__(self, n_samples, batch_size, generator):
-        """Yield rows of shape (n_modalities, size)."""
-        orders, size = [], 0
-        for length, sampler in zip(self.lengths, self.samplers, strict=True):
-            batches = [
-                rows
-                for _ in range(-(-n_samples // length))
-                for rows in sampler(length, batch_size, generator)
-            ]
-            # A sampler's own size, maybe less than was wanted, keeps its groups whole.
-            size = max(size, *map(len, batches))
-            orders.append(torch.cat(batches))
-        # One pass of the modality with the most rows: the shortest, however many rows
-        # its sampler makes of them.
-        n_drawn = min(map(len, orders))
-        orders = [order[:n_drawn] for order in orders]
-        return iter(torch.stack(orders).split(size, dim=1))
 
 
 def joint_sampler(dataset, make_sampler):

@@ -1,4 +1,4 @@
-"""Encoding of rows in padded blocks, so that no row depends on its neighbours."""
+"""Encoding of rows in blocks of a fixed size, so that no row depends on others."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -6,12 +6,17 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from sklearn_cmr.training.batches import BatchIterator
+from sklearn_cmr.training.devices import standard_settings
+
 # Matrix kernels differ by shape in the last bits. One fixed block size for all calls
 # on a device makes the output of a row the same in any company, bit for bit. (Wide
 # networks may still differ in the last bits between one and more threads.)
 _BLOCK_ROWS = {"cpu": 64, "cuda": 1024}
 # Blocks whose results are fetched together: an accelerator is waited for that seldom.
 _BLOCKS_PER_FETCH = 16
+# Rows of a data set, which are on the device already, that are encoded at once.
+_DATASET_ROWS = 1024
 
 
 def encode_in_blocks(encode, X, device):
@@ -37,7 +42,7 @@ def encode_in_blocks(encode, X, device):
     n_block = _BLOCK_ROWS.get(device.type, _BLOCK_ROWS["cuda"])
     n_fetched = n_block * _BLOCKS_PER_FETCH
     Z = None
-    with torch.inference_mode():
+    with standard_settings(device.type), torch.inference_mode():
         for start in range(0, n_samples, n_fetched):
             stop = min(start + n_fetched, n_samples)
             blocks = [
@@ -61,3 +66,28 @@ def _encode_block(encode, rows, n_block, device):
     staging.numpy()[:n_rows] = rows.toarray() if sparse.issparse(rows) else rows
     staging[n_rows:] = 0
     return encode(staging.to(device, non_blocking=is_cuda))[:n_rows]
+
+
+def encode_dataset(encode, dataset, modality):
+    """Encode one modality of a data set, whose rows need no fixed blocks.
+
+    Parameters
+    ----------
+    encode : callable
+        Maps a float32 tensor of shape (b, n_features) to one of shape (b, ...).
+
+    dataset : RowDataset or torch.utils.data.Subset of one
+
+    modality : str
+
+    Returns
+    -------
+    Z : tensor of shape (n_samples, ...)
+        On the device of the data set.
+    """
+    with torch.inference_mode():
+        parts = [
+            encode(batch.features[modality])
+            for batch in BatchIterator(dataset, _DATASET_ROWS)
+        ]
+        return torch.cat(parts)

@@ -1,234 +1,84 @@
-"""A skorch net whose players take turns on every batch."""
+"""A skorch net that trains a module through one phase, its players taking turns."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+import time
+from collections import ChainMap
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
 
-from sklearn_cmr.training.batches import BatchIterator, Sampler, in_order, shuffled
+from sklearn_cmr.training.batches import BatchIterator, whole_dataset
 from sklearn_cmr.training.callbacks import (
     ProgressBar,
     ValidationScore,
     make_early_stopping,
 )
+from sklearn_cmr.training.phases import EpochState, Terms
 
 # Steps whose loss terms are kept as single tensors before they are summed.
 _STEPS_PER_SUM = 256
-# Multiply-adds of a step that are worth a thread: with less to do, more threads wait
-# for each other, and on a busy machine for a very long time.
-_WORK_OF_A_THREAD = 1e8
 # What skorch notes of an epoch beside the values that users read.
 _BOOKKEEPING = ("batches", "dur", "_batch_count", "_best")
 
 
-class EpochState(NamedTuple):
-    """What a loss may know beside the module and the batch.
-
-    Attributes
-    ----------
-    scalars : dict of str to 0-d float32 tensor on the device
-        Values of the phase's `schedule` in this epoch.
-
-    generator : torch.Generator
-        Source of random numbers on the device.
-    """
-
-    scalars: dict[str, torch.Tensor]
-    generator: torch.Generator
-
-
-Terms = dict[str, torch.Tensor]
-
-
-@dataclass
-class Player:
-    """One party of the training game.
-
-    Attributes
-    ----------
-    name : str
-        Unique in the method. Names its optimizer, ``optimizer_{name}_``, and its loss
-        in the history, ``{name}_loss``. Who plays in a later phase again goes on with
-        the moments of its optimizer.
-
-    parameters : sequence of torch.nn.Parameter
-        What it moves. Only players that take turns on one network share parameters.
-
-    loss : callable
-        ``loss(module, batch, state)`` returns the 0-d tensor to minimise and a dict of
-        terms for the history. A pure function of tensors, without host synchronisation.
-
-    lr : float or callable
-        Learning rate, or ``lr(epoch)``.
-
-    betas : tuple of float
-        Decay rates of Adam's moments.
-
-    every : int
-        It plays in every `every`-th batch.
-
-    begins : int
-        First epoch in which it plays, 0-based.
-
-    monitor : str, default=None
-        The term that falls as the model improves; the loss itself by default. Of the
-        first player it is recorded as `train_loss` and `valid_loss`.
-
-    weight_decay : float
-        Half of it times the squared weights is added to the loss.
-    """
-
-    name: str
-    parameters: Sequence[torch.nn.Parameter]
-    loss: Callable[..., tuple[torch.Tensor, Terms]]
-    lr: float | Callable[[int], float]
-    betas: tuple[float, float] = (0.9, 0.999)
-    every: int = 1
-    begins: int = 0
-    monitor: str | None = None
-    weight_decay: float = 0.0
-
-    def __post_init__(self):
-        if len(self.betas) != 2:
-            raise ValueError(
-                f"betas must be two numbers, the decay rates of Adam's first and "
-                f"second moment; got {self.betas!r}."
-            )
-
-    def lr_at(self, epoch):
-        """Return the learning rate of a 0-based epoch."""
-        return self.lr(epoch) if callable(self.lr) else self.lr
-
-    def make_optimizer(self):
-        """Build Adam; its fused form is several times faster where there is one."""
-        parameters = list(self.parameters)
-        fused = parameters[0].device.type in ("cpu", "cuda")
-        beta1, beta2 = self.betas
-        return torch.optim.Adam(
-            parameters,
-            lr=self.lr_at(0),
-            betas=(beta1, beta2),
-            weight_decay=self.weight_decay,
-            fused=fused,
-        )
-
-    def monitored(self, loss, terms):
-        """Return what falls as the model improves."""
-        return loss if self.monitor is None else terms[self.monitor]
-
-
-@dataclass
-class Phase:
-    """A stretch of training with its own players.
-
-    Attributes
-    ----------
-    players : sequence of Player
-        The first leads: it plays on every batch, and its loss is the one to monitor.
-
-    dataset : RowDataset or Subset
-        Training rows.
-
-    max_epochs, batch_size : int
-
-    name : str
-        Put into the history; where a method has more than one phase, each has its own.
-
-    turns : sequence of str, default=None
-        Names of the players in the order of play within a batch, with repeats; each
-        once by default.
-
-    schedule : callable, default=None
-        ``schedule(epoch)`` gives named floats for the losses and for the history.
-
-    begin_epoch : callable, default=None
-        ``begin_epoch(module, state)`` runs before every epoch, e.g. to refresh banks.
-
-    end_epoch : callable, default=None
-        ``end_epoch(module, state)`` runs after every epoch, the module in evaluation
-        mode, and returns named floats for the history.
-
-    sampler : callable, default=shuffled
-        See :class:`~sklearn_cmr.training.batches.BatchIterator`.
-
-    sampler_valid : callable, default=in_order
-        The same for the held-out rows.
-
-    min_batch_size : int
-        A smaller last batch is merged into the one before it.
-
-    dataset_valid : RowDataset or Subset, default=None
-        Held-out rows.
-
-    score_valid : callable, default=None
-        ``score_valid(module)`` gives the mAP on them, which early stopping watches;
-        without it, early stopping watches their loss.
-
-    stops_on_rise : bool
-        Whether the phase ends when `train_loss` rises, with the weights before that.
-    """
-
-    players: Sequence[Player]
-    dataset: torch.utils.data.Dataset
-    max_epochs: int
-    batch_size: int
-    name: str = ""
-    turns: Sequence[str] | None = None
-    schedule: Callable[[int], dict[str, float]] | None = None
-    begin_epoch: Callable[[torch.nn.Module, EpochState], None] | None = None
-    end_epoch: Callable[[torch.nn.Module, EpochState], dict[str, float]] | None = None
-    sampler: Sampler = shuffled
-    sampler_valid: Sampler = in_order
-    min_batch_size: int = 1
-    dataset_valid: torch.utils.data.Dataset | None = None
-    score_valid: Callable[[torch.nn.Module], float] | None = None
-    stops_on_rise: bool = False
-
-
 class PairNet(NeuralNet):
-    """Train one module through the phases of a method.
-
-    Everything that learns is a named child of `module`, so that early stopping and
-    checkpoints, which know ``module_`` alone, cover it all.
+    """Train a module through one phase.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Trained in place.
+        Trained in place. Everything that learns is a named child of it, so that early
+        stopping and checkpoints, which know ``module_`` alone, cover it all.
+
+    phase : Phase
 
     seed : int, default=0
         Fixes the order of the batches and the numbers that losses draw.
 
-    epochs : list of dict, default=None
-        Finished epochs of earlier trainings, which this one continues and extends.
+    first_epoch : int, default=0
+        Epochs of this phase that are behind the module, which schedules count on from.
 
-    optimizer_states : dict, default=None
-        States of the players' optimizers to continue from, by player.
+    n_epochs_before : int, default=0
+        Epochs of all phases so far, which the history counts on from.
 
-    keep_optimizers : bool, default=True
-        Whether the states of the optimizers outlive their phase, in `optimizer_states_`
-        and for players who play again. They take twice the memory of the weights.
+    moments : dict, default=None
+        Adam's moments to continue from, by player and name of the parameter.
+
+    keep_moments : bool, default=False
+        Whether to note the moments after every epoch, in `moments_`. They take twice
+        the memory of the weights.
 
     patience : int, default=None
-        Epochs without a better `valid_map`, or `valid_loss` where a phase has no
-        score, before the phase stops; None does not stop.
+        Epochs without an improvement of `valid_map`, or `valid_loss` where the phase
+        has no score, before the phase stops; None does not stop.
 
     tol : float, default=0.0
-        What counts as better.
+        Minimum improvement.
 
     label : str, default="fit"
         Shown in messages and in the progress bar.
 
+    encode : callable, default=None
+        ``encode(module, X, modality)`` returns the encoding of an array of features,
+        for callbacks that score.
+
     **kwargs : dict
         Parameters of :class:`skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    epochs_ : list of dict
+        Finished epochs of the phase.
+
+    moments_ : dict
+        Adam's moments after the last finished epoch, by player and parameter.
+
+    added_callbacks_ : list of tuple
+        Names and copies of the caller's callbacks.
     """
 
     callbacks: list | None
@@ -236,32 +86,40 @@ class PairNet(NeuralNet):
     def __init__(
         self,
         module,
+        phase,
         *,
         seed=0,
-        epochs=None,
-        optimizer_states=None,
-        keep_optimizers=True,
+        first_epoch=0,
+        n_epochs_before=0,
+        moments=None,
+        keep_moments=False,
         patience=None,
         tol=0.0,
         label="fit",
+        encode=None,
         **kwargs,
     ):
+        self.phase = phase
         self.seed = seed
-        self.epochs = [] if epochs is None else epochs
-        self.optimizer_states = optimizer_states
-        self.keep_optimizers = keep_optimizers
+        self.first_epoch = first_epoch
+        self.n_epochs_before = n_epochs_before
+        self.moments = moments
+        self.keep_moments = keep_moments
         self.patience = patience
         self.tol = tol
         self.label = label
-        kwargs.setdefault("criterion", torch.nn.Identity)
-        super().__init__(module, train_split=None, **kwargs)
+        self.encode = encode
+        # Scoring callbacks encode for themselves: no step leaves predictions.
+        kwargs = {"criterion": torch.nn.Identity, "use_caching": False} | kwargs
+        super().__init__(
+            module, train_split=None, max_epochs=phase.max_epochs, **kwargs
+        )
 
     # -- set-up ----------------------------------------------------------------
 
     @property
     def _default_callbacks(self):
-        printing = [("print_log", PrintLog())] if self.verbose > 1 else []
-        return [("epoch_timer", EpochTimer()), *printing]
+        return [("print_log", PrintLog())] if self.verbose > 1 else []
 
     def initialize_module(self):
         """Take the module as it is."""
@@ -273,27 +131,27 @@ class PairNet(NeuralNet):
         return self
 
     def initialize_optimizer(self):
-        """Give every player of the phase its optimizer; the first is `optimizer_`."""
-        states = (self.optimizer_states or {}) | self.optimizer_states_
+        """Give every player its optimizer; `optimizer_` stands for all of them."""
         optimizers = {}
-        for player in self.phase_.players:
-            optimizer = player.make_optimizer()
-            if player.name in states:
-                # Moments and step counts alone: the learning rate may have changed.
-                # Copies, since the optimizer would write into what it is given.
-                state = copy.deepcopy(states[player.name])
-                optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        for player in self.phase.players:
+            optimizer = player.make_optimizer(self.first_epoch)
+            known = (self.moments or {}).get(player.name, {})
+            _load_moments(optimizer, self._names_of(player), known)
             setattr(self, f"optimizer_{player.name}_", optimizer)
             optimizers[player.name] = optimizer
-        players = {player.name: player for player in self.phase_.players}
-        order = self.phase_.turns or list(players)
+        players = {player.name: player for player in self.phase.players}
+        order = self.phase.turns or list(players)
         self.turns_ = [(players[name], optimizers[name]) for name in order]
-        self.optimizer_ = next(iter(optimizers.values()))
+        self.optimizer_ = _AllOptimizers(list(optimizers.values()))
+        self.moments_ = {}
         return self
 
+    def _names_of(self, player):
+        return [self.names_[parameter] for parameter in player.parameters]
+
     def initialize_callbacks(self):
-        """Put what the phase needs before the caller's callbacks."""
-        phase, added, given = self.phase_, [], self.callbacks
+        """Put what the phase needs before copies of the caller's callbacks."""
+        phase, added, given = self.phase, [], self.callbacks
         if phase.score_valid is not None:
             added.append(ValidationScore(phase.score_valid))
         if self.verbose == 1:
@@ -303,12 +161,22 @@ class PairNet(NeuralNet):
             added.append(make_early_stopping(self.patience, self.tol, monitor))
         if phase.stops_on_rise:
             added.append(make_early_stopping(1, 0.0, "train_loss"))
-        # The caller's callbacks hold state: every fit works on copies of them.
-        self.callbacks = [*added, *copy.deepcopy(given or [])]
+        copies = [_copied(item) for item in given or []]
+        self.callbacks = [*added, *copies]
         super().initialize_callbacks()
         self.callbacks = given
+        own = {id(callback) for callback in added}
+        self.added_callbacks_ = [
+            (name, callback)
+            for name, callback in self.callbacks_
+            if id(callback) not in own and name != "print_log"
+        ]
         self.watches_batches_ = self._is_overridden("on_batch_begin", "on_batch_end")
         self.watches_gradients_ = self._is_overridden("on_grad_computed")
+        # A scheduler of the caller has the learning rates to itself.
+        self.sets_rates_ = not any(
+            isinstance(callback, LRScheduler) for _, callback in self.callbacks_
+        )
         return self
 
     def _is_overridden(self, *methods):
@@ -319,15 +187,15 @@ class PairNet(NeuralNet):
         )
 
     def _phase_label(self):
-        return f"{self.label} {self.phase_.name}".rstrip()
+        return f"{self.label} {self.phase.name}".rstrip()
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return the data sets of the phase."""
-        return self.phase_.dataset, self.phase_.dataset_valid
+        return self.phase.dataset, self.phase.dataset_valid
 
     def get_iterator(self, dataset, training=False):
         """Return the batches of a data set of the phase."""
-        phase = self.phase_
+        phase = self.phase
         return BatchIterator(
             dataset,
             phase.batch_size,
@@ -338,52 +206,45 @@ class PairNet(NeuralNet):
 
     # -- the loop --------------------------------------------------------------
 
-    def fit_phases(self, phases: Iterable[Phase]):
-        """Train through all phases.
+    def run(self):
+        """Train through the phase.
 
-        `phases` may be a generator: what stands behind a ``yield`` sees the module as
-        that phase has left it. Every phase starts with a history and callbacks of its
-        own; `epochs` holds what all of them have left.
+        Unlike skorch's own loop, it passes Ctrl-C on. After any error the module has
+        the weights of the last finished epoch, or of the beginning.
         """
-        self.optimizer_states_: dict[str, dict] = {}
-        for phase in phases:
-            self.phase_ = phase
-            self.initialized_ = False  # a new phase is no re-initialisation to report
-            self.initialize()
-            self.max_epochs = phase.max_epochs
-            self.epoch_ = sum(row.get("phase", "") == phase.name for row in self.epochs)
-            self.step_ = 0
-            try:
-                with _threads_for(phase):
-                    self.partial_fit(phase.dataset)
-            finally:
-                self.module_.eval()
-                self.epochs += self._finished_epochs()
-                self._leave_optimizers()
-        return self
-
-    def _leave_optimizers(self):
-        for player, optimizer in self.turns_:
-            if self.keep_optimizers:
-                state = optimizer.state_dict()["state"]
-                self.optimizer_states_[player.name] = state
-            else:
-                # Nobody steps any more: let the next phase have the memory.
-                optimizer.state.clear()
-
-    def partial_fit(self, X, y=None, classes=None, **fit_params):
-        """Train through the current phase; unlike skorch's, pass Ctrl-C on."""
-        self.notify("on_train_begin", X=X, y=y)
-        self.good_weights_ = _GoodWeights(self.module_, self.phase_.players)
+        self.initialize()
+        self.epoch_, self.step_ = self.first_epoch, 0
+        self.good_weights_ = _GoodWeights(self.module_, self.phase.players)
+        # What scoring callbacks of skorch learn the kind of the data from.
+        rows = whole_dataset(self.phase.dataset)
+        X, y = getattr(rows, "X", None), getattr(rows, "y", None)
         try:
-            self.fit_loop(X, y)
+            self.notify("on_train_begin", X=X, y=y)
+            self.fit_loop(self.phase.dataset)
         except KeyboardInterrupt:
             if not self._is_stopped_early():
+                self.good_weights_.restore()
                 raise
+        except BaseException:
+            self.good_weights_.restore()
+            raise
         finally:
-            self.notify("on_train_end", X=X, y=y)
-            del self.good_weights_
+            try:
+                self.notify("on_train_end", X=X, y=y)
+            finally:
+                self.module_.eval()
+                self.epochs_ = self._finished_epochs()
+                self._free_memory()
         return self
+
+    def _free_memory(self):
+        """Drop copies of weights and moments: the next phase may want the memory."""
+        del self.good_weights_
+        for _, optimizer in self.turns_:
+            optimizer.state.clear()
+        for _, callback in self.callbacks_:
+            if isinstance(callback, LRScheduler):
+                callback.lr_scheduler_ = None  # holds the optimizers
 
     def _is_stopped_early(self):
         return any(
@@ -395,17 +256,15 @@ class PairNet(NeuralNet):
     def on_epoch_begin(self, net, **kwargs):
         """Open the history's row; set seeds, learning rates, scalars and banks."""
         super().on_epoch_begin(net, **kwargs)
-        phase = self.phase_
-        # Seeded anew in every epoch: a warm start goes on as if it had never stopped.
+        phase = self.phase
+        self.start_ = time.monotonic()
+        # Seeded anew in every epoch: a warm start continues as if it had never stopped.
         self.order_generator_.manual_seed(self.seed + self.epoch_)
         self.generator_.manual_seed(self.seed + self.epoch_)
-        self.history.record("epoch", len(self.epochs) + len(self.history))
+        self.history.record("epoch", self.n_epochs_before + len(self.history))
         if phase.name:
             self.history.record("phase", phase.name)
-        for player, optimizer in self.turns_:
-            if callable(player.lr):
-                for group in optimizer.param_groups:
-                    group["lr"] = player.lr_at(self.epoch_)
+        self._set_rates()
         values = phase.schedule(self.epoch_) if phase.schedule else {}
         for name, value in values.items():
             self.history.record(name, value)
@@ -417,17 +276,38 @@ class PairNet(NeuralNet):
         if phase.begin_epoch is not None:
             phase.begin_epoch(self.module_, self.state_)
 
+    def _set_rates(self):
+        """Set the learning rates of the epoch, except those that a callback has set.
+
+        Such a rate is not that of the epoch before.
+        """
+        if not self.sets_rates_:
+            return
+        for player, optimizer in self.turns_:
+            last = player.lr_at(max(self.epoch_ - 1, self.first_epoch))
+            for group in optimizer.param_groups:
+                if group["lr"] == last:
+                    group["lr"] = player.lr_at(self.epoch_)
+
     def on_epoch_end(self, net, **kwargs):
-        """Record what the phase says of the epoch, and count it."""
-        phase = self.phase_
+        """Record what the phase notes of the epoch, count it and keep its weights."""
+        phase = self.phase
         if phase.end_epoch is not None:
             self.module_.eval()
             for name, value in phase.end_epoch(self.module_, self.state_).items():
                 self.history.record(name, value)
         self.epoch_ += 1
+        self.good_weights_.keep()
+        if self.keep_moments:
+            self.moments_ = {
+                player.name: _moments_of(optimizer, self._names_of(player))
+                for player, optimizer in self.turns_
+            }
+        # An epoch with a duration is finished.
+        self.history.record("dur", time.monotonic() - self.start_)
 
     def train_step(self, batch, **fit_params):
-        """Let every player whose turn it is move its own parameters.
+        """Let every player whose turn it is update its own parameters.
 
         Returns
         -------
@@ -435,7 +315,7 @@ class PairNet(NeuralNet):
             ``loss`` of the first player, and all `terms` by player.
         """
         step_terms: dict[str, Terms] = {}
-        first = self.phase_.players[0]
+        first = self.phase.players[0]
         for player, optimizer in self.turns_:
             if self.epoch_ < player.begins or (self.step_ + 1) % player.every:
                 continue
@@ -464,12 +344,17 @@ class PairNet(NeuralNet):
         return {"loss": step_terms[first.name]["train_loss"], "terms": step_terms}
 
     def validation_step(self, batch, **fit_params):
-        """Evaluate what falls as the model improves, by the first player."""
-        player = self.phase_.players[0]
+        """Evaluate the monitored loss of the first player."""
+        player = self.phase.players[0]
         with torch.no_grad():
             loss, terms = player.loss(self.module_, batch, self.state_)
         loss = player.monitored(loss, terms)
         return {"loss": loss, "terms": {"valid": {"valid_loss": loss}}}
+
+    def transform(self, X):
+        """Encode features by modality, so that a scoring callback can use a scorer."""
+        self.module_.eval()
+        return {name: self.encode(self.module_, part, name) for name, part in X.items()}
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Run one epoch; the device is waited for once, at its end.
@@ -491,7 +376,9 @@ class PairNet(NeuralNet):
             if self.watches_batches_:
                 self.history.record_batch(f"{prefix}_loss", step["loss"].item())
                 self.history.record_batch(f"{prefix}_batch_size", n_rows)
-                self.notify("on_batch_end", batch=batch, training=training, **step)
+                self.notify(
+                    "on_batch_end", batch=batch, training=training, y_pred=None, **step
+                )
             n_batches += 1
         if not self.watches_batches_:
             # Checkpoint looks for the last batch in the history.
@@ -499,7 +386,7 @@ class PairNet(NeuralNet):
             self.history.record_batch(f"{prefix}_batch_size", n_rows)
         values = means.compute()
         if training:
-            self._guard_weights(values)
+            self._check_finite(values)
         for name, value in values.items():
             self.history.record(name, value)
         self.record_best(f"{prefix}_loss", lower_is_better=True)
@@ -512,24 +399,22 @@ class PairNet(NeuralNet):
             earlier, value = [-other for other in earlier], -value
         self.history.record(f"{name}_best", all(value < other for other in earlier))
 
-    def _guard_weights(self, values):
-        """Keep the weights of a finite epoch; bring them back after another one."""
+    def _check_finite(self, values):
+        """Raise if a loss term of the epoch or a weight is infinite or NaN."""
         bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if not bad and not self.good_weights_.are_finite():
+        if not bad and not self.good_weights_.is_finite():
             bad = ["the weights"]
         if not bad:
-            self.good_weights_.keep()
             return
-        self.good_weights_.bring_back()
         rates = {
             p.name: optimizer.param_groups[0]["lr"] for p, optimizer in self.turns_
         }
         raise FloatingPointError(
             f"{self._phase_label()}: {', '.join(bad)} became infinite or NaN in epoch "
-            f"{self.history[-1, 'epoch']}; the last finite weights are back in "
-            "module_. Standardise the features "
-            "(PairTransformer(image=StandardScaler(), text=StandardScaler())), lower "
-            f"the learning rate (now {rates}), or clip gradients with "
+            f"{self.history[-1, 'epoch']}. The estimator has the weights of the epoch "
+            "before it; if there is none, it is as it was before fit. Standardize the "
+            "features (PairTransformer(image=StandardScaler(), text=StandardScaler())),"
+            f" lower the learning rate (now {rates}), or clip gradients with "
             "callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
         )
 
@@ -544,10 +429,63 @@ class PairNet(NeuralNet):
 
     def latest_values(self):
         """Return what to show of the last epoch: losses and the validation mAP."""
-        others = [f"{player.name}_loss" for player in self.phase_.players[1:]]
+        others = [f"{player.name}_loss" for player in self.phase.players[1:]]
         shown = ["train_loss", *others, "valid_loss", "valid_map"]
         row = self.history[-1]
         return {name: row[name] for name in shown if name in row}
+
+
+class _AllOptimizers(torch.optim.Optimizer):
+    """The optimizers of all players as one, for callbacks that set learning rates.
+
+    Its parameter groups are theirs. It takes no steps itself.
+    """
+
+    def __init__(self, optimizers):
+        first, *_ = optimizers
+        super().__init__(first.param_groups[0]["params"], first.defaults)
+        self.param_groups = [
+            group for optimizer in optimizers for group in optimizer.param_groups
+        ]
+        self.state = ChainMap(*[optimizer.state for optimizer in optimizers])
+        # Where torch's schedulers look for steps that came before theirs.
+        self._opt_called = True
+
+    def step(self, closure=None):
+        """Do nothing: the optimizers of the players take the steps."""
+
+
+def _copied(item):
+    """Return a callback of the caller, which holds state, as a copy of it."""
+    try:
+        return copy.deepcopy(item)
+    except Exception as error:
+        callback = item[1] if isinstance(item, tuple) else item
+        raise TypeError(
+            f"The callback {type(callback).__name__} cannot be copied, and every fit "
+            f"works on a copy of it: {error}. Give it no open files, locks or "
+            "generators, or a __deepcopy__ of its own."
+        ) from error
+
+
+def _moments_of(optimizer, names):
+    """Return copies of Adam's moments by the name of the parameter."""
+    state = optimizer.state_dict()["state"]
+    return {
+        names[i]: {key: value.detach().cpu().clone() for key, value in own.items()}
+        for i, own in state.items()
+    }
+
+
+def _load_moments(optimizer, names, moments):
+    """Continue from moments, where there are any, by the name of the parameter."""
+    state = {
+        i: {key: value.clone() for key, value in moments[name].items()}
+        for i, name in enumerate(names)
+        if name in moments
+    }
+    # The learning rate and other settings may have changed since.
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
 class _TermMeans:
@@ -585,7 +523,7 @@ class _TermMeans:
 
 
 class _GoodWeights:
-    """Copy of what the players of a phase move, and of all buffers.
+    """Copy of what the players of a phase update, and of all buffers.
 
     It stays in its place from epoch to epoch: for wide networks, new memory would cost
     more than the copying.
@@ -595,31 +533,16 @@ class _GoodWeights:
         moved = dict.fromkeys(p for player in players for p in player.parameters)
         self.parameters = [parameter.detach() for parameter in moved]
         self.current = [*self.parameters, *module.buffers()]
-        self.kept = [tensor.clone() for tensor in self.current]
+        self.copies = [tensor.clone() for tensor in self.current]
 
-    def are_finite(self):
+    def is_finite(self):
         sums = [parameter.sum() for parameter in self.parameters]
         return torch.stack(sums).isfinite().all().item()
 
     def keep(self):
-        for kept, current in zip(self.kept, self.current, strict=True):
-            kept.copy_(current)
+        for own, current in zip(self.copies, self.current, strict=True):
+            own.copy_(current)
 
-    def bring_back(self):
-        for kept, current in zip(self.kept, self.current, strict=True):
-            current.copy_(kept)
-
-
-@contextmanager
-def _threads_for(phase):
-    """Use as many threads as there is work for, then give them back."""
-    n_threads = torch.get_num_threads()
-    n_weights = sum(p.numel() for player in phase.players for p in player.parameters)
-    n_useful = max(1, int(3 * n_weights * phase.batch_size // _WORK_OF_A_THREAD))
-    if n_useful < n_threads:
-        torch.set_num_threads(n_useful)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != n_threads:
-            torch.set_num_threads(n_threads)
+    def restore(self):
+        for own, current in zip(self.copies, self.current, strict=True):
+            current.copy_(own)

@@ -1,4 +1,4 @@
-"""How estimators read their arguments: pairs in any form, and their labels."""
+"""Features: validation, and comparison with those of the fit."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
-from sklearn_cmr.pairs import (
+from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
     check_same_index,
@@ -18,28 +18,12 @@ from sklearn_cmr.pairs import (
     check_unpaired,
     frame_like,
     is_frame,
-    is_paired,
     prefixed_names,
 )
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Values of items with regions that are checked for padding at once.
 _CHECKED_VALUES = 2**24
-
-
-def has_two_dimensions(y):
-    """Tell whether `y` is a matrix rather than a vector."""
-    return len(shape_of_labels(y)) == 2
-
-
-def shape_of_labels(y):
-    """Return the shape of `y`, where lists of different lengths count as items."""
-    if sparse.issparse(y):
-        return y.shape
-    try:
-        return np.asarray(y).shape
-    except ValueError:
-        return (len(y),)
 
 
 def cut_plain(n_features, n_image_features):
@@ -78,30 +62,41 @@ def check_keys(parts, *, need_both):
         )
 
 
-class FeatureReaderMixin:
-    """Reading of features and labels, with clear errors for wrong ones."""
+class NumericChecks:
+    """Checks of features that an estimator computes with."""
 
-    n_image_features: int | None
-    n_image_features_in_: int
-    n_text_features_in_: int
-    feature_names_in_: np.ndarray
-    _n_regions_in: dict[str, int]
+    # Options of the validation of a plain matrix.
+    plain_options: dict = {}
 
-    # Modalities whose items may have regions: (n_samples, n_regions, n_features).
-    _region_modalities: tuple[str, ...] = ()
-    # Whether the networks need as many regions as those of the fit.
-    _needs_same_regions = False
+    def check_part(self, part, modality, estimator, has_regions=False):
+        """Validate the features of one modality."""
+        name = f"{modality} features"
+        part = _as_array(part)
+        if _holds_strings(part):
+            raise ValueError(
+                f"The {name} are strings. Turn them into numbers first, e.g. with "
+                f"PairTransformer({modality}=TfidfVectorizer())."
+            )
+        try:
+            part = check_array(
+                part,
+                accept_sparse="csr",
+                dtype="numeric",
+                estimator=estimator,
+                input_name=name,
+                allow_nd=has_regions,
+                ensure_all_finite="allow-nan" if has_regions else True,
+            )
+        except ValueError as error:
+            if name in str(error):
+                raise
+            raise ValueError(f"The {name} cannot be used: {error}") from error
+        if has_regions:
+            _check_regions(part, name)
+        self.check_range(part, name)
+        return part
 
-    @property
-    def _modality_names(self):
-        """Names of the modalities that the estimator encodes."""
-        return MODALITIES
-
-    def _check_plain_options(self):
-        """Return more options for the validation of a plain matrix."""
-        return {}
-
-    def _check_range(self, X, name):
+    def check_range(self, X, name):
         """Raise if values are no numbers or overflow where the networks compute."""
         values = X.data if sparse.issparse(X) else X
         if values.dtype.kind not in "biuf":
@@ -119,170 +114,233 @@ class FeatureReaderMixin:
                 "float32, in which the networks compute. Scale the features first."
             )
 
-    def _read_arguments(self, X, Y, y, *, reset):
-        """Apply the argument rule of `fit` and `score`.
 
-        Three arguments are image features, text features and labels; two are a
-        container of both and the labels. `reset` is for `fit`.
+class FeatureReader:
+    """Read the features of an estimator: validate them, compare them with its fit.
+
+    What a fit has seen is stored on the estimator: `n_features_in_`,
+    `n_image_features_in_` and alike, `feature_names_in_`, `modalities_`.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    any_modalities : bool, default=False
+        Whether a mapping may have any names, with rows of their own.
+
+    region_modalities : tuple of str, default=()
+        Modalities whose items may have regions: (n_samples, n_regions, n_features).
+
+    needs_same_regions : bool, default=False
+        Whether all items need as many regions as those of the fit.
+
+    checks : object, default=NumericChecks()
+        How the values are checked.
+    """
+
+    def __init__(
+        self,
+        estimator,
+        *,
+        any_modalities=False,
+        region_modalities=(),
+        needs_same_regions=False,
+        checks=None,
+    ):
+        self.estimator = estimator
+        self.any_modalities = any_modalities
+        self.region_modalities = region_modalities
+        self.needs_same_regions = needs_same_regions
+        self.checks = NumericChecks() if checks is None else checks
+
+    @property
+    def modality_names(self):
+        """Names of the modalities that the estimator encodes."""
+        return getattr(self.estimator, "modalities_", MODALITIES)
+
+    @property
+    def _name(self):
+        return type(self.estimator).__name__
+
+    # -- reading ---------------------------------------------------------------
+
+    def read(self, layout, *, reset):
+        """Validate features.
+
+        Parameters
+        ----------
+        layout : PairLayout
+
+        reset : bool
+            Whether this is a fit, with which later features are compared.
 
         Returns
         -------
-        layout : PairLayout
-
-        y : object
-            Labels, unchecked.
+        parts : dict of str to {ndarray, CSR}
+            By modality.
         """
-        if Y is not None and y is not None:
-            if is_paired(X):
-                raise TypeError(
-                    "got a paired container as X and two more arguments. Pass (X, y) "
-                    "with a container or (X_img, X_txt, y) with arrays."
-                )
-            return PairLayout(X, Y), y
-        y = y if Y is None else Y
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but "
-                "the target y is None."
-            )
-        layout = PairLayout(X)
-        # Text given as 0/1 tags looks exactly like a label indicator.
-        if (
-            layout.kind == "plain"
-            and has_two_dimensions(y)
-            and self._is_like_image(X, reset)
-        ):
-            raise ValueError(
-                "got two 2-D arrays and no third argument. If they are the image and "
-                "the text features, pass the labels too: fit(X_img, X_txt, y). If the "
-                "first one is the [image | text] features side by side and the second "
-                "the label indicators, set n_image_features."
-            )
-        return layout, y
-
-    def _is_like_image(self, X, reset):
-        """Tell whether a plain matrix may be the image features alone."""
         if reset:
-            return self.n_image_features is None
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        return X.shape[1:] == (self.n_image_features_in_,)
-
-    def _read_features(self, layout, *, reset):
-        """Validate features and return them by modality; `reset` is for `fit`."""
+            self._forget()
         if layout.kind == "plain":
+            self._check_pair_is_known(layout, reset)
             return self._read_plain(layout, reset)
         parts = layout.split()
         check_unpaired(parts)
-        check_same_index(parts)
+        if layout.kind == "mapping" and self.any_modalities:
+            return self._read_any(layout, parts, reset)
         if layout.kind == "mapping":
             check_keys(parts, need_both=reset)
+        self._check_pair_is_known(layout, reset)
+        check_same_index(parts)
         checked = {name: self._check_part(part, name) for name, part in parts.items()}
         check_same_length(checked)
         if reset:
-            self._remember_parts(layout, parts, checked)
+            self._remember(layout, parts, checked)
         else:
             for name, part in checked.items():
-                self._compare_part(parts[name], part, name)
+                self._compare(parts[name], part, name)
         return checked
 
-    def _read_modality(self, X, modality):
+    def read_modality(self, X, modality):
         """Validate the features of one modality of a fitted estimator."""
-        if modality not in self._modality_names:
+        if modality not in self.modality_names:
             raise ValueError(
-                f"modality must be one of {list(self._modality_names)}, got "
+                f"modality must be one of {list(self.modality_names)}, got "
                 f"{modality!r}."
             )
         check_unpaired({modality: X})
         part = self._check_part(X, modality)
-        self._compare_part(X, part, modality)
+        self._compare(X, part, modality)
         return part
 
+    def read_new_modality(self, X, name):
+        """Validate the features of a modality that is new to a fitted estimator."""
+        check_modality_name(name)
+        if name in self.modality_names:
+            raise ValueError(
+                f"The modality {name!r} is fitted already. Fit anew, or continue its "
+                "training by fit with warm_start=True."
+            )
+        check_unpaired({name: X})
+        return self._check_part(X, name)
+
+    def remember_modality(self, X, part, name):
+        """Store what later features of a new modality are compared with."""
+        estimator = self.estimator
+        estimator.modalities_ = (*estimator.modalities_, name)
+        columns = prefixed_names(X.columns, name) if is_frame(X) else None
+        estimator._names_added = {**estimator._names_added, name: columns}
+        if part.ndim == 3:
+            regions = {**estimator._n_regions_in, name: part.shape[1]}
+            estimator._n_regions_in = regions
+        setattr(estimator, f"n_{name}_features_in_", _width(part))
+
+    def _read_any(self, layout, parts, reset):
+        if not parts:
+            raise ValueError("a mapping X must have a modality; got an empty one.")
+        for name in parts:
+            check_modality_name(name)
+        if not reset:
+            return {name: self.read_modality(X, name) for name, X in parts.items()}
+        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        self.estimator.modalities_ = tuple(checked)
+        self._remember(layout, parts, checked)
+        return checked
+
+    def _forget(self):
+        estimator = self.estimator
+        for name in getattr(estimator, "modalities_", ()):
+            vars(estimator).pop(f"n_{name}_features_in_", None)
+        estimator.modalities_ = MODALITIES
+        estimator._names_added = {}
+
+    def _check_pair_is_known(self, layout, reset):
+        """Raise if images and texts come in a form that the fit does not explain."""
+        if reset or not self.any_modalities:
+            return
+        pair, known = set(MODALITIES), set(self.modality_names)
+        if layout.kind == "plain":
+            # Its columns mean what they meant in `fit`.
+            is_known = known - set(self.estimator._names_added) == pair
+        else:
+            is_known = known >= pair
+        if not is_known:
+            raise ValueError(
+                f"{self._name} was fitted on the modalities "
+                f"{list(self.modality_names)}. Pass a mapping with some of these names, "
+                "or one modality to transform_modality."
+            )
+
+    # -- one matrix ------------------------------------------------------------
+
     def _read_plain(self, layout, reset):
+        estimator = self.estimator
         X = layout.X if reset else self._with_fitted_names(layout.X)
         if not reset:
             self._check_image_first(X)
         try:
             X = validate_data(
-                self,
+                estimator,
                 _as_array(X),
                 reset=reset,
                 accept_sparse="csr",
                 dtype="numeric",
                 ensure_min_features=2 if reset else 1,
-                **self._check_plain_options(),
+                **self.checks.plain_options,
             )
         except ValueError as error:
             if reset or "is expecting" not in str(error):
                 raise
             raise ValueError(
                 f"{error} A plain array holds both modalities side by side "
-                f"({self.n_image_features_in_} image + {self.n_text_features_in_} text "
-                "features); for one modality use transform_image or transform_text."
+                f"({estimator.n_image_features_in_} image + "
+                f"{estimator.n_text_features_in_} text features); for one modality use "
+                "transform_image or transform_text."
             ) from None
         if reset:
-            n_image = cut_plain(X.shape[1], self.n_image_features)
-            self.n_image_features_in_ = n_image
-            self.n_text_features_in_ = X.shape[1] - n_image
-            self._n_regions_in = {}
-        self._check_range(X, "X")
-        return PairLayout(X).split(self.n_image_features_in_)
+            n_image = cut_plain(X.shape[1], estimator.n_image_features)
+            estimator.n_image_features_in_ = n_image
+            estimator.n_text_features_in_ = X.shape[1] - n_image
+            estimator._n_regions_in = {}
+        self.checks.check_range(X, "X")
+        return PairLayout(X).split(estimator.n_image_features_in_)
 
     def _check_image_first(self, X):
         """Raise if a plain matrix cannot have the column order of the fit."""
-        names = getattr(self, "feature_names_in_", ())
+        names = getattr(self.estimator, "feature_names_in_", ())
         is_image = [str(name).startswith("image__") for name in names]
         if any(is_image) and not is_frame(X) and is_image != sorted(is_image)[::-1]:
             raise ValueError(
-                f"{type(self).__name__} was fitted on a dataframe whose image columns "
-                "do not come first, so that a plain array is ambiguous. Pass a "
-                "dataframe with the same columns, or two arrays."
+                f"{self._name} was fitted on a dataframe whose image columns do not "
+                "come first, so that a plain array is ambiguous. Pass a dataframe with "
+                "the same columns, or two arrays."
             )
 
     def _with_fitted_names(self, X):
         """Rename the bare columns of a plain frame as the fit knew them."""
-        fitted = getattr(self, "feature_names_in_", None)
+        fitted = getattr(self.estimator, "feature_names_in_", None)
         if fitted is None or not is_frame(X) or X.shape[1] != len(fitted):
             return X
-        cut = self.n_image_features_in_
+        cut = self.estimator.n_image_features_in_
         names = [
             *prefixed_names(X.columns[:cut], "image"),
             *prefixed_names(X.columns[cut:], "text"),
         ]
         return frame_like(X, X, fitted) if names == list(fitted) else X
 
-    def _check_part(self, part, modality):
-        name = f"{modality} features"
-        part = _as_array(part)
-        if _holds_strings(part):
-            raise ValueError(
-                f"The {name} are strings. Turn them into numbers first, e.g. with "
-                f"PairTransformer({modality}=TfidfVectorizer())."
-            )
-        has_regions = modality in self._region_modalities and np.ndim(part) == 3
-        try:
-            part = check_array(
-                part,
-                accept_sparse="csr",
-                dtype="numeric",
-                estimator=self,
-                input_name=name,
-                allow_nd=has_regions,
-                ensure_all_finite="allow-nan" if has_regions else True,
-            )
-        except ValueError as error:
-            if name in str(error):
-                raise
-            raise ValueError(f"The {name} cannot be used: {error}") from error
-        if has_regions:
-            _check_regions(part, name)
-        self._check_range(part, name)
-        return part
+    # -- one modality ----------------------------------------------------------
 
-    def _remember_parts(self, layout, parts, checked):
+    def _check_part(self, part, modality):
+        part = _as_array(part)
+        has_regions = modality in self.region_modalities and np.ndim(part) == 3
+        return self.checks.check_part(part, modality, self.estimator, has_regions)
+
+    def _remember(self, layout, parts, checked):
+        estimator = self.estimator
         widths = {modality: _width(part) for modality, part in checked.items()}
         for modality, width in widths.items():
-            setattr(self, f"n_{modality}_features_in_", width)
-        self._n_regions_in = {
+            setattr(estimator, f"n_{modality}_features_in_", width)
+        estimator._n_regions_in = {
             modality: part.shape[1]
             for modality, part in checked.items()
             if part.ndim == 3
@@ -304,52 +362,63 @@ class FeatureReaderMixin:
                     "once."
                 )
             header = frame_like(frame, header, names)
-        validate_data(self, header, reset=True, skip_check_array=True)
+        validate_data(estimator, header, reset=True, skip_check_array=True)
 
-    def _compare_part(self, raw, part, modality):
+    def _compare(self, raw, part, modality):
         """Raise if names or width of one modality are not those of the fit."""
-        expected = getattr(self, f"n_{modality}_features_in_")
+        expected = getattr(self.estimator, f"n_{modality}_features_in_")
         fitted = self._fitted_names(modality) if is_frame(raw) else None
         if fitted is not None:
             names = prefixed_names(raw.columns, modality)
             # What looks like the prefix may belong to the name.
             if [f"{modality}__{name}" for name in raw.columns] != fitted:
                 _compare_names(names, fitted, modality)
-        if modality in self._region_modalities:
+        if modality in self.region_modalities:
             self._compare_regions(part, modality)
         if _width(part) != expected:
             raise ValueError(
-                f"X has {_width(part)} {modality} features, but "
-                f"{type(self).__name__} is expecting {expected} {modality} features as "
-                "input."
+                f"X has {_width(part)} {modality} features, but {self._name} is "
+                f"expecting {expected} {modality} features as input."
             )
 
     def _compare_regions(self, part, modality):
-        fitted = self._n_regions_in.get(modality)
+        fitted = self.estimator._n_regions_in.get(modality)
         n_regions = part.shape[1] if part.ndim == 3 else None
         if (fitted is None) != (n_regions is None):
             known = "3-D, with regions" if fitted is not None else "2-D"
             raise ValueError(
                 f"X is a {part.ndim}-D array, but the {modality} features that "
-                f"{type(self).__name__} was fitted on are {known}."
+                f"{self._name} was fitted on are {known}."
             )
-        if self._needs_same_regions and n_regions != fitted:
+        if self.needs_same_regions and n_regions != fitted:
             raise ValueError(
-                f"X has {n_regions} regions in each item, but {type(self).__name__} "
-                f"is expecting {fitted}, in the same order."
+                f"X has {n_regions} regions in each item, but {self._name} is "
+                f"expecting {fitted}, in the same order."
             )
 
     def _fitted_names(self, modality):
         """Return the prefixed names of the features, or None if they had none."""
-        if not hasattr(self, "feature_names_in_"):
+        estimator = self.estimator
+        if modality in estimator._names_added:
+            return estimator._names_added[modality]
+        if not hasattr(estimator, "feature_names_in_"):
             return None
-        names = list(self.feature_names_in_)
+        names = list(estimator.feature_names_in_)
         own = [name for name in names if name.startswith(f"{modality}__")]
-        other = [n for n in names if n.split("__")[0] in self._modality_names]
+        other = [n for n in names if n.split("__")[0] in self.modality_names]
         if len(other) < len(names):  # fitted on a plain frame with bare names
-            cut = self.n_image_features_in_
+            cut = estimator.n_image_features_in_
             own = names[:cut] if modality == "image" else names[cut:]
         return prefixed_names(own, modality)
+
+
+def check_modality_name(name):
+    """Raise if a name cannot be that of a modality."""
+    if not isinstance(name, str) or not name or "." in name or "__" in name:
+        raise ValueError(
+            "The name of a modality must be a string without '.' and '__'; got "
+            f"{name!r}."
+        )
 
 
 def _as_array(X):

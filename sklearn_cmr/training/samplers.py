@@ -1,6 +1,8 @@
-"""Batches of anchors with rows that share no label with them."""
+"""Order in which the rows of an epoch come, and how they form batches."""
 
 # SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -9,6 +11,93 @@ import torch
 _DRAWS = 16
 # Rows whose labels are compared with those of all others at once.
 _ROWS_PER_SEARCH = 1024
+
+Sampler = Callable[[int, int, torch.Generator], Iterator[torch.Tensor]]
+
+
+def shuffled(n_samples, batch_size, generator):
+    """Yield the rows of the batches of one epoch: each row once, in random order."""
+    return iter(torch.randperm(n_samples, generator=generator).split(batch_size))
+
+
+def in_order(n_samples, batch_size, generator=None):
+    """Yield the rows of consecutive batches."""
+    return iter(torch.arange(n_samples).split(batch_size))
+
+
+class ClassBalanced:
+    """Sampler of as many rows of each class as of any other.
+
+    A batch has `n_rows_each` rows of every class that it has. Classes take turns in
+    random order, and within a class its rows.
+
+    Parameters
+    ----------
+    codes : int ndarray of shape (n_samples,)
+        Class of each row.
+
+    n_rows_each : int
+    """
+
+    def __init__(self, codes, n_rows_each):
+        self.codes = torch.from_numpy(codes)
+        _, self.counts = self.codes.unique(return_counts=True)
+        self.starts = self.counts.cumsum(0) - self.counts
+        self.n_rows_each = n_rows_each
+
+    def __call__(self, n_samples, batch_size, generator):
+        """Yield the rows of as many full batches as cover `n_samples` rows."""
+        n_classes = len(self.counts)
+        n_groups = max(1, min(batch_size, n_samples) // self.n_rows_each)
+        n_batches = -(-n_samples // (n_groups * self.n_rows_each))
+        n_turns = -(-n_batches * n_groups // n_classes)
+        order = torch.randperm(len(self.codes), generator=generator)
+        by_class = order[self.codes[order].argsort(stable=True)]
+        classes = torch.rand(n_turns, n_classes, generator=generator).argsort(1)
+        turns = torch.arange(n_turns)[:, None, None] * self.n_rows_each
+        place = turns + torch.arange(self.n_rows_each)
+        place = place % self.counts[classes].unsqueeze(2)
+        rows = by_class[self.starts[classes].unsqueeze(2) + place].flatten()
+        size = n_groups * self.n_rows_each
+        return iter(rows[: n_batches * size].split(size))
+
+
+class EachByItself:
+    """Sampler of an :class:`UnpairedDataset`: every modality in an order of its own.
+
+    The modality with the most rows is passed once; others start again when theirs end.
+    Batches are as large as the largest one of the samplers.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Number of rows of each modality.
+
+    samplers : sequence of callables
+        Sampler of each modality.
+    """
+
+    def __init__(self, lengths, samplers):
+        self.lengths = lengths
+        self.samplers = samplers
+
+    def __call__(self, n_samples, batch_size, generator):
+        """Yield rows of shape (n_modalities, size)."""
+        orders, size = [], 0
+        for length, sampler in zip(self.lengths, self.samplers, strict=True):
+            batches = [
+                rows
+                for _ in range(-(-n_samples // length))
+                for rows in sampler(length, batch_size, generator)
+            ]
+            # A sampler's own size, maybe less than was wanted, keeps its groups whole.
+            size = max(size, *map(len, batches))
+            orders.append(torch.cat(batches))
+        # One pass of the modality with the most rows: the shortest, however many rows
+        # its sampler makes of them.
+        n_drawn = min(map(len, orders))
+        orders = [order[:n_drawn] for order in orders]
+        return iter(torch.stack(orders).split(size, dim=1))
 
 
 class AnchorSampler:
@@ -53,6 +142,7 @@ class AnchorSampler:
     def __call__(self, n_samples, batch_size, generator):
         """Yield the rows of the batches of one epoch."""
         if self.balanced:
+            batch_size = min(batch_size, n_samples)
             n_batches = -(-n_samples // batch_size)
             anchors = self._draw(n_batches * batch_size, generator)
         else:

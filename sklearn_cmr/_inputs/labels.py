@@ -4,6 +4,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -16,10 +17,25 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
-from sklearn_cmr._inputs import has_two_dimensions
+from sklearn_cmr._inputs.layout import is_mapping
 
 # Rows that an error message names.
 _N_NAMED = 5
+
+
+def has_two_dimensions(y):
+    """Tell whether `y` is a matrix rather than a vector."""
+    return len(shape_of_labels(y)) == 2
+
+
+def shape_of_labels(y):
+    """Return the shape of `y`, where lists of different lengths count as items."""
+    if sparse.issparse(y):
+        return y.shape
+    try:
+        return np.asarray(y).shape
+    except ValueError:
+        return (len(y),)
 
 
 @dataclass
@@ -45,6 +61,130 @@ class Labels:
     def has_single_labels(self):
         """Whether every row has exactly one label."""
         return bool((self.indicator.sum(axis=1) == 1).all())
+
+
+class LabelsByModality(NamedTuple):
+    """Labels of every modality over one common list of classes.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+
+    parts : dict of str to Labels
+
+    shared : bool
+        Whether the modalities came with one array of labels: their rows belong
+        together.
+    """
+
+    classes: np.ndarray
+    parts: dict[str, Labels]
+    shared: bool = False
+
+
+def read_labels(
+    y, features, estimator, *, classes=None, missing="raise", by_modality=False
+):
+    """Validate the labels of features that are validated already.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,), {array-like, sparse matrix} of shape \
+(n_samples, n_classes), or mapping of them
+        Labels of all modalities, or by modality.
+
+    features : dict of str to {ndarray, CSR} of shape (n_samples, ...)
+
+    estimator : estimator
+        Named in messages.
+
+    classes : ndarray of shape (n_classes,), default=None
+        What the labels have to belong to; found in `y` by default.
+
+    missing : {"raise", "drop"}, default="raise"
+        What happens to rows without a label.
+
+    by_modality : bool, default=False
+        Whether `y` may be a mapping.
+
+    Returns
+    -------
+    features : dict of str to {ndarray, CSR}
+        Without the rows that have no label.
+
+    labels : LabelsByModality
+    """
+    if not is_mapping(y) or not by_modality:
+        if missing == "drop":
+            features, y = drop_unlabelled(features, y, "y")
+        labels = check_labels(y, estimator, classes=classes)
+        check_consistent_length(*features.values(), labels.indicator)
+        parts = dict.fromkeys(features, labels)
+        return features, LabelsByModality(labels.classes, parts, shared=True)
+    check_same_names(features, y)
+    if missing == "drop":
+        features, y = _drop_by_modality(features, y)
+    parts = {name: _as_labels(y[name]) for name in features}
+    for name, part in parts.items():
+        check_consistent_length(features[name], part)
+    _check_same_kind(parts)
+    # Checked together, since no modality needs to have items of every class.
+    whole = check_labels(np.concatenate(list(parts.values())), estimator, classes)
+    cuts = np.cumsum([len(part) for part in parts.values()])[:-1]
+    indicators = np.split(whole.indicator, cuts)
+    codes = [None] * len(parts)
+    if whole.codes is not None:
+        codes = np.split(whole.codes, cuts)
+    return features, LabelsByModality(
+        whole.classes,
+        {
+            name: Labels(whole.classes, indicator, own)
+            for name, indicator, own in zip(parts, indicators, codes, strict=True)
+        },
+    )
+
+
+def check_same_names(features, y):
+    """Raise if a mapping of labels has other names than the modalities."""
+    if set(y) != set(features):
+        raise ValueError(
+            "The labels must have the names of the modalities: expected "
+            f"{list(features)}, got {list(y)}."
+        )
+
+
+def _drop_by_modality(features, y):
+    parts, labels = dict(features), dict(y)
+    for name in features:
+        part = {name: features[name]}
+        part, labels[name] = drop_unlabelled(part, y[name], f"the {name} labels")
+        parts |= part
+    return parts, labels
+
+
+def _as_labels(y):
+    y = y.toarray() if sparse.issparse(y) else as_label_array(y)
+    is_column = y.ndim == 2 and y.shape[1] == 1
+    return column_or_1d(y, warn=True) if is_column else y
+
+
+def _check_same_kind(parts):
+    """Raise unless the labels of all modalities are comparable."""
+    first, *others = parts.values()
+    if any(
+        part.shape[1:] != first.shape[1:] or _kind(part) != _kind(first)
+        for part in others
+    ):
+        found = {name: f"{p.dtype}{list(p.shape)}" for name, p in parts.items()}
+        raise ValueError(
+            "The labels of all modalities must be of one kind: classes of one type, or "
+            f"indicators with the same columns; got {found}."
+        )
+
+
+def _kind(y):
+    """Tell numbers, strings and other objects apart."""
+    return {"U": "text", "S": "bytes", "O": "object"}.get(y.dtype.kind, "number")
 
 
 def check_labels(y, estimator, classes=None):
@@ -76,7 +216,7 @@ def check_labels(y, estimator, classes=None):
     if sparse.issparse(y):
         y = check_array(y, accept_sparse="csr", input_name="y", estimator=estimator)
     else:
-        y = read_labels(y)
+        y = as_label_array(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y.toarray() if sparse.issparse(y) else y, warn=True)
     if y.ndim > 2:
@@ -97,7 +237,7 @@ def check_labels(y, estimator, classes=None):
     return labels
 
 
-def read_labels(y, name="y"):
+def as_label_array(y, name="y"):
     """Turn dense labels into an array; refuse collections, and missing labels.
 
     Parameters

@@ -4,8 +4,8 @@
 
 import sys
 
-# Modules between a function that warns and the one who called the package.
-_INNER = ("sklearn_cmr.", "sklearn.utils.")
+# Modules between a function that warns and the line of the caller.
+_INNER = ("sklearn_cmr.", "sklearn.", "joblib.")
 
 
 def stacklevel_of_caller():

@@ -1,0 +1,611 @@
+"""Base class of the estimators that train networks."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import copy
+import math
+import warnings
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping
+
+from sklearn_cmr._inputs.labels import read_labels
+from sklearn_cmr._inputs.layout import MODALITIES, PairLayout
+from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
+from sklearn_cmr.metrics._directions import mean_map
+from sklearn_cmr.training import (
+    HeldOut,
+    Joint,
+    Paired,
+    Separate,
+    Task,
+    Trainer,
+    device_of,
+    encode_dataset,
+    encode_in_blocks,
+    indicator_of,
+    resolve_device,
+    seeded_building,
+    standard_settings,
+)
+
+# A discriminator counts as unbeaten above this accuracy, after so many epochs.
+_UNBEATEN_ACCURACY = 0.999
+_UNBEATEN_EPOCHS = 5
+
+
+class NetworkTransformer(CrossModalTransformer):
+    """Train networks to encode modalities.
+
+    A method writes `_build` and `_phases`. The module has a child "encoders" with the
+    network of every modality, from features to the encoding.
+    """
+
+    _parameter_constraints: dict = {
+        **CrossModalTransformer._parameter_constraints,
+        "hidden_layer_sizes": ["array-like", dict],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "betas": ["array-like"],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "device": [str, torch.device],
+        "callbacks": [list, None],
+    }
+    # The held-out rows are for direct calls: metadata routing does not pass them on.
+    __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
+
+    module_: torch.nn.ModuleDict
+    history_: list[dict]
+    _network_settings: dict[str, Any]
+    _moments: dict[str, dict]
+
+    # -- what a method may state about itself ------------------------------------
+
+    # Whether modalities learn from pairs, together, or apart.
+    _rows: Paired | Joint | Separate = Paired()
+    # Parameters that shape the networks, and so cannot change in a warm start.
+    _network_parameters: tuple[str, ...] = ("hidden_layer_sizes",)
+
+    @property
+    def _any_modalities(self):  # type: ignore[override]
+        return self._rows.accepts_unpaired
+
+    # -- hooks of a method -----------------------------------------------------
+
+    @abstractmethod
+    def _build(self, n_features, n_classes):
+        """Return the module: everything that learns, as named children.
+
+        Parameters
+        ----------
+        n_features : dict of str to int
+            Width of each modality.
+
+        n_classes : int
+
+        Returns
+        -------
+        module : torch.nn.ModuleDict
+            Its child "encoders" is a ModuleDict with a network for each modality, from
+            float32 features to embeddings, or to the real values whose signs are the
+            codes.
+        """
+
+    @abstractmethod
+    def _phases(self, module, task):
+        """Return or yield the :class:`~sklearn_cmr.training.Phase` s of the training.
+
+        Parameters
+        ----------
+        module : torch.nn.ModuleDict
+            What `_build` returned, on the device.
+
+        task : Task
+        """
+
+    def _inspect_training_set(self, features, labels):
+        """Check or note what the networks depend on, before they are built."""
+
+    def _review_history(self):
+        """Warn of what went wrong in the training, by `history_`."""
+
+    # -- public API ------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, Y=None, y=None, *, X_val=None, y_val=None):
+        """Fit to labelled pairs or, where the method needs no pairs, to modalities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_image_features), \
+container of pairs, or mapping of modalities
+            Image features; or a container of both modalities: a mapping with the keys
+            ``image`` and ``text`` (:func:`~sklearn_cmr.make_pairs` makes one that
+            scikit-learn can slice), a dataframe with the columns ``image__*`` and
+            ``text__*`` or with these two as column levels, or one matrix with the
+            image columns first (see `n_image_features`). Methods that need no pairs
+            take a mapping from any names of modalities to their features.
+
+        Y : {array-like, sparse matrix} of shape (n_samples, n_text_features)
+            Text features; the labels where `X` is a container or a mapping: one array
+            for all modalities or, where the method needs no pairs, a mapping from each
+            name to its labels. Then the modalities may have any number of rows each.
+
+        y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
+(n_samples, n_classes)
+            Classes, or an indicator of the labels of each row.
+
+        X_val : container of pairs, or mapping of modalities, default=None
+            Held-out rows for `early_stopping`. Where modalities train apart, it may
+            lack some of them, of which `validation_fraction` of the rows in `X` are
+            held out.
+
+        y_val : array-like, or mapping, default=None
+            Labels of the held-out rows, of the classes in `y`: one array for all
+            modalities, or a mapping as in `Y`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If features or labels are missing, do not fit together or are not usable.
+
+        TypeError
+            If a container comes with two more arguments.
+
+        FloatingPointError
+            If a loss or a weight becomes infinite or NaN.
+
+        Notes
+        -----
+        After any error, an interruption included, the estimator has the epochs that
+        were finished. If there are none, it is as it was before.
+        """
+        self._check_callbacks()
+        device = resolve_device(self.device)
+        with restored_on_failure(self), standard_settings(device.type):
+            continues = self.warm_start and self.__sklearn_is_fitted__()
+            features, labels = self._read_training_set(X, Y, y, reset=not continues)
+            _check_module_names(features)
+            self._inspect_training_set(features, labels)
+            seed = check_random_state(self.random_state).randint(2**31 - 1)
+            held_out = self._read_held_out(X_val, y_val, features, labels, seed)
+            if continues:
+                self._check_continuation(labels)
+            else:
+                n_features = {name: part.shape[-1] for name, part in features.items()}
+                with seeded_building(seed):
+                    self.module_ = self._build(n_features, len(self.classes_))
+                self._network_settings = self._read_network_settings()
+                self._n_features_out = self._n_components
+                self.__dict__.pop("history_", None)
+                self._moments = {}
+            self._fit(features, labels, device, held_out)
+        self._review_history()
+        self._warn_of_collapse(features)
+        return self
+
+    def encoder_(self, modality):
+        """Return the network that encodes a modality.
+
+        Parameters
+        ----------
+        modality : str
+            Name of the modality, such as ``"image"`` or ``"text"``.
+
+        Returns
+        -------
+        encoder : torch.nn.Module
+            Maps a float32 tensor of shape (n_samples, n_features) to the embeddings, or
+            to the real values in [-1, 1] whose signs are the codes. It is the network
+            itself, no copy.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the modality is unknown.
+        """
+        check_is_fitted(self)
+        encoders = self.module_["encoders"]
+        if modality not in encoders:
+            raise ValueError(
+                f"modality must be one of {list(encoders)}, got {modality!r}."
+            )
+        return encoders[modality]
+
+    def get_params(self, deep=True):
+        """Return the parameters of the estimator, those of named callbacks included.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include ``callbacks__{name}`` and ``callbacks__{name}__{param}``.
+
+        Returns
+        -------
+        params : dict
+        """
+        params = super().get_params(deep=deep)
+        if deep:
+            for name, callback in self._named_callbacks().items():
+                params[f"callbacks__{name}"] = callback
+                if hasattr(callback, "get_params") and not isinstance(callback, type):
+                    for key, value in callback.get_params(deep=False).items():
+                        params[f"callbacks__{name}__{key}"] = value
+        return params
+
+    def set_params(self, **params):
+        """Set parameters of the estimator, those of named callbacks included.
+
+        Parameters
+        ----------
+        **params : dict
+            Names as :meth:`get_params` returns them.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        own = {k: v for k, v in params.items() if not k.startswith("callbacks__")}
+        super().set_params(**own)
+        for key, value in params.items():
+            if key not in own:
+                self._set_callback_parameter(key, value)
+        return self
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        module = state.get("module_")
+        if module is not None and device_of(module).type != "cpu":
+            # A model trained on an accelerator must load where there is none.
+            state["module_"] = copy.deepcopy(module).cpu()
+        return state
+
+    # -- parameters ------------------------------------------------------------
+
+    def _named_callbacks(self):
+        named = [item for item in self.callbacks or [] if isinstance(item, tuple)]
+        return {item[0]: item[1] for item in named if len(item) == 2}
+
+    def _set_callback_parameter(self, key, value):
+        _, _, rest = key.partition("__")
+        name, _, parameter = rest.partition("__")
+        named = self._named_callbacks()
+        if name not in named:
+            raise ValueError(
+                f"Invalid parameter {key!r}: callbacks has no callback with the name "
+                f"{name!r}; its names are {list(named)}. Name a callback by a tuple: "
+                "callbacks=[('name', callback)]."
+            )
+        if parameter:
+            if parameter not in named[name].get_params(deep=False):
+                raise ValueError(
+                    f"Invalid parameter {key!r}: {type(named[name]).__name__} has no "
+                    f"parameter {parameter!r}."
+                )
+            named[name].set_params(**{parameter: value})
+        else:
+            self.callbacks = [
+                (name, value) if isinstance(item, tuple) and item[0] == name else item
+                for item in self.callbacks
+            ]
+
+    def _check_callbacks(self):
+        for item in self.callbacks or []:
+            callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+            is_class = isinstance(callback, type) and issubclass(callback, Callback)
+            if not is_class and not isinstance(callback, Callback):
+                raise TypeError(
+                    "callbacks must hold skorch callbacks, or pairs of a name and one, "
+                    f"got {item!r}."
+                )
+            if is_class:
+                callback = callback()
+            monitor = getattr(callback, "monitor", None)
+            if (
+                isinstance(callback, (EarlyStopping, Checkpoint))
+                and str(monitor).startswith("valid")
+                and not self.early_stopping
+            ):
+                raise ValueError(
+                    f"The callback {type(callback).__name__} monitors {monitor!r}, "
+                    "which is recorded with early_stopping=True only. Set it on the "
+                    "estimator, or monitor 'train_loss' (Checkpoint: "
+                    "'train_loss_best')."
+                )
+
+    def _value_for(self, parameter, modality):
+        """Return the value of a parameter, maybe a dict, for one modality."""
+        value = getattr(self, parameter)
+        if not isinstance(value, dict):
+            return value
+        is_right = modality in value
+        if not self._any_modalities and is_right:
+            is_right = set(value) == set(MODALITIES)
+        if not is_right:
+            wanted = list(MODALITIES)
+            if modality is not None and self._any_modalities:
+                wanted = [modality]
+            raise ValueError(
+                f"{parameter} given as a dict must have a key for each modality, such "
+                f"as {wanted}; got {list(value)}."
+            )
+        return value[modality]
+
+    def _layer_sizes(self, parameter, modality=None):
+        """Return the hidden widths that a parameter gives, or gives a modality."""
+        sizes = self._value_for(parameter, modality)
+        if not np.iterable(sizes) or not all(
+            isinstance(size, Integral) and int(size) > 0 for size in sizes
+        ):
+            raise ValueError(
+                f"{parameter} must be a sequence of positive integers, got {sizes!r}."
+            )
+        return tuple(sizes)
+
+    def _learning_rate(self, modality):
+        """Return the learning rate of a modality that trains apart."""
+        lr = self._value_for("lr", modality)
+        if not isinstance(lr, Real) or not 0 < float(lr) < math.inf:
+            raise ValueError(
+                f"lr of {modality!r} must be a positive number, got {lr!r}."
+            )
+        return lr
+
+    # -- reading ---------------------------------------------------------------
+
+    def _read_held_out(self, X_val, y_val, features, labels, seed):
+        """Validate the rows that the caller holds out, if there are any."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("Pass X_val and y_val together, or neither of them.")
+        if not self.early_stopping:
+            if X_val is not None:
+                raise ValueError(
+                    "X_val and y_val are for early stopping: set early_stopping=True."
+                )
+            return HeldOut(None, seed)
+        if X_val is None:
+            return HeldOut(self.validation_fraction, seed)
+        parts = self._reader.read(PairLayout(X_val), reset=False)
+        parts, labels_val = read_labels(
+            y_val,
+            parts,
+            self,
+            classes=labels.classes,
+            missing=self.missing_labels,
+            by_modality=self._any_modalities,
+        )
+        if not isinstance(self._rows, Separate) and set(parts) != set(features):
+            raise ValueError(
+                f"X_val must hold all modalities, {list(features)}, which learn "
+                f"together; got {list(parts)}."
+            )
+        return HeldOut(self.validation_fraction, seed, parts, labels_val)
+
+    # -- training --------------------------------------------------------------
+
+    def _fit(self, features, labels, device, held_out):  # type: ignore[override]
+        """Train the networks; what has been learned is kept once an epoch is over."""
+        module, rows = self.module_, self._rows
+        splits, joint = rows.split(features, labels, device, held_out)
+        task = Task(
+            splits,
+            joint,
+            labels,
+            is_paired=labels.shared,
+            seed=held_out.seed,
+            defaults={"max_epochs": self.max_epochs, "batch_size": self.batch_size},
+            score_held_out=self._score_held_out,
+        )
+        module.to(device)
+        trainer = Trainer(
+            module,
+            seed=held_out.seed,
+            history=vars(self).get("history_", ()),
+            moments=self._moments,
+            keep_moments=self.warm_start,
+            callbacks=self.callbacks,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            tol=self.tol,
+            label=type(self).__name__,
+            encode=self._encode_with,
+            verbose=int(self.verbose),
+        )
+        diverged = False
+        try:
+            trainer.fit(self._phases(module, task))
+        except FloatingPointError:
+            diverged = True
+            raise
+        finally:
+            if trainer.n_finished:
+                self.history_ = trainer.history
+                self.n_iter_ = len(trainer.history)
+                self.loss_curve_ = [row["train_loss"] for row in trainer.history]
+                self.callbacks_ = trainer.callbacks_
+                # There is nothing to continue from after a training that diverged.
+                is_continuable = self.warm_start and not diverged
+                self._moments = trainer.moments if is_continuable else {}
+
+    def _add_modality(self, name, X, y):
+        """Train networks for one more modality, where modalities train apart."""
+        rows, reader = self._rows, self._reader
+        if not isinstance(rows, Separate):
+            raise ValueError(
+                "add_modality needs modalities that train apart, each from its labels: "
+                "fit with self_supervision=True."
+            )
+        features = {name: reader.read_new_modality(X, name)}
+        _check_module_names(features)
+        features, labels = read_labels(
+            {name: y},
+            features,
+            self,
+            classes=self.classes_,
+            missing=self.missing_labels,
+            by_modality=True,
+        )
+        device = resolve_device(self.device)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        fraction = self.validation_fraction if self.early_stopping else None
+        module = self.module_
+        settings = standard_settings(device.type)
+        with restored_on_failure(self, keeps_progress=False), settings:
+            reader.remember_modality(X, features[name], name)
+            try:
+                with seeded_building(seed):
+                    width = features[name].shape[-1]
+                    rows.grow(module, {name: width}, self._build_modality)
+                self._fit(features, labels, device, HeldOut(fraction, seed))
+            except BaseException:
+                rows.shrink(module, name)
+                raise
+        self._warn_of_collapse(features)
+        return self
+
+    def _score_held_out(self, module, datasets):
+        """Return the mean mAP of held-out rows, given data sets by modality."""
+        encodings = {
+            name: self._represent(
+                encode_dataset(module["encoders"][name], dataset, name).cpu().numpy()
+            )
+            for name, dataset in datasets.items()
+        }
+        y = {name: indicator_of(dataset) for name, dataset in datasets.items()}
+        with warnings.catch_warnings():
+            if len(set(map(id, datasets.values()))) > 1:
+                # Without pairs, some class may be missing in a modality.
+                warnings.simplefilter("ignore", UndefinedMetricWarning)
+            return mean_map(encodings, y, metric=self._score_metric)
+
+    def _read_network_settings(self):
+        return {name: _freeze(getattr(self, name)) for name in self._network_parameters}
+
+    def _check_continuation(self, labels):
+        for name, value in self._read_network_settings().items():
+            fitted = self._network_settings[name]
+            if isinstance(value, dict) and isinstance(fitted, dict):
+                # It may name modalities to come.
+                value = {key: value[key] for key in fitted if key in value}
+            if value != fitted:
+                raise ValueError(
+                    "warm_start=True continues with the same networks: expected "
+                    f"{name}={fitted!r}, got {value!r}. Set warm_start=False to start "
+                    "anew."
+                )
+        if self._n_components != self._n_features_out:
+            raise ValueError(
+                "warm_start=True continues with the same outputs: expected "
+                f"{self._n_features_out} for each modality, got {self._n_components}. "
+                "Set warm_start=False to start anew."
+            )
+        if not np.array_equal(labels.classes, self.classes_):
+            raise ValueError(
+                "warm_start=True continues with the same classes: expected "
+                f"{self.classes_.tolist()}, got {labels.classes.tolist()}. Set "
+                "warm_start=False to start anew."
+            )
+        if not isinstance(self._rows, Separate) and set(labels.parts) != set(
+            self.modalities_
+        ):
+            raise ValueError(
+                "warm_start=True continues with the same modalities, which learn from "
+                f"each other: expected {list(self.modalities_)}, got "
+                f"{list(labels.parts)}. Set warm_start=False to start anew."
+            )
+
+    def _was_trained(self, *terms):
+        """Tell whether one of the terms was part of the training."""
+        return any(term in row for row in self.history_ for term in terms)
+
+    def _warn_of_unbeaten(self, accuracies, advice, epochs=None):
+        """Warn of discriminators that hardly erred in the second half of the epochs.
+
+        Parameters
+        ----------
+        accuracies : dict of str to str
+            From the description of a discriminator to its accuracy in the history.
+
+        advice : str
+            How to mend it.
+
+        epochs : list of dict, default=None
+            Rows of the history to look at; all of them by default.
+        """
+        epochs = self.history_ if epochs is None else epochs
+        unbeaten = [
+            name for name, key in accuracies.items() if _is_unbeaten(epochs, key)
+        ]
+        if unbeaten:
+            warnings.warn(
+                f"{type(self).__name__}: {', '.join(unbeaten)} hardly erred in the "
+                "second half of the epochs, so that the adversarial game has no "
+                "effect. Standardize the features, if they are not: "
+                "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
+                f"Otherwise {advice}",
+                ConvergenceWarning,
+                stacklevel=stacklevel_of_caller(),
+            )
+
+    # -- encoding --------------------------------------------------------------
+
+    def _encode(self, X, modality):
+        return self._apply(self.encoder_(modality), X)
+
+    def _encode_with(self, module, X, modality):
+        """Encode with networks in training, as `transform` does after it."""
+        encoder = module["encoders"][modality]
+        return self._represent(encode_in_blocks(encoder, X, device_of(module)))
+
+    def _apply(self, function, X):
+        """Apply a function of a float32 tensor to all rows, block by block."""
+        return encode_in_blocks(function, X, device_of(self.module_))
+
+
+def _check_module_names(modalities):
+    """Raise if a name cannot be an entry of a ModuleDict."""
+    for name in modalities:
+        if hasattr(torch.nn.ModuleDict, name) or name == "training":
+            raise ValueError(f"{name!r} cannot name a modality; choose another name.")
+
+
+def _is_unbeaten(epochs, accuracy):
+    accuracies = [row[accuracy] for row in epochs if accuracy in row]
+    recent = accuracies[len(accuracies) // 2 :]
+    return len(recent) >= _UNBEATEN_EPOCHS and min(recent) > _UNBEATEN_ACCURACY
+
+
+def _freeze(value):
+    """Return a parameter as it is now, lists as the tuples that mean the same."""
+    if isinstance(value, dict):
+        return {key: _freeze(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(value)
+    return value

@@ -1,0 +1,153 @@
+"""Semantic matching: class probabilities as the common space."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.utils._param_validation import HasMethods, Interval
+
+from sklearn_cmr.base import (
+    CrossModalTransformer,
+    LabelProbabilityMixin,
+    ProjectorMixin,
+)
+
+
+class SemanticMatchingProjector(
+    LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
+):
+    """Semantic matching (SM).
+
+    Every modality has a classifier of its own. Its class probabilities are the
+    embedding, so that items are close whose labels seem to be the same [1]_. It is the
+    linear baseline of supervised cross-modal retrieval.
+
+    The modalities need labels, but no pairs: :meth:`fit` also takes a mapping from any
+    names of modalities to features with rows and labels of their own.
+
+    Parameters
+    ----------
+    estimator : classifier, default=None
+        Classifier with `predict_proba`. None is
+        ``LogisticRegression(C=C, max_iter=1000)``. It is cloned for every modality and,
+        where rows have several labels, for every label (one-vs-rest).
+
+    C : float, default=0.01
+        Inverse strength of the regularization of the logistic regression, > 0. Without
+        effect if `estimator` is given.
+
+    n_jobs : int, default=None
+        Number of jobs of the one-vs-rest classifiers; None is 1.
+
+    metric : {"cosine", "euclidean"}, default="cosine"
+        Distance used for the ranking in :meth:`score` and in the validation.
+
+    missing_labels : {"raise", "drop"}, default="raise"
+        What :meth:`fit` does with rows that have no label: raise an error, or leave
+        them out with a warning.
+
+    n_image_features : int, default=None
+        Number of leading image columns where one matrix holds both modalities. None
+        takes half of the columns, with a warning.
+
+    Attributes
+    ----------
+    estimators_ : dict of str to classifier
+        Fitted classifier of every modality, of the labels that occur in it.
+
+    classes_ : ndarray of shape (n_classes,)
+        Sorted classes, or the column numbers of the label indicator.
+
+    modalities_ : tuple of str
+        Names of the fitted modalities.
+
+    n_features_in_ : int
+        Number of features of all modalities together.
+
+    n_image_features_in_, n_text_features_in_ : int
+        Number of features of the modality. Every other modality has an attribute of the
+        same form.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, if all of them are strings.
+
+    See Also
+    --------
+    CCAProjector : A linear common space without labels.
+    PairTransformer : Standardize, or otherwise prepare, each modality.
+
+    References
+    ----------
+    .. [1] N. Rasiwasia, J. Costa Pereira, E. Coviello, G. Doyle, G. Lanckriet, R. Levy,
+       N. Vasconcelos. "A New Approach to Cross-Modal Multimedia Retrieval". ACM
+       International Conference on Multimedia, 251-260, 2010.
+       :doi:`10.1145/1873951.1873987`
+
+    Examples
+    --------
+    >>> from sklearn_cmr import SemanticMatchingProjector
+    >>> from sklearn_cmr.datasets import make_cross_modal_classification
+    >>> A, B, y = make_cross_modal_classification(300, n_classes=4, random_state=0)
+    >>> sm = SemanticMatchingProjector().fit(A[:200], B[:200], y[:200])
+    >>> Z_img, Z_txt = sm.transform(A[200:], B[200:])
+    >>> Z_img.shape
+    (100, 4)
+    """
+
+    _any_modalities = True
+    _parameter_constraints: dict = {
+        **CrossModalTransformer._parameter_constraints,
+        "estimator": [HasMethods(["fit", "predict_proba"]), None],
+        "C": [Interval(Real, 0, None, closed="neither")],
+        "n_jobs": [Integral, None],
+        "metric": ProjectorMixin._parameter_constraints["metric"],
+    }
+
+    def __init__(
+        self,
+        *,
+        estimator=None,
+        C=0.01,
+        n_jobs=None,
+        metric="cosine",
+        missing_labels="raise",
+        n_image_features=None,
+    ):
+        self.estimator = estimator
+        self.C = C
+        self.n_jobs = n_jobs
+        self.metric = metric
+        self.missing_labels = missing_labels
+        self.n_image_features = n_image_features
+
+    @property
+    def _n_components(self):
+        return len(self.classes_)
+
+    def _fit(self, features, labels):
+        estimator = self.estimator
+        if estimator is None:
+            estimator = LogisticRegression(C=self.C, max_iter=1000)
+        parts, self.estimators_, self._used = labels.parts, {}, {}
+        is_single = all(part.has_single_labels for part in parts.values())
+        if not is_single:
+            estimator = OneVsRestClassifier(estimator, n_jobs=self.n_jobs)
+        for name, X in features.items():
+            y = parts[name].indicator
+            # A label that no row of the modality has cannot be learned.
+            used = np.flatnonzero(y.any(axis=0))
+            target = y.argmax(axis=1) if is_single else y[:, used].astype(int)
+            self.estimators_[name] = clone(estimator).fit(X, target)
+            self._used[name] = used
+
+    def _encode(self, X, modality):
+        Z = np.zeros((X.shape[0], len(self.classes_)), dtype=np.float32)
+        Z[:, self._used[modality]] = self.estimators_[modality].predict_proba(X)
+        return Z
+
+    def _label_probabilities(self, X, modality):
+        return self._encode(X, modality)

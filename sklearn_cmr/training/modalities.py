@@ -1,0 +1,272 @@
+"""Ways of rows: whether modalities learn from pairs, from rows of their own, or apart.
+
+A way makes the task of a training, holds rows out, and knows whether a modality can be
+added later. Its labels are those of :mod:`sklearn_cmr._inputs.labels`, by modality.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import zlib
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import nn
+from torch.utils.data import Dataset, Subset
+
+from sklearn_cmr.training.batches import (
+    RowDataset,
+    UnpairedDataset,
+    indicator_of,
+    joint_sampler,
+    whole_dataset,
+)
+from sklearn_cmr.training.phases import Phase
+from sklearn_cmr.training.samplers import in_order
+
+
+class HeldOut(NamedTuple):
+    """Which rows are held out for validation.
+
+    Attributes
+    ----------
+    fraction : float or None
+        Share of the rows of the training set; None holds nothing out.
+
+    seed : int
+
+    features : dict of str to {ndarray, CSR}
+        Rows that the caller has held out, by modality; none by default.
+
+    labels : LabelsByModality or None
+        Their labels.
+    """
+
+    fraction: float | None
+    seed: int
+    features: dict[str, Any] = {}
+    labels: Any = None
+
+
+class Split(NamedTuple):
+    """Data sets of the rows to train on and, if there are any, of those held out."""
+
+    train: Dataset
+    held_out: Dataset | None = None
+
+
+@dataclass
+class Task:
+    """What the phases of a training are defined on, whatever the way of rows.
+
+    Attributes
+    ----------
+    splits : dict of str to Split
+        Rows of every modality to train; of pairs, the same for all modalities.
+
+    joint : Split or None
+        Rows of all modalities together; None where every modality trains apart.
+
+    labels : LabelsByModality
+        Labels of all rows of the training set, with those held out of it.
+
+    is_paired : bool
+        Whether rows of the modalities belong together.
+
+    seed : int
+
+    defaults : dict
+        Fields of every :class:`Phase`: epochs and batch size.
+
+    score_held_out : callable
+        ``score_held_out(module, datasets)`` returns the mAP of held-out rows, given
+        their data sets by modality.
+    """
+
+    splits: dict[str, Split]
+    joint: Split | None
+    labels: Any
+    is_paired: bool
+    seed: int
+    defaults: dict[str, Any] = field(default_factory=dict)
+    score_held_out: Any = None
+
+    @property
+    def modalities(self):
+        """Names of the modalities to train."""
+        return tuple(self.splits)
+
+    @property
+    def has_single_labels(self):
+        """Whether every row has exactly one label."""
+        return all(part.has_single_labels for part in self.labels.parts.values())
+
+    def split(self, modality=None):
+        """Return the rows of one modality, or of all together."""
+        return self.joint if modality is None else self.splits[modality]
+
+    def train(self, modality=None):
+        """Return the data set to train one modality on, or all together."""
+        return self.split(modality).train
+
+    def held_out(self, modality=None):
+        """Return the held-out data set of one modality, or of all together, or None."""
+        return self.split(modality).held_out
+
+    def indicator(self, modality=None):
+        """Return the label indicator of the rows of :meth:`train`."""
+        return indicator_of(self.train(modality))
+
+    def whole(self, modality):
+        """Return the data set of all rows of a modality, with those held out of it."""
+        return whole_dataset(self.train(modality))
+
+    def make_phase(self, modality=None, **fields):
+        """Return a phase that trains one modality, or all together.
+
+        Parameters
+        ----------
+        modality : str, default=None
+
+        **fields : dict
+            Fields of :class:`Phase`, in place of those that the task knows.
+        """
+        train, held_out = self.split(modality)
+        known: dict[str, Any] = {"dataset": train, **self.defaults}
+        if held_out is not None:
+            known["dataset_valid"] = held_out
+            known["sampler_valid"] = joint_sampler(held_out, lambda part: in_order)
+            if modality is None:
+                datasets = {name: own.held_out for name, own in self.splits.items()}
+                known["score_valid"] = partial(self.score_held_out, datasets=datasets)
+        return Phase(**known | fields)
+
+
+class Paired:
+    """Rows are pairs: all modalities learn together, from the same rows."""
+
+    accepts_unpaired = False
+
+    def split(self, features, labels, device, held_out):
+        """Return the rows of every modality, and of all together.
+
+        Parameters
+        ----------
+        features : dict of str to {ndarray, CSR}
+            Validated features.
+
+        labels : LabelsByModality
+
+        device : torch.device
+
+        held_out : HeldOut
+
+        Returns
+        -------
+        splits : dict of str to Split
+
+        joint : Split or None
+        """
+        first, *_ = labels.parts.values()
+        joint = _split_rows(features, first, device, held_out)
+        return dict.fromkeys(features, joint), joint
+
+
+class Joint:
+    """All modalities learn together, from pairs or from rows of their own."""
+
+    accepts_unpaired = True
+
+    def split(self, features, labels, device, held_out):
+        """Return the rows of every modality, and of all together; see Paired."""
+        given = held_out.labels
+        if labels.shared and (given is None or given.shared):
+            return Paired().split(features, labels, device, held_out)
+        splits, _ = Separate().split(features, labels, device, held_out)
+        train: Dataset = UnpairedDataset({m: own.train for m, own in splits.items()})
+        if labels.shared:
+            # The caller holds out rows that are no pairs; those to learn from are.
+            first, *_ = labels.parts.values()
+            train = RowDataset(features, first.indicator, device)
+            splits = {m: own._replace(train=train) for m, own in splits.items()}
+        parts = {m: own.held_out for m, own in splits.items()}
+        is_held_out = all(part is not None for part in parts.values())
+        return splits, Split(train, UnpairedDataset(parts) if is_held_out else None)
+
+
+class Separate:
+    """Every modality learns apart from the others; one may be added later."""
+
+    accepts_unpaired = True
+
+    def split(self, features, labels, device, held_out):
+        """Return the rows of every modality; see Paired."""
+        splits = {
+            name: _split_rows({name: part}, labels.parts[name], device, held_out)
+            for name, part in features.items()
+        }
+        return splits, None
+
+    @staticmethod
+    def grow(module, n_features, build_modality):
+        """Add networks for modalities to a module.
+
+        The initial weights depend on the seed and on the name of a modality alone, not
+        on the other modalities, nor on their order.
+
+        Parameters
+        ----------
+        module : torch.nn.ModuleDict
+
+        n_features : dict of str to int
+            Width of each new modality.
+
+        build_modality : callable
+            ``build_modality(name, n_inputs)`` returns a dict from the name of a child
+            of the module, such as "encoders", to the network of the modality in there.
+        """
+        seed = torch.initial_seed()
+        for name, n_inputs in n_features.items():
+            torch.default_generator.manual_seed(seed + zlib.crc32(name.encode()))
+            for child, network in build_modality(name, n_inputs).items():
+                if child not in module:
+                    module[child] = nn.ModuleDict()
+                module[child][name] = network
+        torch.default_generator.manual_seed(seed)
+
+    @staticmethod
+    def shrink(module, name):
+        """Take the networks of a modality out of a module."""
+        for networks in module.values():
+            if isinstance(networks, nn.ModuleDict) and name in networks:
+                del networks[name]
+
+
+def _split_rows(features, labels, device, held_out):
+    """Return aligned rows, some of them held out where this is wanted."""
+    dataset = RowDataset(features, labels.indicator, device)
+    if set(features) <= set(held_out.features):
+        given = {name: held_out.features[name] for name in features}
+        own = held_out.labels.parts[next(iter(features))]
+        return Split(dataset, RowDataset(given, own.indicator, device))
+    if held_out.fraction is None:
+        return Split(dataset)
+    rows = np.arange(len(labels.indicator))
+    try:
+        train, valid = train_test_split(
+            rows,
+            test_size=held_out.fraction,
+            stratify=labels.codes,
+            random_state=held_out.seed,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True holds out validation_fraction={held_out.fraction} of "
+            f"{len(rows)} rows, stratified by class, which is not possible: "
+            f"{str(error).rstrip('.')}. Use more rows, another validation_fraction, or "
+            "early_stopping=False."
+        ) from error
+    return Split(Subset(dataset, train), Subset(dataset, valid))
