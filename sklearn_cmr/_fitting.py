@@ -284,6 +284,29 @@ def is_unbeaten(epochs, accuracy):
     return len(recent) >= _UNBEATEN_EPOCHS and min(recent) > _UNBEATEN_ACCURACY
 
 
+def check_trained(epochs, term, method, weight):
+    """Raise if no epoch has trained the network that an estimator's method needs.
+
+    Parameters
+    ----------
+    epochs : list of dict
+        Rows of the history.
+
+    term : str
+        Name, in the history, of the loss that trains the network.
+
+    method : str
+        Name of the method.
+
+    weight : str
+        Name of the parameter that weighs the loss.
+    """
+    if not any(term in row for row in epochs):
+        raise ValueError(
+            f"{method} needs a network that was not trained: fit with {weight} > 0."
+        )
+
+
 def device_of(module):
     """Return the device that a module's parameters are on."""
     return next(module.parameters()).device

@@ -1,4 +1,4 @@
-"""Cross-modal generative adversarial networks."""
+"""Estimator of CM-GANs."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -6,14 +6,12 @@ import warnings
 from functools import partial
 from numbers import Integral, Real
 
-import torch
-import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_cmr._fitting import is_unbeaten
+from sklearn_cmr._fitting import check_trained, is_unbeaten
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -26,277 +24,23 @@ from sklearn_cmr.nn.normalization import (
     share_last_layer,
 )
 from sklearn_cmr.pairs import MODALITIES
+from sklearn_cmr.projection._cmgan.losses import discriminator_loss, generator_loss
+from sklearn_cmr.projection._cmgan.networks import InterModalDiscriminator, encoder_of
 from sklearn_cmr.training import Player
 from sklearn_cmr.training.anchors import AnchorSampler, anchors_in_order
-
-_OTHER = dict(zip(MODALITIES, reversed(MODALITIES), strict=True))
-
-
-def classifier_of(module, modality):
-    """Return the label classifier of a modality, shared or not."""
-    own = f"{modality}_classifier"
-    return module[own if own in module else "classifier"]
-
-
-# -- networks ----------------------------------------------------------------------
-
-
-class InterDiscriminator(nn.Module):
-    """Discriminator of codes beside features.
-
-    Its first layer keeps the weights for codes apart from those for features: what it
-    makes of features serves for all codes that stand beside them.
-
-    Parameters
-    ----------
-    n_code, n_features : int
-
-    hidden_layer_sizes : list of int
-
-    negative_slope : float
-    """
-
-    def __init__(self, n_code, n_features, hidden_layer_sizes, negative_slope):
-        super().__init__()
-        sizes = [n_code + n_features, *hidden_layer_sizes]
-        # Nobody asks a discriminator about a row alone.
-        layers = make_normalized_layers(sizes, negative_slope, False)
-        layers.append(nn.Linear(sizes[-1], 1))
-        first = layers.pop(0)
-        of_code, of_features = first.weight.detach().split([n_code, n_features], 1)
-        self.of_code = self._make_part(of_code, first.bias)
-        self.of_features = self._make_part(of_features, None)
-        self.others = Network(*layers)
-
-    @staticmethod
-    def _make_part(weight, bias):
-        # On "meta", no weights are drawn only to be replaced.
-        n_outputs, n_inputs = weight.shape
-        part = nn.Linear(n_inputs, n_outputs, bias=bias is not None, device="meta")
-        part.weight, part.bias = nn.Parameter(weight.clone()), bias
-        return part
-
-    def forward(self, code, seen):
-        """Return logits of codes, beside what `of_features` has seen."""
-        return self.others(self.of_code(code).add_(seen))
-
-    def forward_apart(self, codes, seen):
-        """Judge kinds of codes, each normalised by itself.
-
-        Parameters
-        ----------
-        codes : tensor of shape (b, n_kinds, n_code)
-
-        seen : tensor of shape (b, n_kinds, n_outputs) or (b, 1, n_outputs)
-        """
-        return self.others.forward_apart(self.of_code(codes).add_(seen))
-
-
-# -- losses ------------------------------------------------------------------------
-
-
-def kept(batch, name, make):
-    """Make what stays the same while one side takes its steps in the first one alone.
-
-    The autoencoders stand still while the discriminators move, and the other way round.
-    """
-    if name not in batch.shared:
-        with torch.no_grad():
-            batch.shared[name] = make()
-    return batch.shared[name]
-
-
-def held_code(module, batch, modality, role=0):
-    """Encode anchors (role 0) or mismatched rows (1), the encoder held fixed.
-
-    They are normalised by their own batch and leave the running statistics alone.
-    """
-    features = batch.features[modality][role]
-    return kept(batch, f"{modality}_code_{role}", lambda: module[modality](features))
-
-
-def intra_logits(module, batch, modality):
-    """Let the intra-modal discriminator judge features and their reconstructions."""
-
-    def show():
-        decoded = module[f"{modality}_decoder"](held_code(module, batch, modality))
-        return torch.stack([batch.features[modality][0], decoded], 1)
-
-    shown = kept(batch, f"{modality}_beside_reconstructions", show)
-    return module[f"{modality}_intra"](shown).squeeze(2)
-
-
-def inter_logits(module, batch, modality, mismatch):
-    """Let the inter-modal discriminator judge codes beside features of the modality.
-
-    These are the codes of the same rows, of their partners and, unless `mismatch` is
-    None, of mismatched rows.
-    """
-
-    def show():
-        codes = [held_code(module, batch, m) for m in (modality, _OTHER[modality])]
-        if mismatch is not None:
-            codes.append(held_code(module, batch, modality, role=1))
-        return torch.stack(codes, 1)
-
-    def beside():
-        anchors, *others = batch.features[modality]
-        rows = [anchors, anchors, *others] if mismatch == "self" else [anchors]
-        return torch.stack(rows, 1)
-
-    codes = kept(batch, f"{modality}_codes", show)
-    features = kept(batch, f"{modality}_beside_{mismatch}", beside)
-    discriminator = module[f"{modality}_inter"]
-    seen = discriminator.of_features(features)
-    return discriminator.forward_apart(codes, seen).squeeze(2)
-
-
-def discriminator_objective(
-    module,
-    batch,
-    state,
-    *,
-    intra,
-    inter,
-    mismatch,
-    real_weight,
-    cross_weight,
-    mismatch_weight,
-):
-    """Return what the discriminators minimise, the sum over all of them.
-
-    Those of the modalities `intra` tell features from their reconstructions. Those of
-    the modalities `inter` see a code beside features, and tell the code of these
-    features from that of their partner and, unless `mismatch_weight` is None, from that
-    of a mismatched row.
-    """
-    if mismatch_weight is None or not inter:
-        mismatch = None
-    of_inter = [inter_logits(module, batch, modality, mismatch) for modality in inter]
-    of_intra = [intra_logits(module, batch, modality) for modality in intra]
-    if mismatch is not None:
-        # A third kind, of no weight, so that all verdicts are of one shape.
-        of_intra = [F.pad(logits, (0, 1)) for logits in of_intra]
-    verdicts = torch.stack([*of_intra, *of_inter], 2)
-
-    def weigh():
-        anchors = batch.y[0]
-        ones = anchors.new_ones(len(anchors))
-        weights_intra = [ones, ones]
-        weights_inter = [real_weight * ones, cross_weight * ones]
-        if mismatch is not None:
-            is_apart = (anchors * batch.y[1]).sum(1) == 0
-            share = len(anchors) / is_apart.sum().clamp_min(1)
-            weights_intra.append(torch.zeros_like(ones))
-            weights_inter.append(mismatch_weight * share * is_apart)
-        weights = [torch.stack(weights_intra, 1) for _ in intra]
-        weights += [torch.stack(weights_inter, 1) for _ in inter]
-        return torch.stack(weights, 2) / len(anchors)
-
-    weights = kept(batch, "verdict_weights", weigh)
-    is_real = torch.arange(verdicts.shape[1], device=verdicts.device)[:, None] == 0
-    losses = F.softplus(torch.where(is_real, -verdicts, verdicts)) * weights
-    losses = losses.sum((0, 1))
-    is_right = (verdicts > 0) == is_real
-    accuracies = is_right[:, :2].to(weights).mean((0, 1))
-    names = [f"{m}_intra" for m in intra] + [f"{m}_inter" for m in inter]
-    # Detached before it is taken apart, which the backward pass would have to undo.
-    by_name = zip(names, losses.detach().unbind(), accuracies.unbind(), strict=True)
-    terms: dict[str, torch.Tensor] = {}
-    for name, loss, accuracy in by_name:
-        terms |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
-    return losses.sum(), terms
-
-
-def generator_objective(
-    module,
-    batch,
-    state,
-    *,
-    modalities,
-    inter_weight,
-    intra_weight,
-    label_weight,
-    reconstruction_weight,
-    label_loss,
-):
-    """Return what the generators of some modalities minimise; None leaves a term out.
-
-    A generator's first pass over a batch moves its running statistics. Of held-out rows
-    the game says nothing: they are judged by the other terms, in both modalities.
-    """
-    modalities = modalities if module.training else MODALITIES
-    plays_inter = module.training and inter_weight is not None
-    plays_intra = module.training and intra_weight is not None
-    losses, verdicts, terms = [], [], {}
-    for modality in modalities:
-        inputs, summed = batch.features[modality][0], f"{modality}_embedding_loss"
-        track = summed not in batch.shared
-        code = module[modality](inputs, track)
-        own = []
-        if label_weight is not None:
-            label = label_loss(classifier_of(module, modality)(code), batch.y[0])
-            terms[f"{modality}_label_loss"] = label
-            own.append(label_weight * label)
-        if intra_weight is not None or reconstruction_weight is not None:
-            decoded = module[f"{modality}_decoder"](code, track)
-        if reconstruction_weight is not None:
-            error = F.mse_loss(decoded, inputs)
-            terms[f"{modality}_reconstruction_loss"] = error
-            own.append(reconstruction_weight * error)
-        losses.append(sum(own) if own else inputs.new_zeros(()))
-        batch.shared[summed] = losses[-1].detach()
-        batch.shared[f"{modality}_code_0"] = code.detach()
-        if plays_inter:
-            verdicts.append(posing_logits(module, batch, modality, code))
-        if plays_intra:
-            verdicts.append(module[f"{modality}_intra"](decoded))
-    loss = sum(losses)
-    if verdicts:
-        played = [inter_weight] * plays_inter + [intra_weight] * plays_intra
-
-        def weigh():
-            # Filled on the device: a copy from the host would be waited for.
-            return torch.stack([loss.new_full((), weight) for weight in played])
-
-        weights = kept(batch, "game_weights", weigh)
-        games = F.softplus(-torch.cat(verdicts, 1)).mean(0)  # called real
-        games = games.view(len(modalities), -1) @ weights
-        loss = loss + games.sum()
-        # Detached before it is taken apart, which the backward pass would have to undo.
-        losses = [a + b for a, b in zip(losses, games.detach().unbind(), strict=True)]
-    for modality, own in zip(modalities, losses, strict=True):
-        terms[f"{modality}_generator_loss"] = own
-    if MODALITIES[-1] in modalities:  # by now, both have been there
-        sums = [batch.shared[f"{modality}_embedding_loss"] for modality in MODALITIES]
-        codes = [batch.shared[f"{modality}_code_0"] for modality in MODALITIES]
-        terms["embedding_loss"] = sum(sums)
-        terms["code_gap"] = F.l1_loss(*codes)
-    return loss, terms
-
-
-def posing_logits(module, batch, modality, code):
-    """Let codes pass for those of their partners, before the other discriminator."""
-    other = _OTHER[modality]
-    discriminator = module[f"{other}_inter"]
-    features = batch.features[other][0]
-    seen = kept(batch, f"{other}_seen", lambda: discriminator.of_features(features))
-    return discriminator(code, seen)
-
-
-# -- the estimator -----------------------------------------------------------------
 
 
 class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer):
     r"""Cross-modal generative adversarial networks (CM-GANs).
 
-    Two autoencoders, one for each modality, share the last layer of their encoders;
-    its output is the common space. Intra-modal discriminators learn to tell features
-    from their reconstructions. Inter-modal ones see a code beside the features of one
-    modality, and learn to tell the code of these very features from that of their
-    partner in the other modality and from that of a mismatched item, which has no label
-    in common. The autoencoders learn to deceive all of them, so that the codes of the
-    modalities become alike, and a classifier keeps the labels apart [1]_.
+    Two autoencoders, one per modality, share the last layer of their encoders. The
+    output of this layer, the code, lies in the common space. Intra-modal discriminators
+    learn to distinguish features from their reconstructions. Inter-modal discriminators
+    get a code together with the features of one modality. They learn to distinguish the
+    code of these features from two others: the code of the paired item in the other
+    modality, and the code of a mismatched item, which has no label in common. The
+    autoencoders learn to mislead all discriminators, so that the codes of the
+    modalities become alike. A label classifier keeps the classes apart [1]_.
 
     With the codes :math:`v_i = E_V(x_i)` of images and :math:`t_i = E_T(z_i)` of texts,
     the decoders :math:`R`, a mismatched item :math:`\bar x_i` for every anchor, and the
@@ -311,9 +55,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         J_{G_V} &= \alpha\, \ell_1(C_T(v_i, z_i)) + \beta\, \ell_1(D_V(R_V(v_i)))
             + \gamma\, L_{label}(v_i) + \delta \operatorname{mean} (R_V(v_i) - x_i)^2
 
-    and the same with images and texts exchanged. On every batch each discriminator
-    takes its steps, first the intra-modal ones, :math:`D`, then the inter-modal ones,
-    :math:`C`; then the autoencoders and the label classifier take theirs, towards less
+    and the same with images and texts exchanged. In every batch, first the intra-modal
+    discriminators :math:`D` and the inter-modal discriminators :math:`C` take their
+    steps. Then the autoencoders and the label classifier take theirs to minimize
     :math:`J_{G_V} + J_{G_T}`.
 
     Parameters
@@ -322,213 +66,233 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         Width of the common space.
 
     hidden_layer_sizes : tuple of int, or dict, default=(256,)
-        Widths of the hidden layers of both encoders, or of each:
+        Widths of the hidden layers of the encoders, for all modalities or by modality:
         ``{"image": (...), "text": (...)}``. With `share_last_layer`, the last of them
-        must be the same.
+        must be equal.
 
     decoder_hidden_layer_sizes : tuple of int, or dict, default=None
-        The same for the decoders; None mirrors the encoders.
+        Widths of the hidden layers of the decoders, in the same form. None reverses
+        those of the encoders.
 
     discriminator_hidden_layer_sizes : tuple of int, default=(512,)
-        Widths of the hidden layers of the inter-modal discriminators. The intra-modal
-        ones are linear.
+        Widths of the hidden layers of every discriminator. The intra-modal ones are
+        linear.
 
     negative_slope : float, default=0.2
-        Slope, in [0, 1), of the leaky ReLU below 0. It follows batch normalisation in
+        Slope, in [0, 1), of the leaky ReLU below 0. It follows batch normalization in
         all hidden layers and in the last layer of the encoders.
 
     share_last_layer : bool, default=True
-        Whether the last layer of the encoders has one set of weights, scales and
-        shifts. The running statistics of its normalisation are always kept apart.
+        Whether the last layers of the encoders share their weights, scales and shifts.
+        The running statistics of their normalization are never shared.
 
     share_classifier : bool, default=True
-        Whether one label classifier serves both modalities. This aligns the classes of
-        the modalities from the start. With one for each, the inter-modal game alone
-        aligns them, which takes more epochs.
+        Whether both modalities share one label classifier, which aligns their classes
+        from the start. With one classifier per modality, the inter-modal adversarial
+        loss alone aligns the classes, which takes more epochs.
 
-    inter_weight : float, default=1.0
-        Weight :math:`\alpha \geq 0` of the inter-modal game; 0 leaves it out.
+    inter_adversarial_weight : float, default=1.0
+        Weight :math:`\alpha \geq 0` of the inter-modal adversarial loss; 0 leaves it
+        out.
 
-    intra_weight : float, default=1.0
-        Weight :math:`\beta \geq 0` of the intra-modal game; 0 leaves it out.
+    intra_adversarial_weight : float, default=1.0
+        Weight :math:`\beta \geq 0` of the intra-modal adversarial loss; 0 leaves it
+        out.
 
     label_weight : float, default=0.3
         Weight :math:`\gamma \geq 0` of the label loss; 0 leaves it out.
 
     reconstruction_weight : float, default=0.0
-        Weight :math:`\delta \geq 0` of the squared error of the reconstructions; 0
-        leaves it out, and the decoders learn from the intra-modal game alone.
+        Weight :math:`\delta \geq 0` of the reconstruction loss; 0 leaves it out.
 
     real_weight : float, default=1.0
-        Weight :math:`\rho \geq 0` of the features' own codes in :math:`J_C`.
+        Weight :math:`\rho \geq 0` of the codes of the features in :math:`J_C`.
 
     cross_weight : float, default=0.5
-        Weight :math:`\kappa \geq 0` of the partners' codes in :math:`J_C`.
+        Weight :math:`\kappa \geq 0` of the codes of the paired items in :math:`J_C`.
 
     mismatch_weight : float, default=0.5
-        Weight :math:`\mu \geq 0` of the mismatched items' codes in :math:`J_C`; 0
-        leaves them out.
+        Weight :math:`\mu \geq 0` of the codes of the mismatched items in :math:`J_C`;
+        0 leaves them out.
 
     mismatch : {"anchor", "self"}, default="anchor"
-        What stands beside the code of a mismatched item: the anchor's features
-        :math:`x_i`, or its own, :math:`\bar x_i`, as in the published code. The latter
-        pairs are no different from those that are to be called real.
+        Features that accompany the code of a mismatched item: those of the anchor,
+        :math:`x_i`, or its own, :math:`\bar x_i`, as in the published code. With
+        "self", mismatched pairs do not differ from the real ones.
 
     label_loss : {"auto", "softmax", "bce"}, default="softmax"
-        "softmax" shares one unit of probability among the labels of a row, "bce" uses
-        one sigmoid a class and averages over the classes. "auto" is "softmax" if every
-        row has one label, else "bce". The latter predicts labels apart from each other;
-        "softmax" tends to rank better.
+        Label loss: "softmax" is the cross entropy of the softmax, where the labels of a
+        row are equally likely. "bce" is the binary cross entropy of one sigmoid per
+        class, averaged over the classes. "auto" is "softmax" if every row has exactly
+        one label, else "bce". "bce" predicts each label separately; "softmax" often
+        ranks better.
 
     sampler : {"class_balanced", "shuffle"}, default="class_balanced"
         How anchors are drawn:
 
-        - "class_balanced": a class, then one of its items, with replacement, for as
-          many full batches as cover the number of pairs;
-        - "shuffle": every pair once an epoch, in random order.
+        - "class_balanced": first a class, then one of its items, with replacement, for
+          as many full batches as cover the number of pairs;
+        - "shuffle": every pair once per epoch, in random order.
 
-        Mismatched items are drawn alike, out of those without a common label.
+        Mismatched items are drawn in the same way, from those without a label in
+        common.
 
     generator_update : {"joint", "alternate"}, default="joint"
-        "joint" moves both autoencoders in one step. "alternate" moves that of the
-        images, then that of the texts; what they share then belongs to two optimizers.
+        "joint" updates both autoencoders in one step. "alternate" updates that of the
+        images, then that of the texts. What they share is then in two optimizers.
 
     n_generator_steps : int, default=5
-        Steps of the autoencoders on every batch, at least 1.
+        Number of steps of the autoencoders per batch, at least 1.
 
     n_discriminator_steps : int, default=3
-        Steps of every discriminator on every batch, at least 1.
+        Number of steps of every discriminator per batch, at least 1.
 
     lr : float, default=1e-3
-        Learning rate of the autoencoders and the label classifier.
+        Learning rate of Adam for the encoders and what learns with them.
 
     lr_discriminator : float, default=None
-        Learning rate of the discriminators; None takes `lr`.
+        Learning rate of every discriminator; None takes `lr`.
 
     lr_decay : float, default=0.5
-        What all learning rates are multiplied with every `lr_decay_every` epochs, in
-        (0, 1].
+        Factor in (0, 1] by which all learning rates are multiplied every
+        `lr_decay_every` epochs.
 
     lr_decay_every : int, default=2
-        Epochs between two decays, at least 1.
+        Number of epochs between two decays of the learning rates, at least 1.
 
     betas : tuple of 2 floats, default=(0.5, 0.999)
-        Decay rates of Adam's moments, in [0, 1).
+        Decay rates of Adam's moment estimates, each in [0, 1).
+
+    weight_decay : float, default=0.0
+        L2 penalty of Adam: half of it times the squared weights is added to every loss.
 
     batch_size : int, default=64
-        Pairs in a batch, at least 2.
+        Number of rows in a batch. A batch larger than the training set is the whole
+        training set.
 
     max_epochs : int, default=10
-        Epochs of a call of :meth:`fit`. With `warm_start`, the learning rates of
-        another call go on where those of the last one stopped.
+        Number of epochs; where modalities train apart, of each of them.
 
     metric : {"cosine", "euclidean"}, default="cosine"
-        How :meth:`score` and the validation rank.
+        Distance used for the ranking in :meth:`score` and in the validation.
 
     early_stopping : bool, default=False
-        Whether to hold out pairs, stop when their mAP no longer grows, and return to
-        the weights of the best epoch.
+        Whether to hold out rows, stop the training when their mAP no longer improves,
+        and restore the weights of the best epoch. :meth:`fit` takes other held-out rows
+        as `X_val`.
 
     validation_fraction : float, default=0.1
-        Share of the pairs to hold out, in (0, 1).
+        Share of the rows to hold out, in (0, 1).
 
     n_iter_no_change : int, default=10
-        Epochs without a better validation mAP before the training stops.
+        Number of epochs without an improvement of the validation mAP after which the
+        training stops.
 
     tol : float, default=0.0
-        What the validation mAP must grow by to count as better.
+        Minimum improvement of the validation mAP.
 
     warm_start : bool, default=False
-        Whether :meth:`fit` continues from the last call, with its classes and widths.
+        Whether :meth:`fit` continues the previous training, with the same classes,
+        modalities and network sizes.
 
     random_state : int, RandomState instance or None, default=None
-        Determines initial weights, held-out pairs, anchors and mismatched items. Pass
-        an int for the same result in every call.
+        Determines the initial weights, the held-out rows, the order of the rows and all
+        other random draws. Pass an int for the same result in every call.
 
     verbose : int, default=0
-        0 is silent, 1 shows a progress bar, 2 prints a line for every epoch.
+        Verbosity: 0 is silent, 1 shows a progress bar, 2 prints a line for every epoch.
 
     device : str or torch.device, default="auto"
-        "auto" is CUDA if there is a GPU, else the CPU.
+        Device of the networks. "auto" is CUDA if there is a GPU, else the CPU.
 
     callbacks : list of skorch callbacks, default=None
-        Further callbacks. They are copied.
+        Further skorch callbacks, or pairs of a name and a callback. They are copied;
+        `callbacks_` has the copies.
 
     n_image_features : int, default=None
-        Number of leading image columns where a plain matrix holds both modalities;
-        None takes half of the columns and warns.
+        Number of leading image columns where one matrix holds both modalities. None
+        takes half of the columns, with a warning.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Sorted classes, or the columns of the label indicator.
+        Sorted classes, or the column numbers of the label indicator.
 
     n_features_in_ : int
-        Number of features of both modalities together.
+        Number of features of all modalities together.
 
     n_image_features_in_, n_text_features_in_ : int
-        Number of features of each modality.
+        Number of features of the modality. Every other modality has an attribute of the
+        same form.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features. Only if all of them are strings.
+        Names of the features, if all of them are strings.
 
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, over all phases and warm starts.
 
     history_ : list of dict
-        For every epoch: its number `epoch`, `seconds`, and, averaged over its batches,
-        with `{m}` for "image" and "text",
+        One entry per epoch: its number `epoch`, `seconds`, and, averaged over the
+        batches, with `{m}` for "image" and "text",
 
         - `{m}_generator_loss` (:math:`J_G`), and with "joint" `generator_loss`, the sum
           of both;
-        - `{m}_label_loss`, and with `reconstruction_weight` > 0
-          `{m}_reconstruction_loss`;
+        - `{m}_label_loss` and `{m}_reconstruction_loss`, each if its weight is not 0;
         - `{m}_intra_loss` (:math:`J_D`) and `{m}_inter_loss` (:math:`J_C`) of the
           discriminators, and `discriminator_loss`, their sum;
-        - `{m}_intra_accuracy`, features against reconstructions, and
-          `{m}_inter_accuracy`, own against partners' codes; 0.5 where the
-          discriminator is beaten;
-        - `embedding_loss`, the sum of all :math:`J_G` without the games, also called
-          `train_loss`;
-        - `code_gap`, the mean absolute difference of partners' codes, which no loss
-          contains;
-        - `valid_map` and `valid_loss` (`embedding_loss`) with `early_stopping`.
+        - `{m}_intra_accuracy`, for features and reconstructions, and
+          `{m}_inter_accuracy`, for the codes of the features and of the paired items;
+          both are 0.5 at chance level;
+        - `embedding_loss`, the sum of both :math:`J_G` without the adversarial terms,
+          also named `train_loss`;
+        - `code_gap`, the mean absolute difference between the codes of paired items,
+          which is not part of any loss;
+        - with `early_stopping`, `valid_map` and `valid_loss` (`embedding_loss`).
 
-        Of the steps that are repeated on a batch, the last one counts.
+        Where steps are repeated in a batch, the values are those of the last one.
 
     loss_curve_ : list of float
-        `embedding_loss` of every epoch.
+        `train_loss` of every epoch.
 
     module_ : torch.nn.ModuleDict
-        The encoders "image" and "text", "{m}_decoder", the discriminators "{m}_intra"
-        and "{m}_inter", and "classifier", or "{m}_classifier" if it is not shared.
+        Networks: the encoders "image" and "text", and by modality "decoders",
+        "intra_discriminators", "inter_discriminators" and "classifiers". With
+        `share_classifier`, the classifiers are one object.
 
     label_loss_ : {"softmax", "bce"}
-        The label loss used.
+        Label loss that was used.
 
     See Also
     --------
-    ACMRProjector : One modality classifier as adversary, and a triplet loss.
-    PairTransformer : Standardise, or otherwise prepare, each modality.
+    ACMRProjector : Adversarial training with one discriminator and a triplet loss.
+    PairTransformer : Standardize, or otherwise transform, each modality.
 
     Notes
     -----
-    **Scaling.** Standardise the features: the inter-modal discriminators see them
-    beside the codes, which large values would drown.
+    **Scaling.** Standardize the features: the inter-modal discriminators get them
+    together with the codes, which large values would outweigh.
 
-    **The game** has no floor to fall to: watch `embedding_loss` and the accuracies.
-    Where `{m}_inter_accuracy` stays at 1, the discriminator has nothing to teach: lower
-    `lr_discriminator`; :meth:`fit` warns of it. That of the intra-modal discriminators
-    lies below 0.5 where the decoders, with `n_generator_steps` steps to one, outrun
-    them.
+    **Adversarial training.** The losses of autoencoders and discriminators need not
+    decrease. Monitor `embedding_loss` and the accuracies. Where `{m}_inter_accuracy`
+    stays at 1, the autoencoders learn nothing from the discriminator: lower
+    `lr_discriminator`; :meth:`fit` warns of it. `{m}_intra_accuracy` falls below 0.5
+    where the decoders take many more steps than the discriminators.
 
-    **Normalisation.** In training each kind of input is normalised by its own batch.
-    The running statistics, by which :meth:`transform` normalises, move once for every
-    batch: when the autoencoders first pass over its anchors. Neither mismatched items
-    nor the steps of the discriminators move them. A last batch of one pair joins the
-    batch before it.
+    **Reconstruction.** The intra-modal adversarial loss makes reconstructions look like
+    features, but not like the features that were encoded. :meth:`reconstruct` therefore
+    needs ``reconstruction_weight > 0``.
 
-    **Published settings**, those of the code [2]_ but for its lost weight sharing::
+    **Normalization.** In the training, each group of inputs is normalized by its own
+    batch. The running statistics, by which :meth:`transform` normalizes, are updated
+    once per batch, when the autoencoders first encode its anchors. Mismatched items and
+    the steps of the discriminators do not update them. As one row alone cannot be
+    normalized, `batch_size` is at least 2, and a last batch of one pair joins the batch
+    before it.
+
+    **Warm start.** The decay of the learning rates continues where the previous call of
+    :meth:`fit` stopped.
+
+    **Published settings**, those of the code [2]_ except for its lost weight sharing::
 
         CMGANProjector(
             embedding_dim=1024, hidden_layer_sizes=(1024,),
@@ -538,22 +302,22 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
             lr_decay_every=100, batch_size=64, max_epochs=2000,
         )
 
-    **Departures from that code.** There, moving the networks to the GPU separates the
-    shared layer into two copies that merely start equal (``share_last_layer=False``),
-    discriminator steps and mismatched items move the running statistics, a sigmoid
-    before the logarithm saturates, and retrieval scores queries standardised with the
-    statistics of the test set. The defaults are this package's own: with one label
-    classifier, stronger discriminators and a quick decay, the short training fits less
-    of the noise in small data; ``lr_decay_every=1, betas=(0.9, 0.999)`` goes further.
-    With a classifier for each modality, train longer, e.g. ``max_epochs=30,
-    lr_decay_every=6``. The convolutional networks of the paper are not included:
-    features are what an image or a text network has extracted.
+    **Departures from that code.** There, moving the networks to the GPU splits the
+    shared layer into two copies with equal initial weights
+    (``share_last_layer=False``). Discriminator steps and mismatched items update the
+    running statistics. A sigmoid before the logarithm saturates. Retrieval scores
+    standardize the queries with the statistics of the test set. The convolutional
+    networks of the paper are not included: the inputs are features that an image or a
+    text network has extracted.
 
-    **Many labels.** With hundreds of labels, most of them rare,
-    ``sampler="shuffle", label_weight=1`` may rank better.
+    **Defaults** are those of this package. With one label classifier, stronger
+    discriminators and a quick decay, the short training overfits less on small data.
+    ``lr_decay_every=1, betas=(0.9, 0.999)`` overfits even less. With one classifier per
+    modality, train longer, e.g. with ``max_epochs=30, lr_decay_every=6``. With hundreds
+    of labels, most of them rare, ``sampler="shuffle", label_weight=1`` may rank better.
 
-    **Pairs without a mismatch.** An item that shares a label with every other one is
-    left out of the mismatch term; :meth:`fit` warns of it.
+    **Pairs without a mismatched item.** An item that has a label in common with every
+    other one is left out of the mismatch term; :meth:`fit` warns of it.
 
     References
     ----------
@@ -579,7 +343,11 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
     ((75, 16), (75, 16))
     >>> print(f"{cmgan.score(A_test, B_test, y_test):.1f}")
     0.9
-    >>> cmgan.reconstruct(A_test, modality="image").shape == A_test.shape
+
+    With a reconstruction loss, the decoders reconstruct features from codes:
+
+    >>> cmgan = cmgan.set_params(reconstruction_weight=1).fit(A, B, y)
+    >>> cmgan.reconstruct(A_test, "image").shape == A_test.shape
     True
     """
 
@@ -599,15 +367,15 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         "negative_slope": [Interval(Real, 0, 1, closed="left")],
         "share_last_layer": ["boolean"],
         "share_classifier": ["boolean"],
-        "inter_weight": [Interval(Real, 0, None, closed="left")],
-        "intra_weight": [Interval(Real, 0, None, closed="left")],
+        "inter_adversarial_weight": [Interval(Real, 0, None, closed="left")],
+        "intra_adversarial_weight": [Interval(Real, 0, None, closed="left")],
         "label_weight": [Interval(Real, 0, None, closed="left")],
         "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
         "real_weight": [Interval(Real, 0, None, closed="left")],
         "cross_weight": [Interval(Real, 0, None, closed="left")],
         "mismatch_weight": [Interval(Real, 0, None, closed="left")],
         "mismatch": [StrOptions({"anchor", "self"})],
-        "label_loss": [StrOptions({"auto", *LABEL_LOSSES})],
+        "label_loss": [StrOptions({"auto", "softmax", "bce"})],
         "sampler": [StrOptions({"class_balanced", "shuffle"})],
         "generator_update": [StrOptions({"joint", "alternate"})],
         "n_generator_steps": [Interval(Integral, 1, None, closed="left")],
@@ -616,7 +384,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         "lr_decay": [Interval(Real, 0, 1, closed="right")],
         "lr_decay_every": [Interval(Integral, 1, None, closed="left")],
         "betas": ["array-like"],
-        # One row alone cannot be normalised.
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        # One row alone cannot be normalized.
         "batch_size": [Interval(Integral, 2, None, closed="left")],
     }
 
@@ -630,8 +399,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         negative_slope=0.2,
         share_last_layer=True,
         share_classifier=True,
-        inter_weight=1.0,
-        intra_weight=1.0,
+        inter_adversarial_weight=1.0,
+        intra_adversarial_weight=1.0,
         label_weight=0.3,
         reconstruction_weight=0.0,
         real_weight=1.0,
@@ -648,6 +417,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         lr_decay=0.5,
         lr_decay_every=2,
         betas=(0.5, 0.999),
+        weight_decay=0.0,
         batch_size=64,
         max_epochs=10,
         metric="cosine",
@@ -669,8 +439,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         self.negative_slope = negative_slope
         self.share_last_layer = share_last_layer
         self.share_classifier = share_classifier
-        self.inter_weight = inter_weight
-        self.intra_weight = intra_weight
+        self.inter_adversarial_weight = inter_adversarial_weight
+        self.intra_adversarial_weight = intra_adversarial_weight
         self.label_weight = label_weight
         self.reconstruction_weight = reconstruction_weight
         self.real_weight = real_weight
@@ -687,6 +457,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         self.lr_decay = lr_decay
         self.lr_decay_every = lr_decay_every
         self.betas = betas
+        self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.metric = metric
@@ -701,13 +472,16 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         self.callbacks = callbacks
         self.n_image_features = n_image_features
 
-    def reconstruct(self, X, *, modality):
-        """Encode one modality and decode it again.
+    def reconstruct(self, X, modality):
+        """Encode features of one modality, and decode the codes.
+
+        This needs decoders that were fitted with ``reconstruction_weight > 0``. The
+        intra-modal adversarial loss alone does not make them reconstruct their input.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Features of that modality.
+            Features of the modality.
 
         modality : str
             Its name: ``"image"`` or ``"text"``.
@@ -717,29 +491,19 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         reconstructed : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        trained_by = ("image_intra_loss", "image_reconstruction_loss")
-        self._check_trained(
-            "reconstruct", trained_by, "intra_weight or reconstruction_weight"
-        )
-        return self._apply_in_blocks(
-            self._decode, modality, self._read_modality(X, modality)
-        )
+        term = f"{MODALITIES[0]}_reconstruction_loss"
+        check_trained(self.history_, term, "reconstruct", "reconstruction_weight")
+        X = self._read_modality(X, modality)
+        return self._apply_in_blocks(self._decode, modality, X)
 
     def _decode(self, module, modality, X):
-        return module[f"{modality}_decoder"](self._encode(module, modality, X))
+        return module["decoders"][modality](self._encode(module, modality, X))
 
     def _label_probabilities(self, module, modality, X):
-        self._check_trained("predict_proba", ("image_label_loss",), "label_weight")
-        logits = classifier_of(module, modality)(self._encode(module, modality, X))
+        term = f"{MODALITIES[0]}_label_loss"
+        check_trained(self.history_, term, "predict_proba", "label_weight")
+        logits = module["classifiers"][modality](self._encode(module, modality, X))
         return logits.softmax(1) if self.label_loss_ == "softmax" else logits.sigmoid()
-
-    def _check_trained(self, method, terms, weights):
-        """Raise if no epoch has trained the networks that a method needs."""
-        if not any(term in row for row in self.history_ for term in terms):
-            raise ValueError(
-                f"{method} needs networks that were left untrained: fit with {weights} "
-                "> 0."
-            )
 
     def _review_history(self):
         unbeaten = [
@@ -750,52 +514,65 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         ]
         if unbeaten:
             warnings.warn(
-                f"The discriminators {unbeaten} have hardly erred in the second half "
-                "of the epochs: their game has no effect. Standardise the features, if "
-                "they are not: "
+                f"The discriminators {unbeaten} made almost no errors in the second "
+                "half of the epochs: their adversarial loss has no effect. Standardize "
+                "the features, if they are not: "
                 "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
                 "Otherwise lower lr_discriminator or n_discriminator_steps, or set "
-                "inter_weight or intra_weight to 0 to leave a game out on purpose.",
+                "inter_adversarial_weight or intra_adversarial_weight to 0 to train "
+                "without that loss.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
 
     def _build(self, n_features, n_classes):
         width, slope = self.embedding_dim, self.negative_slope
-        of_inter = self._layer_sizes("discriminator_hidden_layer_sizes")
-        module = nn.ModuleDict()
-        encoders = []
+        encoders, decoders, intra, inter, classifiers = (
+            nn.ModuleDict() for _ in range(5)
+        )
         for modality, n_inputs in n_features.items():
             hidden = self._layer_sizes("hidden_layer_sizes", modality)
             sizes = [n_inputs, *hidden, width]
-            encoders.append(Network(*make_normalized_layers(sizes, slope)))
-            module[modality] = encoders[-1]
+            encoders[modality] = Network(*make_normalized_layers(sizes, slope))
             if self.decoder_hidden_layer_sizes is None:
-                of_decoder = hidden[::-1]
+                decoder_hidden = hidden[::-1]
             else:
-                of_decoder = self._layer_sizes("decoder_hidden_layer_sizes", modality)
-            sizes = [width, *of_decoder]
-            module[f"{modality}_decoder"] = Network(
+                decoder_hidden = self._layer_sizes(
+                    "decoder_hidden_layer_sizes", modality
+                )
+            sizes = [width, *decoder_hidden]
+            decoders[modality] = Network(
                 *make_normalized_layers(sizes, slope), nn.Linear(sizes[-1], n_inputs)
             )
-            module[f"{modality}_intra"] = nn.Linear(n_inputs, 1)
-            module[f"{modality}_inter"] = InterDiscriminator(
-                width, n_inputs, of_inter, slope
+            intra[modality] = nn.Linear(n_inputs, 1)
+            inter[modality] = InterModalDiscriminator(
+                width,
+                n_inputs,
+                self._layer_sizes("discriminator_hidden_layer_sizes"),
+                slope,
             )
             if not self.share_classifier:
-                module[f"{modality}_classifier"] = nn.Linear(width, n_classes)
+                classifiers[modality] = nn.Linear(width, n_classes)
         if self.share_classifier:
-            module["classifier"] = nn.Linear(width, n_classes)
+            classifiers.update(dict.fromkeys(n_features, nn.Linear(width, n_classes)))
         if self.share_last_layer:
-            widths = [encoder[-3].in_features for encoder in encoders]
+            widths = [encoder[-3].in_features for encoder in encoders.values()]
             if widths[0] != widths[1]:
                 raise ValueError(
                     "share_last_layer=True needs last hidden layers of the same width "
                     f"in both modalities, got {widths[0]} and {widths[1]}: change "
                     "hidden_layer_sizes, or set share_last_layer=False."
                 )
-            share_last_layer(*encoders)
-        return module
+            share_last_layer(*encoders.values())
+        return nn.ModuleDict(
+            {
+                **encoders,
+                "decoders": decoders,
+                "intra_discriminators": intra,
+                "inter_discriminators": inter,
+                "classifiers": classifiers,
+            }
+        )
 
     def _objective(self, module, task):
         self.label_loss_ = self.label_loss
@@ -807,7 +584,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         turns += [p.name for p in generators] * self.n_generator_steps
         return [
             task.make_phase(
-                # The generator that plays last has seen both modalities: it leads.
+                # The last generator comes first: its terms cover both modalities.
                 players=[*generators[::-1], *discriminators],
                 turns=turns,
                 sampler=self._sampler(task),
@@ -816,57 +593,69 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
             )
         ]
 
+    def _make_player(self, name, networks, loss, lr, monitor=None):
+        # Shared parameters are listed once.
+        parameters = dict.fromkeys(p for net in networks for p in net.parameters())
+        return Player(
+            name,
+            list(parameters),
+            loss,
+            lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every),
+            self.betas,
+            monitor=monitor,
+            weight_decay=self.weight_decay,
+        )
+
     def _generators(self, module):
-        names = ("inter", "intra", "label", "reconstruction")
+        """Return the players that train the autoencoders and the label classifiers."""
+        names = ("inter_adversarial", "intra_adversarial", "label", "reconstruction")
         weights = {f"{x}_weight": getattr(self, f"{x}_weight") or None for x in names}
         if not any(weights.values()):
             raise ValueError(
                 f"nothing to learn: one of {', '.join(weights)} must be > 0."
             )
-        objective = partial(
-            generator_objective, label_loss=LABEL_LOSSES[self.label_loss_], **weights
+        loss = partial(
+            generator_loss, label_loss=LABEL_LOSSES[self.label_loss_], **weights
         )
-        players: dict[str, tuple[str, ...]] = {"generator": MODALITIES}
+        modalities_of: dict[str, tuple[str, ...]] = {"generator": MODALITIES}
         if self.generator_update == "alternate":
-            players = {f"{modality}_generator": (modality,) for modality in MODALITIES}
-        is_monitored = self.label_weight or self.reconstruction_weight
+            modalities_of = {f"{m}_generator": (m,) for m in MODALITIES}
+        has_embedding_loss = self.label_weight or self.reconstruction_weight
         return [
-            Player(
+            self._make_player(
                 name,
-                self._moved_by_generators(module, modalities),
-                partial(objective, modalities=modalities),
-                self._decayed(self.lr),
-                self.betas,
-                monitor="embedding_loss" if is_monitored else None,
+                self._generator_networks(module, modalities),
+                partial(loss, modalities=modalities),
+                self.lr,
+                monitor="embedding_loss" if has_embedding_loss else None,
             )
-            for name, modalities in players.items()
+            for name, modalities in modalities_of.items()
         ]
 
-    def _moved_by_generators(self, module, modalities):
-        moved: dict[nn.Parameter, None] = {}  # each shared one once
+    def _generator_networks(self, module, modalities):
+        networks = []
         for modality in modalities:
-            networks = [module[modality]]
-            if self.intra_weight or self.reconstruction_weight:
-                networks.append(module[f"{modality}_decoder"])
+            networks.append(encoder_of(module, modality))
+            if self.intra_adversarial_weight or self.reconstruction_weight:
+                networks.append(module["decoders"][modality])
             if self.label_weight:
-                networks.append(classifier_of(module, modality))
-            for network in networks:
-                moved |= dict.fromkeys(network.parameters())
-        return list(moved)
+                networks.append(module["classifiers"][modality])
+        return networks
 
     def _discriminators(self, module):
-        """Return the one player that moves all discriminators, if there are any.
+        """Return one player for all discriminators, or none if there are none.
 
-        They have neither inputs nor weights in common: one step moves them as steps one
-        after the other would.
+        Discriminators have neither inputs nor weights in common. A joint step therefore
+        equals one step of each.
         """
-        intra = MODALITIES if self.intra_weight else ()
-        inter = MODALITIES if self.inter_weight else ()
-        names = [f"{m}_intra" for m in intra] + [f"{m}_inter" for m in inter]
-        if not names:
+        intra = MODALITIES if self.intra_adversarial_weight else ()
+        inter = MODALITIES if self.inter_adversarial_weight else ()
+        networks = [module["intra_discriminators"][m] for m in intra]
+        networks += [module["inter_discriminators"][m] for m in inter]
+        if not networks:
             return []
-        objective = partial(
-            discriminator_objective,
+        loss = partial(
+            discriminator_loss,
             intra=intra,
             inter=inter,
             mismatch=self.mismatch,
@@ -875,23 +664,17 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
             mismatch_weight=self.mismatch_weight or None,
         )
         lr = self.lr if self.lr_discriminator is None else self.lr_discriminator
-        moved = [p for name in names for p in module[name].parameters()]
-        return [
-            Player("discriminator", moved, objective, self._decayed(lr), self.betas)
-        ]
-
-    def _decayed(self, lr):
-        return lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every)
+        return [self._make_player("discriminator", networks, loss, lr)]
 
     def _sampler(self, task):
         rows = getattr(task.dataset, "indices", slice(None))
         labels = task.indicator[rows]
         if len(labels) < 2:
             raise ValueError(
-                "batch normalisation needs at least two rows to train on, got "
+                "batch normalization needs at least two rows to train on, got "
                 f"{len(labels)}."
             )
-        mismatched = bool(self.inter_weight and self.mismatch_weight)
+        mismatched = bool(self.inter_adversarial_weight and self.mismatch_weight)
         sampler = AnchorSampler(labels, self.sampler == "class_balanced", mismatched)
         n_alone = int((~sampler.has_mismatch).sum())
         if mismatched and n_alone:
