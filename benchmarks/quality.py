@@ -45,8 +45,8 @@ GRIDS = {
     ACMRProjector: {
         "margin": [4.0, 6.0, 8.0],
         "lr": [3e-4, 5e-4],
-        "beta": [0.5, 1.0],
-        "adv_weight": [0.1, 0.3],
+        "label_weight": [0.5, 1.0],
+        "adversarial_weight": [0.1, 0.3],
     },
     CMGANProjector: [
         {"betas": [(0.5, 0.999), (0.9, 0.999)]},

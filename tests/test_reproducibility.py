@@ -37,7 +37,7 @@ def make_estimator(**params):
     settings = {
         "embedding_dim": 4,
         "hidden_layer_sizes": (8,),
-        "domain_hidden_layer_sizes": (4,),
+        "discriminator_hidden_layer_sizes": (4,),
         "lr": 0.01,
         "batch_size": 32,
         "max_epochs": 3,
@@ -335,8 +335,8 @@ def test_warm_start_needs_the_same_widths_and_classes(data):
     [
         {"hidden_layer_sizes": {"image": (4,), "text": (5,)}},
         {"activation": "tanh"},
-        {"domain_hidden_layer_sizes": (3, 3)},
-        {"domain_activation": "logistic"},
+        {"discriminator_hidden_layer_sizes": (3, 3)},
+        {"discriminator_activation": "logistic"},
     ],
 )
 def test_warm_start_needs_the_same_networks(data, changed):

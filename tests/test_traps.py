@@ -56,7 +56,7 @@ def test_a_wrong_half_makes_the_score_better():
     )
     wrong, right = (
         cross_val_score(
-            projector(max_epochs=15, lr=1e-2, adv_weight=0, n_image_features=n),
+            projector(max_epochs=15, lr=1e-2, adversarial_weight=0, n_image_features=n),
             np.hstack([X_img, X_txt]),
             labels,
             cv=SHUFFLED,

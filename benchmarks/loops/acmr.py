@@ -13,9 +13,9 @@ from loops.common import Means, build, device_for, load, seeded_generator
 
 
 def strength(estimator, epoch, epochs):
-    """Return the weight of the game in an epoch."""
+    """Return the weight of the adversarial loss in an epoch."""
     growth = 2 / (1 + math.exp(-estimator.grl_gamma * epoch / epochs)) - 1
-    return estimator.adv_weight * growth
+    return estimator.adversarial_weight * growth
 
 
 def mine(similar):
@@ -38,14 +38,14 @@ def triplet(z_anchors, z_others, similar, estimator):
     anchors, others, shares = mine(~similar)
     distances = F.pairwise_distance(z_anchors[anchors], z_others[others])
     hinges = torch.clamp(estimator.margin - distances, min=0)
-    return near + estimator.neg_weight * (shares * hinges).sum()
+    return near + estimator.negative_weight * (shares * hinges).sum()
 
 
 def textbook(estimator, data, epochs, order=None):
     """One forward for every role, pairs mined by numpy, default Adam."""
     module = build(estimator, data)
     image, text = module["image"], module["text"]
-    classifier, domain = module["classifier"], module["domain"]
+    classifier, discriminator = module["classifier"], module["discriminator"]
     features, y = data.tensors()
     single_label = data.y.ndim == 1
     label_loss = F.cross_entropy if single_label else F.binary_cross_entropy_with_logits
@@ -56,8 +56,8 @@ def textbook(estimator, data, epochs, order=None):
         lr=estimator.lr,
         betas=estimator.betas,
     )
-    optimizer_domain = torch.optim.Adam(
-        domain.parameters(), lr=estimator.lr, betas=estimator.betas
+    optimizer_discriminator = torch.optim.Adam(
+        discriminator.parameters(), lr=estimator.lr, betas=estimator.betas
     )
     history = []
     for epoch in range(epochs):
@@ -73,9 +73,9 @@ def textbook(estimator, data, epochs, order=None):
             imi = imi + triplet(z_text, z_image, similar, estimator)
             imd = label_loss(classifier(z_image), labels)
             imd = imd + label_loss(classifier(z_text), labels)
-            adversarial = F.cross_entropy(domain(z_image), is_image)
-            adversarial = adversarial + F.cross_entropy(domain(z_text), is_text)
-            embedding = estimator.alpha * imi + estimator.beta * imd
+            adversarial = F.cross_entropy(discriminator(z_image), is_image)
+            adversarial = adversarial + F.cross_entropy(discriminator(z_text), is_text)
+            embedding = estimator.triplet_weight * imi + estimator.label_weight * imd
             loss = embedding - strength(estimator, epoch, epochs) * adversarial
             optimizer.zero_grad()
             loss.backward()
@@ -83,18 +83,20 @@ def textbook(estimator, data, epochs, order=None):
 
             with torch.no_grad():
                 z_image, z_text = image(images), text(texts)
-            loss_domain = F.cross_entropy(domain(z_image), is_image)
-            loss_domain = loss_domain + F.cross_entropy(domain(z_text), is_text)
-            optimizer_domain.zero_grad()
-            loss_domain.backward()
-            optimizer_domain.step()
+            loss_discriminator = F.cross_entropy(discriminator(z_image), is_image)
+            loss_discriminator = loss_discriminator + F.cross_entropy(
+                discriminator(z_text), is_text
+            )
+            optimizer_discriminator.zero_grad()
+            loss_discriminator.backward()
+            optimizer_discriminator.step()
 
             means.add(
                 len(images),
                 triplet_loss=imi.item(),
                 label_loss=imd.item(),
                 embedding_loss=embedding.item(),
-                domain_loss=loss_domain.item(),
+                discriminator_loss=loss_discriminator.item(),
             )
         history.append(means.compute())
     return history
@@ -105,7 +107,7 @@ def bare(estimator, data, epochs):
     device = device_for(estimator)
     module = build(estimator, data)
     image, text = module["image"], module["text"]
-    classifier, domain = module["classifier"], module["domain"]
+    classifier, discriminator = module["classifier"], module["discriminator"]
     features, y = data.tensors(device)
     X_image, X_text = features["image"], features["text"]
     targets = y.argmax(1) if data.y.ndim == 1 else y
@@ -113,16 +115,16 @@ def bare(estimator, data, epochs):
         F.cross_entropy if data.y.ndim == 1 else F.binary_cross_entropy_with_logits
     )
     moved = [p for net in (image, text, classifier) for p in net.parameters()]
-    moved_domain = list(domain.parameters())
+    moved_discriminator = list(discriminator.parameters())
     options = {"lr": estimator.lr, "betas": estimator.betas, "fused": True}
     optimizer = torch.optim.Adam(moved, **options)
-    optimizer_domain = torch.optim.Adam(moved_domain, **options)
+    optimizer_discriminator = torch.optim.Adam(moved_discriminator, **options)
     history = []
     for epoch in range(epochs):
         means = Means()
         generator = seeded_generator(estimator, epoch)
         order = torch.randperm(data.n_samples, generator=generator).to(device)
-        game = strength(estimator, epoch, epochs)
+        reversal = strength(estimator, epoch, epochs)
         for rows in order.split(estimator.batch_size):
             n_rows = len(rows)
             labels, target = y[rows], targets[rows].repeat(2, *[1] * (targets.ndim - 1))
@@ -142,26 +144,26 @@ def bare(estimator, data, epochs):
             imi = ((near.sum(0) + near.sum(1)) / n_similar).mean()
             hinges = (far.sum(0) + far.sum(1)) / n_others.clamp_min(1)
             has_negative = (n_others > 0).sum().clamp_min(1)
-            imi = imi + estimator.neg_weight * hinges.sum() / has_negative
+            imi = imi + estimator.negative_weight * hinges.sum() / has_negative
             imd = 2 * label_loss(classifier(z), target)
-            adversarial = 2 * F.cross_entropy(domain(z), is_text)
-            embedding = estimator.alpha * imi + estimator.beta * imd
+            adversarial = 2 * F.cross_entropy(discriminator(z), is_text)
+            embedding = estimator.triplet_weight * imi + estimator.label_weight * imd
             for parameter in moved:
                 parameter.grad = None
-            (embedding - game * adversarial).backward(inputs=moved)
+            (embedding - reversal * adversarial).backward(inputs=moved)
             optimizer.step()
 
-            loss_domain = 2 * F.cross_entropy(domain(z.detach()), is_text)
-            for parameter in moved_domain:
+            loss_discriminator = 2 * F.cross_entropy(discriminator(z.detach()), is_text)
+            for parameter in moved_discriminator:
                 parameter.grad = None
-            loss_domain.backward()
-            optimizer_domain.step()
+            loss_discriminator.backward()
+            optimizer_discriminator.step()
             means.add(
                 n_rows,
                 triplet_loss=imi.detach(),
                 label_loss=imd.detach(),
                 embedding_loss=embedding.detach(),
-                domain_loss=loss_domain.detach(),
+                discriminator_loss=loss_discriminator.detach(),
             )
         history.append(means.compute())
     return history

@@ -64,36 +64,55 @@ def rates(estimator, epoch):
 
 def join_first_layer(discriminator):
     """Return a discriminator of codes and features side by side, as published."""
-    parts = discriminator.of_code, discriminator.of_features
+    parts = discriminator.code_layer, discriminator.feature_layer
     n_inputs = sum(part.in_features for part in parts)
     joint = nn.Linear(n_inputs, parts[0].out_features, bias=parts[0].bias is not None)
     with torch.no_grad():
         joint.weight.copy_(torch.cat([part.weight for part in parts], 1))
         if joint.bias is not None:
             joint.bias.copy_(parts[0].bias)
-    return nn.Sequential(joint, *discriminator.others)
+    return nn.Sequential(joint, *discriminator.next_layers)
+
+
+def take_apart(module):
+    """Return encoders and decoders by modality, discriminators by name, and classifier.
+
+    The names of discriminators are those of the history.
+    """
+    critics = {
+        f"{m}_{kind}": module[f"{kind}_discriminators"][m]
+        for kind in ("intra", "inter")
+        for m in OTHER
+    }
+    encoders = {m: module[m] for m in OTHER}
+    return encoders, module["decoders"], critics, module["classifiers"]["image"]
+
+
+def generator_parameters(encoders, decoders, classifier):
+    """Return the parameters of the autoencoders and the classifier, each once."""
+    networks = [*encoders.values(), *decoders.values(), classifier]
+    return list(dict.fromkeys(p for net in networks for p in net.parameters()))
 
 
 def textbook(estimator, data, epochs, order=None):
     """The published schedule: every step runs the networks that it needs anew."""
     module = build(estimator, data)
+    inter = module["inter_discriminators"]
     for modality in OTHER:
-        name = f"{modality}_inter"
-        module[name] = join_first_layer(module[name])
+        inter[modality] = join_first_layer(inter[modality])
+    encoders, decoders, critics, classifier = take_apart(module)
     features, y = data.tensors()
     bce = F.binary_cross_entropy_with_logits
-    discriminators = [f"{m}_{kind}" for kind in ("intra", "inter") for m in OTHER]
     optimizers = {
         name: torch.optim.Adam(
-            module[name].parameters(), lr=estimator.lr, betas=estimator.betas
+            critic.parameters(), lr=estimator.lr, betas=estimator.betas
         )
-        for name in discriminators
+        for name, critic in critics.items()
     }
-    names = ["image", "text", "image_decoder", "text_decoder", "classifier"]
-    # The encoders share a layer.
-    moved = dict.fromkeys(p for name in names for p in module[name].parameters())
     optimizers["generator"] = torch.optim.Adam(
-        list(moved), lr=estimator.lr, betas=estimator.betas
+        generator_parameters(encoders, decoders, classifier),
+        lr=estimator.lr,
+        betas=estimator.betas,
     )
 
     def real(logits):
@@ -122,20 +141,20 @@ def textbook(estimator, data, epochs, order=None):
                 for modality in ("text", "image"):
                     name = f"{modality}_intra"
                     with torch.no_grad():
-                        code = module[modality](own[modality], True)
-                        decoded = module[f"{modality}_decoder"](code, True)
-                    loss = real(module[name](own[modality]))
-                    loss = loss + fake(module[name](decoded))
+                        code = encoders[modality](own[modality], True)
+                        decoded = decoders[modality](code, True)
+                    loss = real(critics[name](own[modality]))
+                    loss = loss + fake(critics[name](decoded))
                     step(name, loss)
                     means.add(n_rows, **{f"{name}_loss": loss.item()})
                 for modality in ("text", "image"):
                     name, other = f"{modality}_inter", OTHER[modality]
                     condition = own[modality]
                     with torch.no_grad():
-                        code = module[modality](condition, True)
-                        cross = module[other](own[other], True)
-                        wrong = module[modality](mismatched[modality], True)
-                    critic = module[name]
+                        code = encoders[modality](condition, True)
+                        cross = encoders[other](own[other], True)
+                        wrong = encoders[modality](mismatched[modality], True)
+                    critic = critics[name]
                     loss = estimator.real_weight * real(
                         critic(torch.cat([code, condition], 1))
                     )
@@ -150,16 +169,16 @@ def textbook(estimator, data, epochs, order=None):
             for _ in range(estimator.n_generator_steps):
                 loss, embedding = 0.0, 0.0
                 for modality, other in OTHER.items():
-                    code = module[modality](own[modality], True)
-                    decoded = module[f"{modality}_decoder"](code, True)
-                    logits = module["classifier"](code)
+                    code = encoders[modality](own[modality], True)
+                    decoded = decoders[modality](code, True)
+                    logits = classifier(code)
                     label = F.cross_entropy(logits, labels / labels.sum(1, True))
                     posing = torch.cat([code, own[other]], 1)
-                    game = estimator.inter_weight * real(
-                        module[f"{other}_inter"](posing)
+                    game = estimator.inter_adversarial_weight * real(
+                        critics[f"{other}_inter"](posing)
                     )
-                    game = game + estimator.intra_weight * real(
-                        module[f"{modality}_intra"](decoded)
+                    game = game + estimator.intra_adversarial_weight * real(
+                        critics[f"{modality}_intra"](decoded)
                     )
                     embedding = embedding + estimator.label_weight * label
                     loss = loss + game + estimator.label_weight * label
@@ -174,20 +193,16 @@ def textbook(estimator, data, epochs, order=None):
 
 
 def bare(estimator, data, epochs):
-    """Vectorised draws; no network runs twice on what has not changed."""
+    """Vectorized draws; no network runs twice on what has not changed."""
     device = device_for(estimator)
     module = build(estimator, data)
     features, y = data.tensors(device)
     sampler = AnchorSampler(data.indicator, balanced=True)
-    discriminators = [f"{m}_{kind}" for kind in ("intra", "inter") for m in OTHER]
+    encoders, decoders, critics, classifier = take_apart(module)
     moved = {
-        "discriminator": [
-            p for name in discriminators for p in module[name].parameters()
-        ]
+        "discriminator": [p for net in critics.values() for p in net.parameters()],
+        "generator": generator_parameters(encoders, decoders, classifier),
     }
-    names = ["image", "text", "image_decoder", "text_decoder", "classifier"]
-    shared = dict.fromkeys(p for name in names for p in module[name].parameters())
-    moved["generator"] = list(shared)
     optimizers = {
         name: torch.optim.Adam(
             parameters, lr=estimator.lr, betas=estimator.betas, fused=True
@@ -218,9 +233,11 @@ def bare(estimator, data, epochs):
             targets = labels / labels.sum(1, keepdim=True)
             own = {name: X[anchors] for name, X in features.items()}
             with torch.no_grad():
-                codes = {name: module[name](X) for name, X in own.items()}
-                wrong = {name: module[name](X[others]) for name, X in features.items()}
-                decoded = {n: module[f"{n}_decoder"](code) for n, code in codes.items()}
+                codes = {name: encoders[name](X) for name, X in own.items()}
+                wrong = {
+                    name: encoders[name](X[others]) for name, X in features.items()
+                }
+                decoded = {n: decoders[n](code) for n, code in codes.items()}
             # What discriminators are shown stays the same, too.
             shown = {
                 name: (
@@ -233,32 +250,34 @@ def bare(estimator, data, epochs):
             weights = torch.tensor([[1.0] * 4 + [*kinds, *kinds]], device=device)
             weights /= n_rows
             for _ in range(estimator.n_discriminator_steps):
-                verdicts = [
-                    module[f"{name}_intra"](pairs).squeeze(2)
+                outputs = [
+                    critics[f"{name}_intra"](pairs).squeeze(2)
                     for name, (pairs, _) in shown.items()
                 ]
                 for name, (_, seen) in shown.items():
-                    critic = module[f"{name}_inter"]
-                    condition = critic.of_features(own[name]).unsqueeze(1)
-                    verdicts.append(critic.forward_apart(seen, condition).squeeze(2))
-                losses = F.softplus(torch.cat(verdicts, 1) * signs) * weights
+                    critic = critics[f"{name}_inter"]
+                    condition = critic.feature_layer(own[name]).unsqueeze(1)
+                    outputs.append(critic.forward_groups(seen, condition).squeeze(2))
+                losses = F.softplus(torch.cat(outputs, 1) * signs) * weights
                 losses = losses.sum(0)
                 step("discriminator", losses.sum())
                 parts = losses.detach().split([2, 2, 3, 3])
-                for name, part in zip(discriminators, parts, strict=True):
+                for name, part in zip(critics, parts, strict=True):
                     means.add(n_rows, **{f"{name}_loss": part.sum()})
             with torch.no_grad():
-                seen = {n: module[f"{n}_inter"].of_features(X) for n, X in own.items()}
+                seen = {
+                    n: critics[f"{n}_inter"].feature_layer(X) for n, X in own.items()
+                }
             for turn in range(estimator.n_generator_steps):
                 label, game = 0.0, 0.0
                 for modality, other in OTHER.items():
-                    code = module[modality](own[modality], turn == 0)
-                    output = module[f"{modality}_decoder"](code, turn == 0)
-                    label = label + F.cross_entropy(module["classifier"](code), targets)
-                    inter = real(module[f"{other}_inter"](code, seen[other]))
-                    intra = real(module[f"{modality}_intra"](output))
-                    game = game + estimator.inter_weight * inter
-                    game = game + estimator.intra_weight * intra
+                    code = encoders[modality](own[modality], turn == 0)
+                    output = decoders[modality](code, turn == 0)
+                    label = label + F.cross_entropy(classifier(code), targets)
+                    inter = real(critics[f"{other}_inter"](code, seen[other]))
+                    intra = real(critics[f"{modality}_intra"](output))
+                    game = game + estimator.inter_adversarial_weight * inter
+                    game = game + estimator.intra_adversarial_weight * intra
                 embedding = estimator.label_weight * label
                 loss = game + embedding
                 step("generator", loss)

@@ -22,7 +22,7 @@ from sklearn_cmr._unpaired import JointTrainingMixin, encode_rows
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 from sklearn_cmr.nn.layers import make_mlp
 from sklearn_cmr.nn.losses import quantization_loss
-from sklearn_cmr.nn.pairwise import relevance, root, squared_distances
+from sklearn_cmr.nn.pairwise import relevance, safe_sqrt, squared_distances
 from sklearn_cmr.nn.regions import pool_regions, split_padding
 from sklearn_cmr.nn.triplets import triplet_losses
 from sklearn_cmr.training import (
@@ -182,7 +182,7 @@ class AttentionHash(nn.Module):
 
 def euclidean(a, b):
     """Distances between codes, in units of that of opposite ones."""
-    return root(squared_distances(a, b)) / (2 * math.sqrt(a.shape[-1]))
+    return safe_sqrt(squared_distances(a, b)) / (2 * math.sqrt(a.shape[-1]))
 
 
 def sqeuclidean(a, b):

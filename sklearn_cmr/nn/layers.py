@@ -1,4 +1,4 @@
-"""Networks made of fully connected layers."""
+"""Layers, and networks of fully connected layers."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -22,13 +22,14 @@ def make_mlp(sizes, *, activation, output_activation="identity", init="glorot"):
     Parameters
     ----------
     sizes : sequence of int
-        Width of the input, of every hidden layer and of the output.
+        Widths of the input, of the hidden layers and of the output.
 
     activation, output_activation : {"identity", "relu", "tanh", "logistic"}
-        Non-linearity after the hidden layers, and after the last one.
+        Activation functions of the hidden layers and of the last layer.
 
     init : {"glorot", "default"}
-        Glorot uniform weights and zero biases, or the default of torch.
+        Initialization: uniform weights after Glorot and zero biases, or the default of
+        torch.
 
     Returns
     -------
@@ -46,37 +47,37 @@ def make_mlp(sizes, *, activation, output_activation="identity", init="glorot"):
 
 
 def dropout(X, p, generator):
-    """Set values to 0 with probability `p`, drawn from a generator, scale the others.
+    """Set random values to 0 and divide the others by ``1 - p``.
 
     Parameters
     ----------
     X : tensor of any shape
 
     p : float
-        In [0, 1).
+        Probability of 0, in [0, 1).
 
     generator : torch.Generator
-        On the device of `X`; `torch.nn.Dropout` draws from the global one.
+        Generator on the device of `X`. `torch.nn.Dropout` uses the global one.
     """
-    kept = torch.empty_like(X).bernoulli_(1 - p, generator=generator)
-    return X * kept / (1 - p)
+    mask = torch.empty_like(X).bernoulli_(1 - p, generator=generator)
+    return X * mask / (1 - p)
 
 
 class MultiScale(nn.Module):
-    """Add smoothed copies to word counts: means over windows, stretched again.
+    """Append smoothed copies to word counts: window means, interpolated back.
 
     Parameters
     ----------
     n_inputs : int
 
     scales : sequence of int
-        Widths of the windows; those wider than the input are left out.
+        Widths of the windows. Windows wider than the input are left out.
     """
 
     def __init__(self, n_inputs, scales):
         super().__init__()
         self.scales = [scale for scale in scales if scale <= n_inputs]
-        # A negative one would silence its copy of counts for ever.
+        # With a gain below 0, the ReLU would zero the copy and its gradient for good.
         self.gains = nn.Parameter(torch.ones(len(self.scales)))
         self.n_outputs = n_inputs * (1 + len(self.scales))
 
@@ -92,10 +93,10 @@ class MultiScale(nn.Module):
 
 
 class ResponseNorm(nn.LocalResponseNorm):
-    """Local response normalisation of vectors, as in the published code."""
+    """Apply the local response normalization of the published code to vectors."""
 
     def __init__(self):
-        # torch divides alpha by the size.
+        # torch divides alpha by size.
         super().__init__(size=5, alpha=5e-4, beta=0.75, k=2.0)
 
     def forward(self, X):

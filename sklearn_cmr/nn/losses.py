@@ -1,4 +1,4 @@
-"""Loss terms used by more than one method: pure functions of tensors."""
+"""Loss terms of more than one method: pure functions of tensors."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -7,20 +7,22 @@ import torch.nn.functional as F
 
 
 def softmax_label_loss(logits, y):
-    """Cross entropy of the softmax against labels that share one unit of mass.
+    """Compute the cross entropy of the softmax, averaged over the rows.
+
+    The labels of a row are equally likely: each has the probability 1 / (their number).
 
     Parameters
     ----------
     logits : tensor of shape (b, n_classes)
 
     y : tensor of shape (b, n_classes)
-        Label indicator; every row is divided by its sum.
+        Label indicator with at least one label in every row.
     """
     return F.cross_entropy(logits, y / y.sum(1, keepdim=True))
 
 
 def bce_label_loss(logits, y):
-    """Binary cross entropy of independent sigmoids, averaged over the classes.
+    """Compute the mean binary cross entropy of one sigmoid per class.
 
     Parameters
     ----------
@@ -32,16 +34,34 @@ def bce_label_loss(logits, y):
     return F.binary_cross_entropy_with_logits(logits, y)
 
 
+def mse_label_loss(logits, y):
+    """Compute the mean squared error of one sigmoid per class.
+
+    Parameters
+    ----------
+    logits : tensor of shape (b, n_classes)
+
+    y : tensor of shape (b, n_classes)
+        Label indicator.
+    """
+    return F.mse_loss(logits.sigmoid(), y)
+
+
 def quantization_loss(code):
-    """Return the mean squared distance to the signs; that of 0 is positive.
+    """Compute the mean squared difference between relaxed codes and their signs.
 
     Parameters
     ----------
     code : tensor of any shape
-        Relaxed codes.
+        Relaxed codes. The sign of 0 is +1.
     """
     signs = torch.where(code >= 0, 1.0, -1.0).to(code.dtype)
     return F.mse_loss(code, signs)
 
 
-LABEL_LOSSES = {"softmax": softmax_label_loss, "bce": bce_label_loss}
+# Every value that `label_loss` can have; a method takes those that suit it.
+LABEL_LOSSES = {
+    "softmax": softmax_label_loss,
+    "bce": bce_label_loss,
+    "mse": mse_label_loss,
+}

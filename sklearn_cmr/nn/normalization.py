@@ -1,4 +1,4 @@
-"""Networks with batch normalisation whose statistics move only when told to."""
+"""Batch normalization with running statistics that are updated on request."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -9,18 +9,18 @@ from torch import nn
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that moves its running statistics only when told to.
+    """Apply batch normalization; update the running statistics only on request.
 
     Parameters
     ----------
     n_features : int
 
     tied : BatchNorm, default=None
-        The one to share scale and shift with. Statistics are never shared: the two
-        modalities have different ones.
+        Layer to share the scale and the shift with. Running statistics are not shared,
+        because they differ between modalities.
 
     track_running_stats : bool, default=True
-        Whether there are running statistics, for the evaluation mode, at all.
+        Whether there are running statistics, which the evaluation mode needs.
     """
 
     def __init__(self, n_features, tied=None, track_running_stats=True):
@@ -30,22 +30,22 @@ class BatchNorm(nn.BatchNorm1d):
             self.weight, self.bias = tied.weight, tied.bias
 
     def forward(self, X, track=False):
-        """Normalise a batch; `track` takes it up into the running statistics."""
+        """Normalize a batch; `track` updates the running statistics with it."""
         if track or not self.training:
             return super().forward(X)
         return F.batch_norm(
             X, None, None, self.weight, self.bias, training=True, eps=self.eps
         )
 
-    def forward_apart(self, X):
-        """Normalise kinds of rows each by itself: X has the shape (b, n_kinds, n)."""
-        n_kinds = X.shape[1]
+    def forward_groups(self, X):
+        """Normalize each group of rows separately; X has the shape (b, n_groups, n)."""
+        n_groups = X.shape[1]
         flat = F.batch_norm(
             X.flatten(1),
             None,
             None,
-            self.weight.repeat(n_kinds),
-            self.bias.repeat(n_kinds),
+            self.weight.repeat(n_groups),
+            self.bias.repeat(n_groups),
             training=True,
             eps=self.eps,
         )
@@ -53,32 +53,33 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class Network(nn.Sequential):
-    """Layers in a row, which tells those with running statistics to move them."""
+    """Apply layers in turn; update their running statistics on request."""
 
     def forward(self, X, track=False):
-        """Apply all layers; see :class:`BatchNorm` for `track`."""
+        """Apply all layers; `track` updates the running statistics."""
         for layer in self:
             X = layer(X, track) if isinstance(layer, BatchNorm) else layer(X)
         return X
 
-    def forward_apart(self, X):
-        """Apply all layers to kinds of rows, as if to one kind after the other.
+    def forward_groups(self, X):
+        """Apply all layers; normalize each group of rows separately.
+
+        The running statistics are not updated.
 
         Parameters
         ----------
-        X : tensor of shape (b, n_kinds, n_features)
-            Kinds are normalised each by itself and leave running statistics alone.
+        X : tensor of shape (b, n_groups, n_features)
         """
         for layer in self:
-            X = layer.forward_apart(X) if isinstance(layer, BatchNorm) else layer(X)
+            X = layer.forward_groups(X) if isinstance(layer, BatchNorm) else layer(X)
         return X
 
 
 def make_normalized_layers(sizes, negative_slope, track_running_stats=True):
-    """List the layers of a network all of which are normalised and leaky."""
+    """Return linear layers, each with batch normalization and a leaky ReLU."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        # The normalisation would take a bias away.
+        # The normalization would cancel a bias.
         linear = nn.Linear(n_in, n_out, bias=False)
         norm = BatchNorm(n_out, track_running_stats=track_running_stats)
         layers += [linear, norm, nn.LeakyReLU(negative_slope, inplace=True)]
@@ -86,10 +87,10 @@ def make_normalized_layers(sizes, negative_slope, track_running_stats=True):
 
 
 def share_last_layer(source, network):
-    """Replace the last layer of a network by that of another one.
+    """Replace the last layer of a network by the last layer of another one.
 
-    Both then hold the same linear layer and the same scale and shift, so that copying,
-    pickling, loading weights and moving to a device keep them shared.
+    Both then hold the same linear layer, scale and shift. They stay shared when the
+    networks are copied together, pickled, loaded or moved to a device.
     """
     linear, norm, _ = source[-3:]
     network[-3] = linear

@@ -1,16 +1,16 @@
-"""Distances and relevance between all rows of two batches."""
+"""Distances, similarities and relevance between all rows of two batches."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 import torch
 
-# About what float32 leaves of the squared distance of coinciding rows: below it, the
-# slope of the square root would blow rounding errors up.
+# About the rounding error of the squared distance of equal rows in float32. Below it,
+# the steep square root would amplify rounding errors.
 _SQRT_EPS = 1e-6
 
 
 def relevance(y, y_other):
-    """Tell which rows share a label.
+    """Return which rows have a label in common.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def relevance(y, y_other):
 
 
 def squared_distances(a, b):
-    """Return the squared Euclidean distances between all rows of `a` and `b`.
+    """Compute the squared Euclidean distances between all rows of `a` and `b`.
 
     Parameters
     ----------
     a, b : tensor of shape (..., n_a, m) and (..., n_b, m)
-        With one more dimension, or none.
+        With at most one leading dimension.
 
     Returns
     -------
@@ -42,19 +42,19 @@ def squared_distances(a, b):
     return add_product(lengths, a, b.mT, alpha=-2).clamp_min(0)
 
 
-def root(squared):
-    """Return the square root with a finite slope at 0.
+def safe_sqrt(squared):
+    """Compute the square root with a finite derivative at 0.
 
     Parameters
     ----------
     squared : tensor of any shape
-        Not negative.
+        Non-negative values.
     """
     return (squared + _SQRT_EPS).sqrt()
 
 
 def cosine_similarities(a, b):
-    """Return the cosines between all rows of `a` and `b`; a zero row has cosine 0.
+    """Compute the cosines between all rows of `a` and `b`; a zero row has cosine 0.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def cosine_similarities(a, b):
 
 
 def masked_row_means(values, mask):
-    """Average each row over the entries that a mask selects.
+    """Compute the mean of each row over the entries that a mask selects.
 
     Parameters
     ----------
@@ -80,21 +80,21 @@ def masked_row_means(values, mask):
     Returns
     -------
     means : tensor of shape (...)
-        0 where the mask selects nothing.
+        0 where the mask selects no entry.
 
     selected : bool tensor of shape (...)
-        Whether the mask selects anything in the row.
+        Whether the mask selects an entry of the row.
     """
     counts = mask.sum(-1)
     sums = torch.where(mask, values, 0).sum(-1)
     return sums / counts.clamp_min(1), counts > 0
 
 
-def mean_weights(masks, dtype):
-    """Return the weights with which a sum is the mean over rows of their masked means.
+def masked_mean_weights(masks, dtype):
+    """Compute the weights of the mean, over the rows, of their masked means.
 
-    Rows in which a mask selects nothing are left out. Several masks on the same values
-    then cost one sum.
+    The weighted sum of the values is that mean. Rows in which a mask selects no entry
+    are left out. Weights can be added up where several means share their values.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def mean_weights(masks, dtype):
     Returns
     -------
     weights : tensor of the same shape
-        Their sum over `b` and `k` is 1, or 0 if the mask selects nothing at all.
+        The sum of the weights of a mask is 1, or 0 if it selects no entry.
     """
     selected = masks.to(dtype)
     counts = selected.sum(-1, keepdim=True)
@@ -114,7 +114,7 @@ def mean_weights(masks, dtype):
 
 
 def masked_mean(values, mask):
-    """Average the selected values; 0, with a valid gradient of 0, if there is none.
+    """Compute the mean of the selected values; 0 with gradient 0 if there are none.
 
     Parameters
     ----------

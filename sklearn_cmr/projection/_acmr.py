@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_cmr._fitting import is_unbeaten
+from sklearn_cmr._fitting import check_trained, is_unbeaten
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -23,100 +23,110 @@ from sklearn_cmr.nn.layers import ACTIVATIONS, make_mlp
 from sklearn_cmr.nn.losses import LABEL_LOSSES
 from sklearn_cmr.nn.pairwise import (
     cosine_similarities,
+    masked_mean_weights,
     masked_row_means,
-    mean_weights,
     relevance,
-    root,
+    safe_sqrt,
     squared_distances,
 )
+from sklearn_cmr.pairs import MODALITIES
 from sklearn_cmr.training import Player
 
 
+def encoder_of(module, modality):
+    """Return the encoder of a modality."""
+    return module[modality]
+
+
+# -- losses ------------------------------------------------------------------------
+
+
 def sample_triplets(sampling, relevant, squared, input_cosines, generator):
-    """Choose the positives and negatives of every anchor.
+    """Select the positives and the negatives of the anchors of one modality.
 
     Parameters
     ----------
     sampling : {"all", "hard", "hard_input", "random"}
 
     relevant : bool tensor of shape (b, b)
-        Whether an anchor (row) shares a label with an item of the other modality. Row
-        and column `i` are a pair.
+        Whether an anchor (row) has a label in common with an item of the other
+        modality (column). Row and column `i` are a pair.
 
     squared : tensor of shape (b, b)
         Squared distances from the anchors in the common space.
 
     input_cosines : tensor of shape (b, b)
-        Cosines between the input features of the anchors' modality.
+        Cosines between the input features of the anchors. Only "hard_input" uses them.
 
     generator : torch.Generator
 
     Returns
     -------
-    positive, negative : bool tensor of shape (b, b)
-        An anchor without a negative in the batch has an empty row in `negative`.
+    masks : bool tensor of shape (2, b, b)
+        Positives and negatives. The row of negatives of an anchor that has none in the
+        batch is empty.
     """
     if sampling == "all":
-        return relevant, ~relevant
+        return torch.stack([relevant, ~relevant])
     positive = torch.eye(len(relevant), dtype=torch.bool, device=relevant.device)
     if sampling == "random":
-        positive = _best(_noise(squared, generator), relevant)
-        closeness = _noise(squared, generator)
+        positive = _argmax_mask(_random_like(squared, generator), relevant)
+        similarity = _random_like(squared, generator)
     else:
-        closeness = -squared.detach() if sampling == "hard" else input_cosines
-    return positive, _best(closeness, ~relevant)
+        similarity = -squared.detach() if sampling == "hard" else input_cosines
+    return torch.stack([positive, _argmax_mask(similarity, ~relevant)])
 
 
-def _noise(like, generator):
-    return torch.rand(like.shape, generator=generator, device=like.device)
+def _random_like(values, generator):
+    return torch.rand(values.shape, generator=generator, device=values.device)
 
 
-def _best(values, allowed):
-    """Mark the largest allowed value of every row, if any is allowed."""
+def _argmax_mask(values, allowed):
+    """Return a mask of the largest allowed value of every row, if any is allowed."""
     best = values.masked_fill(~allowed, -math.inf).argmax(1, keepdim=True)
     return torch.zeros_like(allowed).scatter(1, best, True) & allowed
 
 
-def triplet_loss(form, squared, masks, *, margin, neg_weight):
-    """Structure preservation for the anchors of one modality, or of both.
+def triplet_loss(form, squared, masks, *, margin, negative_weight):
+    """Compute the triplet loss, summed over the anchors' modalities.
 
     Parameters
     ----------
     form : {"paper", "ranking", "contrastive"}
 
     squared : tensor of shape (b, b)
-        Squared distances from the anchors (rows) to the items of the other modality.
+        Squared distances from images (rows) to texts (columns).
 
-    masks : bool tensor of shape (n_directions, 2, b, b)
-        Positives and negatives of the anchors, which are the rows of a mask; the second
-        direction has the columns of `squared` as anchors.
+    masks : bool tensor of shape (2, 2, b, b) or (1, 2, b, b)
+        Positives and negatives of the anchors, which are the rows of a mask: of
+        images, then of texts. A single entry, of symmetric masks, stands for both.
 
-    margin, neg_weight : float
+    margin, negative_weight : float
 
     Returns
     -------
     loss : 0-d tensor
-        Summed over the directions. Anchors without a negative are left out of the mean
-        over negatives.
+        Anchors without a negative are left out of the means over negatives.
     """
     if form == "ranking":
-        halves = torch.stack([squared, squared.T][: len(masks)]) / 2
+        halves = torch.stack([squared, squared.T]) / 2
         near, _ = masked_row_means(halves, masks[:, 0])
         far, has_negative = masked_row_means(halves, masks[:, 1])
-        hinges = F.relu(margin + near / neg_weight - far)
+        hinges = F.relu(margin + near / negative_weight - far)
         return masked_row_means(hinges, has_negative)[0].sum()
-    # The directions share distances and hinges: only the weights in the means differ.
-    weights = mean_weights(masks, squared.dtype)
-    weights = weights[0] if len(masks) == 1 else weights[0] + weights[1].mT
+    # Both modalities of anchors share distances and hinges; only the weights differ.
+    weights = masked_mean_weights(masks, squared.dtype)
+    positive_weights, negative_weights = weights[0] + weights[-1].mT
     if form == "contrastive":
-        near, distances = len(masks) * squared.diagonal().mean(), squared
+        distances, near = squared, 2 * squared.diagonal().mean()
     else:
-        distances = root(squared)
-        near = (distances * weights[0]).sum()
-    return near + neg_weight * (F.relu(margin - distances) * weights[1]).sum()
+        distances = safe_sqrt(squared)
+        near = (distances * positive_weights).sum()
+    hinges = F.relu(margin - distances)
+    return near + negative_weight * (hinges * negative_weights).sum()
 
 
-def weight_norms(networks):
+def weight_norm(networks):
     """Sum the Frobenius norms of the weight matrices of some networks."""
     norms = [
         layer.weight.norm()
@@ -127,98 +137,113 @@ def weight_norms(networks):
     return torch.stack(norms).sum()
 
 
-def domain_loss(logits):
-    """Cross entropy of the modality classifier, summed over both modalities.
+def adversarial_loss(logits, is_text):
+    """Compute the discriminator's cross entropy, summed over both modalities.
 
     Parameters
     ----------
     logits : tensor of shape (2 * b, 2)
-        Of image embeddings, then of text embeddings.
+        Logits of image embeddings, then of text embeddings.
+
+    is_text : int64 tensor of shape (2 * b,)
+        0 for images, then 1 for texts.
     """
-    return 2 * F.cross_entropy(logits, _is_text(logits))
+    return 2 * F.cross_entropy(logits, is_text)
 
 
-def domain_accuracy(logits):
-    """Share of right verdicts of the modality classifier; see :func:`domain_loss`."""
-    return (logits.argmax(1) == _is_text(logits)).float().mean()
-
-
-def _is_text(logits):
-    return torch.arange(len(logits), device=logits.device) // (len(logits) // 2)
-
-
-def projector_objective(
+def projector_loss(
     module,
     batch,
     state,
     *,
-    alpha,
-    beta,
+    triplet_weight,
+    label_weight,
+    norm_weight,
+    adversarial_weight,
     margin,
-    neg_weight,
-    reg,
-    adv_weight,
+    negative_weight,
     triplet_form,
     triplet_sampling,
     label_loss,
 ):
-    """Return what projectors and label classifier minimise, and its terms.
+    """Return the loss of the encoders and the label classifier, and its terms.
 
-    Subtracting the adversarial loss, with the modality classifier held fixed, gives
-    the projectors the gradient of a gradient reversal layer.
+    A weight of None leaves its term out. Subtracting the adversarial loss, with the
+    discriminator held fixed, gives the encoders the gradient of a gradient reversal
+    layer.
     """
-    images, texts = batch.features["image"], batch.features["text"]
-    z_img, z_txt = module["image"](images), module["text"](texts)
+    images, texts = (batch.features[modality] for modality in MODALITIES)
+    encoders = [encoder_of(module, modality) for modality in MODALITIES]
+    z_img, z_txt = encoders[0](images), encoders[1](texts)
     z = torch.cat([z_img, z_txt])
-    batch.shared["z"] = z.detach()
+    is_text = torch.arange(len(z), device=z.device) // len(images)
+    batch.shared["embeddings"], batch.shared["is_text"] = z.detach(), is_text
 
-    relevant = relevance(batch.y, batch.y)
-    squared = squared_distances(z_img, z_txt)
-    masks = []
-    for from_anchors, inputs in ((squared, images), (squared.T, texts)):
-        needs_inputs = triplet_sampling == "hard_input"
-        cosines = cosine_similarities(inputs, inputs) if needs_inputs else None
-        masks += sample_triplets(
-            triplet_sampling, relevant, from_anchors, cosines, state.generator
+    losses, terms = [], {}
+    if triplet_weight is not None:
+        relevant = relevance(batch.y, batch.y)
+        squared = squared_distances(z_img, z_txt)
+        directions = [(squared, images), (squared.T, texts)]
+        if triplet_sampling == "all":
+            del directions[1]  # relevance is symmetric
+        needs_cosines = triplet_sampling == "hard_input"
+        masks = [
+            sample_triplets(
+                triplet_sampling,
+                relevant,
+                from_anchors,
+                cosine_similarities(inputs, inputs) if needs_cosines else None,
+                state.generator,
+            )
+            for from_anchors, inputs in directions
+        ]
+        terms["triplet_loss"] = triplet_loss(
+            triplet_form,
+            squared,
+            torch.stack(masks),
+            margin=margin,
+            negative_weight=negative_weight,
         )
-    triplet = triplet_loss(
-        triplet_form,
-        squared,
-        torch.stack(masks).unflatten(0, (2, 2)),
-        margin=margin,
-        neg_weight=neg_weight,
-    )
-    # Twice the mean over both modalities is the sum of the two means.
-    label = 2 * label_loss(module["classifier"](z), batch.y.repeat(2, 1))
-    adversarial = domain_loss(module["domain"](z))
-
-    loss = alpha * triplet + beta * label
-    terms = {"triplet_loss": triplet, "label_loss": label}
-    if reg is not None:
-        terms["weight_norm"] = weight_norms([module["image"], module["text"]])
-        loss = loss + reg * terms["weight_norm"]
+        losses.append(triplet_weight * terms["triplet_loss"])
+    if label_weight is not None:
+        # Twice the mean over both modalities is the sum of the two means.
+        y = torch.cat([batch.y, batch.y])
+        terms["label_loss"] = 2 * label_loss(module["classifier"](z), y)
+        losses.append(label_weight * terms["label_loss"])
+    if norm_weight is not None:
+        terms["weight_norm"] = weight_norm(encoders)
+        losses.append(norm_weight * terms["weight_norm"])
+    loss = sum(losses) if losses else z.new_zeros(())
     terms["embedding_loss"] = loss
-    reversal = adv_weight * state.scalars["grl_coefficient"]
-    return loss - reversal * adversarial, terms
+    if adversarial_weight is not None:
+        reversal = adversarial_weight * state.scalars["grl_coefficient"]
+        loss = loss - reversal * adversarial_loss(module["discriminator"](z), is_text)
+    return loss, terms
 
 
-def domain_objective(module, batch, state):
-    """Return what the modality classifier minimises, the embeddings held fixed."""
-    logits = module["domain"](batch.shared["z"])
-    return domain_loss(logits), {"domain_accuracy": domain_accuracy(logits)}
+def discriminator_loss(module, batch, state):
+    """Return the loss of the discriminator on fixed embeddings, and its accuracy."""
+    is_text = batch.shared["is_text"]
+    logits = module["discriminator"](batch.shared["embeddings"])
+    accuracy = (logits.argmax(1) == is_text).float().mean()
+    return adversarial_loss(logits, is_text), {"discriminator_accuracy": accuracy}
+
+
+# -- the estimator -----------------------------------------------------------------
 
 
 class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer):
     r"""Adversarial cross-modal retrieval (ACMR).
 
-    Two perceptrons project paired image and text features into a common space, where a
-    classifier recognises the labels and another one, the modality classifier, tries to
-    tell images from texts. The projectors learn to help the first and to deceive the
-    second; a triplet loss draws items with common labels together across the
-    modalities and keeps items without any apart [1]_.
+    Two multi-layer perceptrons, the encoders, map the features of images and of texts
+    to a common space. There, a label classifier predicts the labels, and a
+    discriminator predicts the modality. The encoders are trained to help the label
+    classifier and to mislead the discriminator. A triplet loss pulls items of different
+    modalities together if they have a label in common, and pushes them apart otherwise
+    [1]_.
 
     With the embeddings :math:`v_i = f_V(x_i^{img})` and :math:`t_i = f_T(x_i^{txt})` of
-    the :math:`b` pairs of a batch, and over all layers :math:`l` of the projectors,
+    the :math:`b` pairs of a batch, and over all layers :math:`l` of the encoders,
 
     .. math::
 
@@ -232,12 +257,12 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         L_{emb} &= \alpha L_{imi} + \beta L_{imd}
             + \rho \sum_l \left( \| W_V^l \|_F + \| W_T^l \|_F \right)
 
-    where :math:`d` is the Euclidean distance, and items share a label with the anchor
-    :math:`i` in :math:`P_i` and none in :math:`N_i`. The projectors and the label
-    classifier minimise :math:`L_{emb} - \omega g L_{adv}`, the modality classifier
-    :math:`D` minimises :math:`L_{adv}`, in turns on every batch. In epoch :math:`e`,
-    counted from 0, the game has the strength
-    :math:`g = 2 / (1 + \exp(-\gamma e / e_{max})) - 1`.
+    where :math:`d` is the Euclidean distance. The positives :math:`P_i` of the anchor
+    :math:`i` are the items with a label in common, the negatives :math:`N_i` are the
+    others. In every batch, first the encoders and the label classifier minimize
+    :math:`L_{emb} - \omega g L_{adv}`, then the discriminator :math:`D` minimizes
+    :math:`L_{adv}`. The strength of the adversarial loss in epoch :math:`e`, counted
+    from 0, is :math:`g = 2 / (1 + \exp(-\gamma e / e_{max})) - 1`.
 
     Parameters
     ----------
@@ -245,209 +270,230 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         Width of the common space.
 
     hidden_layer_sizes : tuple of int, or dict, default=(512,)
-        Widths of the hidden layers of both projectors, or of each:
+        Widths of the hidden layers of the encoders, for all modalities or by modality:
         ``{"image": (...), "text": (...)}``.
 
     activation : {"tanh", "relu", "logistic", "identity"}, default="relu"
-        Follows every layer of the projectors, the last one included: embeddings lie
-        between -1 and 1 with "tanh", and are not negative with "relu".
+        Activation function of all layers of the encoders, the last one included:
+        embeddings lie in [-1, 1] with "tanh" and are non-negative with "relu".
 
     init : {"glorot", "default"}, default="glorot"
-        Initial weights of all networks: Glorot's uniform with zero biases, or torch's.
+        Initialization of all networks: uniform weights after Glorot and zero biases, or
+        the default of torch.
 
-    domain_hidden_layer_sizes : tuple of int, default=(50,)
-        Widths of the hidden layers of the modality classifier.
+    discriminator_hidden_layer_sizes : tuple of int, default=(50,)
+        Widths of the hidden layers of every discriminator.
 
-    domain_activation : {"tanh", "relu", "logistic", "identity"}, default="relu"
-        Follows its hidden layers; "identity" makes it linear.
+    discriminator_activation : {"tanh", "relu", "logistic", "identity"}, default="relu"
+        Activation function of the hidden layers of the discriminator. It is linear with
+        "identity".
 
-    alpha : float, default=1.0
+    triplet_weight : float, default=1.0
         Weight :math:`\alpha \geq 0` of the triplet loss; 0 leaves it out.
 
-    beta : float, default=0.5
+    label_weight : float, default=0.5
         Weight :math:`\beta \geq 0` of the label loss; 0 leaves it out.
 
+    norm_weight : float, default=0.0
+        Weight :math:`\rho \geq 0` of the weight norm; 0 leaves it out.
+
+    adversarial_weight : float, default=0.3
+        Weight :math:`\omega \geq 0` of the adversarial loss; 0 leaves it out.
+
     margin : float, default=6.0
-        Distance :math:`\mu \geq 0` up to which a negative is pushed away. See Notes.
+        Margin :math:`\mu > 0` of the triplets. It is a distance in the common space, or
+        a squared one, by `triplet_form`. See Notes for its scale.
 
-    neg_weight : float, default=3.0
+    negative_weight : float, default=3.0
         Weight :math:`\lambda \geq 0` of the negatives relative to the positives; 0
-        leaves them out. The "ranking" form needs more than 0.
-
-    reg : float, default=0.0
-        Weight :math:`\rho \geq 0` of the norms of the projectors' weights.
-
-    adv_weight : float, default=0.3
-        Weight :math:`\omega \geq 0` of the game; with 0 the projectors ignore it.
+        leaves them out. The form "ranking" needs a weight > 0.
 
     triplet_form : {"paper", "ranking", "contrastive"}, default="paper"
-        What the triplet loss is for an anchor:
+        Triplet loss of an anchor:
 
         - "paper": :math:`L_{imi}` above;
-        - "ranking": :math:`\max(0, \mu + Q^+ / \lambda - Q^-)` with the mean halves
-          :math:`Q^\pm` of the squared distances to its positives and negatives;
-        - "contrastive": the squared distance to its partner, plus :math:`\lambda` times
-          the mean of :math:`\max(0, \mu - d^2)` over its negatives.
+        - "ranking": :math:`\max(0, \mu + Q^+ / \lambda - Q^-)`, where :math:`Q^\pm` is
+          half of the mean squared distance to the positives and to the negatives;
+        - "contrastive": the squared distance to the paired item, plus :math:`\lambda`
+          times the mean of :math:`\max(0, \mu - d^2)` over the negatives.
 
-        Anchors without a negative in the batch are left out of what involves one.
+        Anchors without a negative in the batch are left out of the means over
+        negatives.
 
     triplet_sampling : {"all", "hard", "hard_input", "random"}, default="all"
-        Positives and negatives of an anchor, out of the batch's other modality:
+        Positives and negatives of an anchor, from the other modality of the batch:
 
-        - "all": every item with a common label; every item without one;
-        - "hard": its partner; the negative closest to it in the common space;
-        - "hard_input": its partner; the partner of the negative whose input features,
-          in the anchor's modality, have the largest cosine with the anchor's;
-        - "random": one of each.
+        - "all": all items with a label in common; all items without one;
+        - "hard": the paired item; the negative closest to the anchor in the common
+          space;
+        - "hard_input": the paired item; the negative whose paired item, in the anchor's
+          modality, has the largest cosine of the input features with the anchor;
+        - "random": one random positive; one random negative.
 
     label_loss : {"auto", "softmax", "bce"}, default="auto"
-        "softmax" shares one unit of probability among the labels of a row, "bce" uses
-        one sigmoid a class and averages over the classes. "auto" is "softmax" if every
-        row has one label, else "bce".
+        Label loss: "softmax" is the cross entropy of the softmax, where the labels of a
+        row are equally likely. "bce" is the binary cross entropy of one sigmoid per
+        class, averaged over the classes. "auto" is "softmax" if every row has exactly
+        one label, else "bce".
 
     grl_schedule : "sigmoid" or float, default="sigmoid"
-        Strength :math:`g \geq 0` of the game (of the gradient reversal): the growing
-        one above, or a constant.
+        Strength :math:`g \geq 0` of the adversarial loss (of the gradient reversal
+        layer): the increasing one above, or a constant.
 
     grl_gamma : float, default=10.0
         Steepness :math:`\gamma > 0` of the "sigmoid" schedule.
 
     n_projector_steps : int, default=1
-        Steps of the projectors for each step of the modality classifier, at least 1.
+        Number of steps of the encoders per step of the discriminator, at least 1.
 
     lr : float, default=3e-4
-        Learning rate of the projectors and the label classifier.
+        Learning rate of Adam for the encoders and what learns with them.
 
-    lr_domain : float, default=None
-        Learning rate of the modality classifier; None takes `lr`.
+    lr_discriminator : float, default=None
+        Learning rate of every discriminator; None takes `lr`.
 
     betas : tuple of 2 floats, default=(0.5, 0.999)
-        Decay rates of Adam's moments, in [0, 1).
+        Decay rates of Adam's moment estimates, each in [0, 1).
+
+    weight_decay : float, default=0.0
+        L2 penalty of Adam: half of it times the squared weights is added to every loss.
 
     batch_size : int, default=64
-        Pairs in a batch.
+        Number of rows in a batch. A batch larger than the training set is the whole
+        training set.
 
     max_epochs : int, default=30
-        Epochs of a call of :meth:`fit`.
+        Number of epochs; where modalities train apart, of each of them.
 
     metric : {"cosine", "euclidean"}, default="cosine"
-        How :meth:`score` and the validation rank.
+        Distance used for the ranking in :meth:`score` and in the validation.
 
     early_stopping : bool, default=False
-        Whether to hold out pairs, stop when their mAP no longer grows, and return to
-        the weights of the best epoch.
+        Whether to hold out rows, stop the training when their mAP no longer improves,
+        and restore the weights of the best epoch. :meth:`fit` takes other held-out rows
+        as `X_val`.
 
     validation_fraction : float, default=0.1
-        Share of the pairs to hold out, in (0, 1).
+        Share of the rows to hold out, in (0, 1).
 
     n_iter_no_change : int, default=10
-        Epochs without a better validation mAP before the training stops.
+        Number of epochs without an improvement of the validation mAP after which the
+        training stops.
 
     tol : float, default=0.0
-        What the validation mAP must grow by to count as better.
+        Minimum improvement of the validation mAP.
 
     warm_start : bool, default=False
-        Whether :meth:`fit` continues from the last call, with its classes and widths.
+        Whether :meth:`fit` continues the previous training, with the same classes,
+        modalities and network sizes.
 
     random_state : int, RandomState instance or None, default=None
-        Determines initial weights, held-out pairs, batches and random triplets. Pass an
-        int for the same result in every call.
+        Determines the initial weights, the held-out rows, the order of the rows and all
+        other random draws. Pass an int for the same result in every call.
 
     verbose : int, default=0
-        0 is silent, 1 shows a progress bar, 2 prints a line for every epoch.
+        Verbosity: 0 is silent, 1 shows a progress bar, 2 prints a line for every epoch.
 
     device : str or torch.device, default="auto"
-        "auto" is CUDA if there is a GPU, else the CPU.
+        Device of the networks. "auto" is CUDA if there is a GPU, else the CPU.
 
     callbacks : list of skorch callbacks, default=None
-        Further callbacks. They are copied.
+        Further skorch callbacks, or pairs of a name and a callback. They are copied;
+        `callbacks_` has the copies.
 
     n_image_features : int, default=None
-        Number of leading image columns where a plain matrix holds both modalities;
-        None takes half of the columns and warns.
+        Number of leading image columns where one matrix holds both modalities. None
+        takes half of the columns, with a warning.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Sorted classes, or the columns of the label indicator.
+        Sorted classes, or the column numbers of the label indicator.
 
     n_features_in_ : int
-        Number of features of both modalities together.
+        Number of features of all modalities together.
 
     n_image_features_in_, n_text_features_in_ : int
-        Number of features of each modality.
+        Number of features of the modality. Every other modality has an attribute of the
+        same form.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features. Only if all of them are strings.
+        Names of the features, if all of them are strings.
 
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run, over all phases and warm starts.
 
     history_ : list of dict
-        For every epoch: its number `epoch`, and, averaged over its batches,
-        `triplet_loss` (:math:`L_{imi}`), `label_loss` (:math:`L_{imd}`), `weight_norm`
-        (if `reg` > 0), `embedding_loss` (:math:`L_{emb}`, also as `train_loss`),
-        `projector_loss` (what the projectors minimise), `domain_loss`
-        (:math:`L_{adv}`), `domain_accuracy` (of the modality classifier; 0.5 where it
-        is beaten), `grl_coefficient` (:math:`g`), and `seconds`; `valid_map` and
-        `valid_loss` (:math:`L_{emb}`) with `early_stopping`.
+        One entry per epoch: its number `epoch`, `seconds`, `grl_coefficient`
+        (:math:`g`), and, averaged over the batches,
+
+        - `triplet_loss` (:math:`L_{imi}`), `label_loss` (:math:`L_{imd}`) and
+          `weight_norm`, each if its weight is not 0;
+        - `embedding_loss` (:math:`L_{emb}`), also named `train_loss`;
+        - `projector_loss`, which the encoders minimize;
+        - `discriminator_loss` (:math:`L_{adv}`) and `discriminator_accuracy`, which is
+          0.5 at chance level;
+        - with `early_stopping`, `valid_map` and `valid_loss` (:math:`L_{emb}`).
 
     loss_curve_ : list of float
-        `embedding_loss` of every epoch.
+        `train_loss` of every epoch.
 
     module_ : torch.nn.ModuleDict
-        The networks "image", "text", "classifier" and "domain" (the modality
-        classifier).
+        Networks: the encoders "image" and "text", the label classifier "classifier",
+        and "discriminator".
 
     label_loss_ : {"softmax", "bce"}
-        The label loss used.
+        Label loss that was used.
 
     See Also
     --------
-    PairTransformer : Standardise, or otherwise prepare, each modality.
+    PairTransformer : Standardize, or otherwise transform, each modality.
     sklearn.cross_decomposition.CCA : A common space without labels.
 
     Notes
     -----
-    **The game.** :math:`L_{emb} - L_{adv}` does not fall to a floor: the two players
-    pull :math:`L_{adv}` in opposite directions, until the modality classifier can only
-    guess (`domain_accuracy` 0.5, :math:`L_{adv} = 2 \log 2`). Watch these and
-    `embedding_loss`. A modality classifier that is never wrong has nothing to teach;
-    :meth:`fit` warns of it.
+    **Adversarial training.** :math:`L_{emb} - L_{adv}` need not decrease, because the
+    encoders increase :math:`L_{adv}` while the discriminator decreases it. Encoders
+    that mislead the discriminator bring it to chance level: `discriminator_accuracy`
+    0.5, :math:`L_{adv} = 2 \log 2`. Monitor these two and `embedding_loss`. The
+    encoders learn nothing from a discriminator that is always right; :meth:`fit` warns
+    of it. With ``adversarial_weight=0``, the discriminator is still trained. Its
+    accuracy then measures how well the modalities can be told apart.
 
-    **Scaling.** Standardise the features: the networks are initialised for that, tanh
-    saturates on counts, and histograms that sum to 1 hardly move it. "hard_input"
-    compares input features by their cosine; pass them uncentred there. Distances grow
-    with the dimension: scale `margin` with the square root of `embedding_dim`, or with
-    `embedding_dim` itself in the forms with squared distances.
+    **Scaling.** Standardize the features, because the initial weights suit features of
+    unit variance. "hard_input" compares features by their cosine, for which features
+    such as histograms are better not centered. Distances grow with the dimension:
+    scale `margin` with the square root of `embedding_dim`, or with `embedding_dim` in
+    the forms with squared distances.
 
     **Published settings**, those of the code for Wikipedia [2]_::
 
         ACMRProjector(
             embedding_dim=40,
             hidden_layer_sizes={"image": (512, 100), "text": (40, 100)},
-            activation="tanh", domain_hidden_layer_sizes=(20, 10),
-            domain_activation="identity", triplet_form="ranking",
-            triplet_sampling="hard_input", margin=0.1, neg_weight=0.2, alpha=64,
-            beta=100, adv_weight=1, lr=1e-4, batch_size=64, max_epochs=50,
-            metric="euclidean",
+            activation="tanh", discriminator_hidden_layer_sizes=(20, 10),
+            discriminator_activation="identity", triplet_form="ranking",
+            triplet_sampling="hard_input", margin=0.1, negative_weight=0.2,
+            triplet_weight=64, label_weight=100, adversarial_weight=1, lr=1e-4,
+            batch_size=64, max_epochs=50, metric="euclidean",
         )
 
-    That code sums the triplets over a batch of 64, here they are averaged: hence
-    ``alpha=64``.
+    That code sums the triplet loss over a batch of 64, here it is averaged: hence
+    ``triplet_weight=64``.
 
-    **Departures from that code**, all of them towards the paper. There, the adversarial
-    gradient does not reach the projectors, the label classifier keeps its random
-    weights, rows are not shuffled and the last ones not used, labels are encoded anew
-    in every batch, one hinge acts on the sums over the batch, and where all
-    similarities are negative, a positive is taken for the negative. Beyond the paper,
-    terms are means, so that no weight depends on the batch size, the modality
-    classifier has a non-linear layer, and the defaults are this package's own, for
-    standardised features.
+    **Departures from that code** follow the paper. In the code, the adversarial
+    gradient does not reach the encoders, and the label classifier keeps its random
+    weights. Rows are not shuffled, and the last ones are not used. Labels are encoded
+    anew in every batch. One hinge is applied to the sums over the batch. Where all
+    similarities are negative, a positive is taken for the negative.
 
-    **Practice.** With `warm_start`, weights, Adam's moments and the schedule continue:
-    the game keeps its final strength. On a GPU search with ``n_jobs=1``, since the
-    processes would share its memory.
+    **Departures from the paper.** All terms are means, so that no weight depends on the
+    batch size. The discriminator has a non-linear layer. The defaults are those of this
+    package, for standardized features.
+
+    **Practice.** With `warm_start`, the weights, Adam's moment estimates and the
+    schedule continue: :math:`g` keeps its final value. On a GPU, search with
+    ``n_jobs=1``, because parallel processes share its memory.
 
     References
     ----------
@@ -477,33 +523,34 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
     _network_parameters = (
         "hidden_layer_sizes",
         "activation",
-        "domain_hidden_layer_sizes",
-        "domain_activation",
+        "discriminator_hidden_layer_sizes",
+        "discriminator_activation",
     )
     _parameter_constraints: dict = {
         **CrossModalTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"glorot", "default"})],
-        "domain_hidden_layer_sizes": ["array-like"],
-        "domain_activation": [StrOptions(set(ACTIVATIONS))],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "margin": [Interval(Real, 0, None, closed="left")],
-        "neg_weight": [Interval(Real, 0, None, closed="left")],
-        "reg": [Interval(Real, 0, None, closed="left")],
-        "adv_weight": [Interval(Real, 0, None, closed="left")],
+        "discriminator_hidden_layer_sizes": ["array-like"],
+        "discriminator_activation": [StrOptions(set(ACTIVATIONS))],
+        "triplet_weight": [Interval(Real, 0, None, closed="left")],
+        "label_weight": [Interval(Real, 0, None, closed="left")],
+        "norm_weight": [Interval(Real, 0, None, closed="left")],
+        "adversarial_weight": [Interval(Real, 0, None, closed="left")],
+        "margin": [Interval(Real, 0, None, closed="neither")],
+        "negative_weight": [Interval(Real, 0, None, closed="left")],
         "triplet_form": [StrOptions({"paper", "ranking", "contrastive"})],
         "triplet_sampling": [StrOptions({"all", "hard", "hard_input", "random"})],
-        "label_loss": [StrOptions({"auto", *LABEL_LOSSES})],
+        "label_loss": [StrOptions({"auto", "softmax", "bce"})],
         "grl_schedule": [
             StrOptions({"sigmoid"}),
             Interval(Real, 0, None, closed="left"),
         ],
         "grl_gamma": [Interval(Real, 0, None, closed="neither")],
         "n_projector_steps": [Interval(Integral, 1, None, closed="left")],
-        "lr_domain": [Interval(Real, 0, None, closed="neither"), None],
+        "lr_discriminator": [Interval(Real, 0, None, closed="neither"), None],
         "betas": ["array-like"],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -513,14 +560,14 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         hidden_layer_sizes=(512,),
         activation="relu",
         init="glorot",
-        domain_hidden_layer_sizes=(50,),
-        domain_activation="relu",
-        alpha=1.0,
-        beta=0.5,
+        discriminator_hidden_layer_sizes=(50,),
+        discriminator_activation="relu",
+        triplet_weight=1.0,
+        label_weight=0.5,
+        norm_weight=0.0,
+        adversarial_weight=0.3,
         margin=6.0,
-        neg_weight=3.0,
-        reg=0.0,
-        adv_weight=0.3,
+        negative_weight=3.0,
         triplet_form="paper",
         triplet_sampling="all",
         label_loss="auto",
@@ -528,8 +575,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         grl_gamma=10.0,
         n_projector_steps=1,
         lr=3e-4,
-        lr_domain=None,
+        lr_discriminator=None,
         betas=(0.5, 0.999),
+        weight_decay=0.0,
         batch_size=64,
         max_epochs=30,
         metric="cosine",
@@ -548,14 +596,14 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.init = init
-        self.domain_hidden_layer_sizes = domain_hidden_layer_sizes
-        self.domain_activation = domain_activation
-        self.alpha = alpha
-        self.beta = beta
+        self.discriminator_hidden_layer_sizes = discriminator_hidden_layer_sizes
+        self.discriminator_activation = discriminator_activation
+        self.triplet_weight = triplet_weight
+        self.label_weight = label_weight
+        self.norm_weight = norm_weight
+        self.adversarial_weight = adversarial_weight
         self.margin = margin
-        self.neg_weight = neg_weight
-        self.reg = reg
-        self.adv_weight = adv_weight
+        self.negative_weight = negative_weight
         self.triplet_form = triplet_form
         self.triplet_sampling = triplet_sampling
         self.label_loss = label_loss
@@ -563,8 +611,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         self.grl_gamma = grl_gamma
         self.n_projector_steps = n_projector_steps
         self.lr = lr
-        self.lr_domain = lr_domain
+        self.lr_discriminator = lr_discriminator
         self.betas = betas
+        self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.metric = metric
@@ -580,59 +629,66 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         self.n_image_features = n_image_features
 
     def _build(self, n_features, n_classes):
-        if self.triplet_form == "ranking" and self.neg_weight == 0:
+        if self.triplet_form == "ranking" and self.negative_weight == 0:
             raise ValueError(
-                "triplet_form='ranking' ranks positives against negatives and needs "
-                "neg_weight > 0; got neg_weight=0."
+                "triplet_form='ranking' compares positives with negatives and needs "
+                "negative_weight > 0; got negative_weight=0."
             )
         build = partial(make_mlp, activation=self.activation, init=self.init)
         width = self.embedding_dim
-        module = nn.ModuleDict()
+        encoders = nn.ModuleDict()
         for modality, n_inputs in n_features.items():
             hidden = self._layer_sizes("hidden_layer_sizes", modality)
-            module[modality] = build(
+            encoders[modality] = build(
                 [n_inputs, *hidden, width], output_activation=self.activation
             )
-        module["classifier"] = build([width, n_classes])
-        hidden = self._layer_sizes("domain_hidden_layer_sizes")
-        module["domain"] = build([width, *hidden, 2], activation=self.domain_activation)
-        return module
+        classifier = build([width, n_classes])
+        hidden = self._layer_sizes("discriminator_hidden_layer_sizes")
+        discriminator = build(
+            [width, *hidden, 2], activation=self.discriminator_activation
+        )
+        return nn.ModuleDict(
+            {**encoders, "classifier": classifier, "discriminator": discriminator}
+        )
 
     def _objective(self, module, task):
         self.label_loss_ = self.label_loss
         if self.label_loss == "auto":
             self.label_loss_ = "softmax" if task.single_label else "bce"
-        objective = partial(
-            projector_objective,
-            alpha=self.alpha,
-            beta=self.beta,
+        names = ("triplet", "label", "norm", "adversarial")
+        weights = {f"{x}_weight": getattr(self, f"{x}_weight") or None for x in names}
+        if not any(weights.values()):
+            raise ValueError(
+                f"nothing to learn: one of {', '.join(weights)} must be > 0."
+            )
+        loss = partial(
+            projector_loss,
+            **weights,
             margin=self.margin,
-            neg_weight=self.neg_weight,
-            reg=self.reg or None,
-            adv_weight=self.adv_weight,
+            negative_weight=self.negative_weight,
             triplet_form=self.triplet_form,
             triplet_sampling=self.triplet_sampling,
             label_loss=LABEL_LOSSES[self.label_loss_],
         )
-        projectors = [module["image"], module["text"], module["classifier"]]
-        moved = [p for network in projectors for p in network.parameters()]
+        networks = [encoder_of(module, modality) for modality in MODALITIES]
+        networks.append(module["classifier"])
+        lr, lr_discriminator = self.lr, self.lr_discriminator
+        make_player = partial(Player, betas=self.betas, weight_decay=self.weight_decay)
         return [
             task.make_phase(
                 players=[
-                    Player(
+                    make_player(
                         "projector",
-                        moved,
-                        objective,
-                        self.lr,
-                        self.betas,
+                        [p for network in networks for p in network.parameters()],
+                        loss,
+                        lr,
                         monitor="embedding_loss",
                     ),
-                    Player(
-                        "domain",
-                        list(module["domain"].parameters()),
-                        domain_objective,
-                        self.lr if self.lr_domain is None else self.lr_domain,
-                        self.betas,
+                    make_player(
+                        "discriminator",
+                        list(module["discriminator"].parameters()),
+                        discriminator_loss,
+                        lr if lr_discriminator is None else lr_discriminator,
                         every=self.n_projector_steps,
                     ),
                 ],
@@ -648,21 +704,24 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         return {"grl_coefficient": float(coefficient)}
 
     def _review_history(self):
-        played = [
-            row for row in self.history_ if self.adv_weight * row["grl_coefficient"] > 0
+        adversarial = [
+            row
+            for row in self.history_
+            if self.adversarial_weight * row["grl_coefficient"] > 0
         ]
-        if is_unbeaten(played, "domain_accuracy"):
+        if is_unbeaten(adversarial, "discriminator_accuracy"):
             warnings.warn(
-                "The modality classifier has told images from texts without error in "
-                "the second half of the epochs: the adversarial game has no effect. "
-                "Standardise the features, if they are not: "
+                "The discriminator made almost no errors in the second half of the "
+                "epochs: the adversarial loss has no effect. Standardize the features, "
+                "if they are not: "
                 "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
-                "Otherwise lower lr_domain, raise adv_weight, or set adv_weight=0 to "
-                "leave the game out on purpose.",
+                "Otherwise lower lr_discriminator, raise adversarial_weight, or set "
+                "adversarial_weight=0 to train without the adversarial loss.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
 
     def _label_probabilities(self, module, modality, X):
+        check_trained(self.history_, "label_loss", "predict_proba", "label_weight")
         logits = module["classifier"](self._encode(module, modality, X))
         return logits.softmax(1) if self.label_loss_ == "softmax" else logits.sigmoid()

@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics move only when told to."""
+"""Batch normalization with running statistics that are updated on request."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -19,7 +19,7 @@ def test_batch_norm_equals_that_of_torch():
     assert torch.equal(own(X, True), reference(X))
 
 
-def test_a_network_tells_its_layers_when_to_move():
+def test_a_network_updates_running_statistics_on_request():
     X = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
     network = Network(*make_normalized_layers([4, 3, 2], 0.1), torch.nn.Linear(2, 5))
     norms = [layer for layer in network if isinstance(layer, BatchNorm)]
@@ -33,13 +33,13 @@ def test_a_network_tells_its_layers_when_to_move():
     assert not torch.allclose(alone, quiet[:1])
 
 
-def test_kinds_of_rows_are_normalised_apart():
-    """In one pass, with the values and gradients of one pass for each kind."""
+def test_groups_of_rows_are_normalized_separately():
+    """In one pass, with the values and gradients of one pass for each group."""
     X = torch.randn(9, 3, 4, generator=torch.Generator().manual_seed(0)).double()
     network = Network(*make_normalized_layers([4, 5, 3], 0.1), torch.nn.Linear(3, 2))
     parameters = list(network.double().parameters())
-    together = network.forward_apart(X)
-    one_by_one = torch.stack([network(kind) for kind in X.unbind(1)], 1)
+    together = network.forward_groups(X)
+    one_by_one = torch.stack([network(group) for group in X.unbind(1)], 1)
     torch.testing.assert_close(together, one_by_one)
     torch.testing.assert_close(
         torch.autograd.grad(together.square().sum(), parameters),

@@ -12,10 +12,10 @@ from numpy.testing import assert_allclose
 from sklearn_cmr.nn.pairwise import (
     cosine_similarities,
     masked_mean,
+    masked_mean_weights,
     masked_row_means,
-    mean_weights,
     relevance,
-    root,
+    safe_sqrt,
     squared_distances,
 )
 
@@ -67,15 +67,15 @@ def test_distance_of_close_rows_has_a_bounded_slope(width, distance):
     step = torch.randn(64, width, generator=generator)
     b = a + distance * torch.nn.functional.normalize(step, dim=1)
     a.requires_grad_()
-    root(squared_distances(a, b)).diagonal().sum().backward()
+    safe_sqrt(squared_distances(a, b)).diagonal().sum().backward()
     assert a.grad.isfinite().all()
     assert a.grad.norm(dim=1).max() < 4
 
 
-def test_root_is_the_square_root_elsewhere():
+def test_safe_sqrt_is_the_square_root_elsewhere():
     values = torch.tensor([0.1, 1.0, 100.0])
-    assert_allclose(root(values), values.sqrt(), rtol=1e-5)
-    assert root(torch.zeros(1)).item() < 2e-3
+    assert_allclose(safe_sqrt(values), values.sqrt(), rtol=1e-5)
+    assert safe_sqrt(torch.zeros(1)).item() < 2e-3
 
 
 @quick
@@ -110,10 +110,10 @@ def test_masked_means(n, width, seed):
 
 @quick
 @given(n=SIZES, width=SIZES, seed=SEEDS)
-def test_mean_weights_are_those_of_the_mean_of_row_means(n, width, seed):
+def test_masked_mean_weights_are_those_of_the_mean_of_row_means(n, width, seed):
     rng = np.random.default_rng(seed)
     values, masks = rng.normal(size=(n, width)), rng.random((2, 3, n, width)) < 0.4
-    weights = mean_weights(torch.tensor(masks), torch.float64)
+    weights = masked_mean_weights(torch.tensor(masks), torch.float64)
     for place in np.ndindex(2, 3):
         means, selected = masked_row_means(
             torch.tensor(values), torch.tensor(masks[place])

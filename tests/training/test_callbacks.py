@@ -30,7 +30,7 @@ def make_estimator(**params):
     settings = {
         "embedding_dim": 4,
         "hidden_layer_sizes": (8,),
-        "domain_hidden_layer_sizes": (4,),
+        "discriminator_hidden_layer_sizes": (4,),
         "lr": 0.01,
         "batch_size": 32,
         "max_epochs": 4,
@@ -157,7 +157,7 @@ def test_lr_scheduler_moves_the_first_player_only(data):
         self.log.append(
             [
                 optimizer.param_groups[0]["lr"]
-                for optimizer in (net.optimizer_, net.optimizer_domain_)
+                for optimizer in (net.optimizer_, net.optimizer_discriminator_)
             ]
         )
 
@@ -210,7 +210,7 @@ def test_early_stopping_brings_the_best_weights_of_every_child_back(data):
     # The callback of the last epoch is not called: our early stopping comes first.
     assert len(recorder.log) == len(maps) - 1
     assert_same_weights(estimator.module_.state_dict(), recorder.log[best])
-    for child in ("image", "text", "classifier", "domain"):
+    for child in ("image", "text", "classifier", "discriminator"):
         name = f"{child}.0.weight"
         assert not torch.equal(recorder.log[-1][name], recorder.log[best][name])
 
@@ -289,7 +289,11 @@ def test_silent_by_default(data, capfd):
 
 def test_progress_in_a_log_file(data, capfd):
     make_estimator(
-        verbose=1, early_stopping=True, max_epochs=20, n_iter_no_change=20, adv_weight=0
+        verbose=1,
+        early_stopping=True,
+        max_epochs=20,
+        n_iter_no_change=20,
+        adversarial_weight=0,
     ).fit(*data)
     out, err = capfd.readouterr()
     assert out == ""
@@ -302,7 +306,7 @@ def test_progress_in_a_log_file(data, capfd):
         assert line.startswith("ACMRProjector:")
         assert f" {epoch}/20 [" in line
         assert "<" in line  # elapsed < remaining
-        for name in ("train_loss=", "domain_loss=", "valid_loss=", "valid_map="):
+        for name in ("train_loss=", "discriminator_loss=", "valid_loss=", "valid_map="):
             assert name in line
 
 
@@ -353,6 +357,6 @@ def test_a_line_per_epoch(data, capfd):
     out, err = capfd.readouterr()
     assert err == ""
     header, _, *rows = out.splitlines()
-    for name in ("train_loss", "domain_loss", "valid_loss", "valid_map", "dur"):
+    for name in ("train_loss", "discriminator_loss", "valid_loss", "valid_map", "dur"):
         assert name in header.split()
     assert len(rows) == 4

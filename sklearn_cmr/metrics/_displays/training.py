@@ -92,8 +92,8 @@ class TrainingCurveDisplay:
             search over it.
 
         terms : list of str, default=None
-            Values of the history to draw, such as `"domain_accuracy"`. By default the
-            losses of training and validation, and the validation mAP.
+            Values of the history to draw, such as `"discriminator_accuracy"`. By
+            default, the losses of training and validation, and the validation mAP.
 
         ax : matplotlib Axes, default=None
             Axes to draw on, new ones by default.

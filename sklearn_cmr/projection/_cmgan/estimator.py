@@ -1,0 +1,687 @@
+"""Estimator of CM-GANs."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+from functools import partial
+from numbers import Integral, Real
+
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sklearn_cmr._fitting import check_trained, is_unbeaten
+from sklearn_cmr.base import (
+    CrossModalTransformer,
+    LabelProbabilityMixin,
+    ProjectorMixin,
+)
+from sklearn_cmr.nn.losses import LABEL_LOSSES
+from sklearn_cmr.nn.normalization import (
+    Network,
+    make_normalized_layers,
+    share_last_layer,
+)
+from sklearn_cmr.pairs import MODALITIES
+from sklearn_cmr.projection._cmgan.losses import discriminator_loss, generator_loss
+from sklearn_cmr.projection._cmgan.networks import InterModalDiscriminator, encoder_of
+from sklearn_cmr.training import Player
+from sklearn_cmr.training.anchors import AnchorSampler, anchors_in_order
+
+
+class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer):
+    r"""Cross-modal generative adversarial networks (CM-GANs).
+
+    Two autoencoders, one per modality, share the last layer of their encoders. The
+    output of this layer, the code, lies in the common space. Intra-modal discriminators
+    learn to distinguish features from their reconstructions. Inter-modal discriminators
+    get a code together with the features of one modality. They learn to distinguish the
+    code of these features from two others: the code of the paired item in the other
+    modality, and the code of a mismatched item, which has no label in common. The
+    autoencoders learn to mislead all discriminators, so that the codes of the
+    modalities become alike. A label classifier keeps the classes apart [1]_.
+
+    With the codes :math:`v_i = E_V(x_i)` of images and :math:`t_i = E_T(z_i)` of texts,
+    the decoders :math:`R`, a mismatched item :math:`\bar x_i` for every anchor, and the
+    mean cross entropies :math:`\ell_1(q) = -\operatorname{mean}_i \log \sigma(q_i)` and
+    :math:`\ell_0(q) = -\operatorname{mean}_i \log \sigma(-q_i)` of logits over a batch,
+
+    .. math::
+
+        J_{D_V} &= \ell_1(D_V(x_i)) + \ell_0(D_V(R_V(v_i))) \\
+        J_{C_V} &= \rho\, \ell_1(C_V(v_i, x_i)) + \kappa\, \ell_0(C_V(t_i, x_i))
+            + \mu\, \ell_0(C_V(E_V(\bar x_i), x_i)) \\
+        J_{G_V} &= \alpha\, \ell_1(C_T(v_i, z_i)) + \beta\, \ell_1(D_V(R_V(v_i)))
+            + \gamma\, L_{label}(v_i) + \delta \operatorname{mean} (R_V(v_i) - x_i)^2
+
+    and the same with images and texts exchanged. In every batch, first the intra-modal
+    discriminators :math:`D` and the inter-modal discriminators :math:`C` take their
+    steps. Then the autoencoders and the label classifier take theirs to minimize
+    :math:`J_{G_V} + J_{G_T}`.
+
+    Parameters
+    ----------
+    embedding_dim : int, default=64
+        Width of the common space.
+
+    hidden_layer_sizes : tuple of int, or dict, default=(256,)
+        Widths of the hidden layers of the encoders, for all modalities or by modality:
+        ``{"image": (...), "text": (...)}``. With `share_last_layer`, the last of them
+        must be equal.
+
+    decoder_hidden_layer_sizes : tuple of int, or dict, default=None
+        Widths of the hidden layers of the decoders, in the same form. None reverses
+        those of the encoders.
+
+    discriminator_hidden_layer_sizes : tuple of int, default=(512,)
+        Widths of the hidden layers of every discriminator. The intra-modal ones are
+        linear.
+
+    negative_slope : float, default=0.2
+        Slope, in [0, 1), of the leaky ReLU below 0. It follows batch normalization in
+        all hidden layers and in the last layer of the encoders.
+
+    share_last_layer : bool, default=True
+        Whether the last layers of the encoders share their weights, scales and shifts.
+        The running statistics of their normalization are never shared.
+
+    share_classifier : bool, default=True
+        Whether both modalities share one label classifier, which aligns their classes
+        from the start. With one classifier per modality, the inter-modal adversarial
+        loss alone aligns the classes, which takes more epochs.
+
+    inter_adversarial_weight : float, default=1.0
+        Weight :math:`\alpha \geq 0` of the inter-modal adversarial loss; 0 leaves it
+        out.
+
+    intra_adversarial_weight : float, default=1.0
+        Weight :math:`\beta \geq 0` of the intra-modal adversarial loss; 0 leaves it
+        out.
+
+    label_weight : float, default=0.3
+        Weight :math:`\gamma \geq 0` of the label loss; 0 leaves it out.
+
+    reconstruction_weight : float, default=0.0
+        Weight :math:`\delta \geq 0` of the reconstruction loss; 0 leaves it out.
+
+    real_weight : float, default=1.0
+        Weight :math:`\rho \geq 0` of the codes of the features in :math:`J_C`.
+
+    cross_weight : float, default=0.5
+        Weight :math:`\kappa \geq 0` of the codes of the paired items in :math:`J_C`.
+
+    mismatch_weight : float, default=0.5
+        Weight :math:`\mu \geq 0` of the codes of the mismatched items in :math:`J_C`;
+        0 leaves them out.
+
+    mismatch : {"anchor", "self"}, default="anchor"
+        Features that accompany the code of a mismatched item: those of the anchor,
+        :math:`x_i`, or its own, :math:`\bar x_i`, as in the published code. With
+        "self", mismatched pairs do not differ from the real ones.
+
+    label_loss : {"auto", "softmax", "bce"}, default="softmax"
+        Label loss: "softmax" is the cross entropy of the softmax, where the labels of a
+        row are equally likely. "bce" is the binary cross entropy of one sigmoid per
+        class, averaged over the classes. "auto" is "softmax" if every row has exactly
+        one label, else "bce". "bce" predicts each label separately; "softmax" often
+        ranks better.
+
+    sampler : {"class_balanced", "shuffle"}, default="class_balanced"
+        How anchors are drawn:
+
+        - "class_balanced": first a class, then one of its items, with replacement, for
+          as many full batches as cover the number of pairs;
+        - "shuffle": every pair once per epoch, in random order.
+
+        Mismatched items are drawn in the same way, from those without a label in
+        common.
+
+    generator_update : {"joint", "alternate"}, default="joint"
+        "joint" updates both autoencoders in one step. "alternate" updates that of the
+        images, then that of the texts. What they share is then in two optimizers.
+
+    n_generator_steps : int, default=5
+        Number of steps of the autoencoders per batch, at least 1.
+
+    n_discriminator_steps : int, default=3
+        Number of steps of every discriminator per batch, at least 1.
+
+    lr : float, default=1e-3
+        Learning rate of Adam for the encoders and what learns with them.
+
+    lr_discriminator : float, default=None
+        Learning rate of every discriminator; None takes `lr`.
+
+    lr_decay : float, default=0.5
+        Factor in (0, 1] by which all learning rates are multiplied every
+        `lr_decay_every` epochs.
+
+    lr_decay_every : int, default=2
+        Number of epochs between two decays of the learning rates, at least 1.
+
+    betas : tuple of 2 floats, default=(0.5, 0.999)
+        Decay rates of Adam's moment estimates, each in [0, 1).
+
+    weight_decay : float, default=0.0
+        L2 penalty of Adam: half of it times the squared weights is added to every loss.
+
+    batch_size : int, default=64
+        Number of rows in a batch. A batch larger than the training set is the whole
+        training set.
+
+    max_epochs : int, default=10
+        Number of epochs; where modalities train apart, of each of them.
+
+    metric : {"cosine", "euclidean"}, default="cosine"
+        Distance used for the ranking in :meth:`score` and in the validation.
+
+    early_stopping : bool, default=False
+        Whether to hold out rows, stop the training when their mAP no longer improves,
+        and restore the weights of the best epoch. :meth:`fit` takes other held-out rows
+        as `X_val`.
+
+    validation_fraction : float, default=0.1
+        Share of the rows to hold out, in (0, 1).
+
+    n_iter_no_change : int, default=10
+        Number of epochs without an improvement of the validation mAP after which the
+        training stops.
+
+    tol : float, default=0.0
+        Minimum improvement of the validation mAP.
+
+    warm_start : bool, default=False
+        Whether :meth:`fit` continues the previous training, with the same classes,
+        modalities and network sizes.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the initial weights, the held-out rows, the order of the rows and all
+        other random draws. Pass an int for the same result in every call.
+
+    verbose : int, default=0
+        Verbosity: 0 is silent, 1 shows a progress bar, 2 prints a line for every epoch.
+
+    device : str or torch.device, default="auto"
+        Device of the networks. "auto" is CUDA if there is a GPU, else the CPU.
+
+    callbacks : list of skorch callbacks, default=None
+        Further skorch callbacks, or pairs of a name and a callback. They are copied;
+        `callbacks_` has the copies.
+
+    n_image_features : int, default=None
+        Number of leading image columns where one matrix holds both modalities. None
+        takes half of the columns, with a warning.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted classes, or the column numbers of the label indicator.
+
+    n_features_in_ : int
+        Number of features of all modalities together.
+
+    n_image_features_in_, n_text_features_in_ : int
+        Number of features of the modality. Every other modality has an attribute of the
+        same form.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, if all of them are strings.
+
+    n_iter_ : int
+        Number of epochs run, over all phases and warm starts.
+
+    history_ : list of dict
+        One entry per epoch: its number `epoch`, `seconds`, and, averaged over the
+        batches, with `{m}` for "image" and "text",
+
+        - `{m}_generator_loss` (:math:`J_G`), and with "joint" `generator_loss`, the sum
+          of both;
+        - `{m}_label_loss` and `{m}_reconstruction_loss`, each if its weight is not 0;
+        - `{m}_intra_loss` (:math:`J_D`) and `{m}_inter_loss` (:math:`J_C`) of the
+          discriminators, and `discriminator_loss`, their sum;
+        - `{m}_intra_accuracy`, for features and reconstructions, and
+          `{m}_inter_accuracy`, for the codes of the features and of the paired items;
+          both are 0.5 at chance level;
+        - `embedding_loss`, the sum of both :math:`J_G` without the adversarial terms,
+          also named `train_loss`;
+        - `code_gap`, the mean absolute difference between the codes of paired items,
+          which is not part of any loss;
+        - with `early_stopping`, `valid_map` and `valid_loss` (`embedding_loss`).
+
+        Where steps are repeated in a batch, the values are those of the last one.
+
+    loss_curve_ : list of float
+        `train_loss` of every epoch.
+
+    module_ : torch.nn.ModuleDict
+        Networks: the encoders "image" and "text", and by modality "decoders",
+        "intra_discriminators", "inter_discriminators" and "classifiers". With
+        `share_classifier`, the classifiers are one object.
+
+    label_loss_ : {"softmax", "bce"}
+        Label loss that was used.
+
+    See Also
+    --------
+    ACMRProjector : Adversarial training with one discriminator and a triplet loss.
+    PairTransformer : Standardize, or otherwise transform, each modality.
+
+    Notes
+    -----
+    **Scaling.** Standardize the features: the inter-modal discriminators get them
+    together with the codes, which large values would outweigh.
+
+    **Adversarial training.** The losses of autoencoders and discriminators need not
+    decrease. Monitor `embedding_loss` and the accuracies. Where `{m}_inter_accuracy`
+    stays at 1, the autoencoders learn nothing from the discriminator: lower
+    `lr_discriminator`; :meth:`fit` warns of it. `{m}_intra_accuracy` falls below 0.5
+    where the decoders take many more steps than the discriminators.
+
+    **Reconstruction.** The intra-modal adversarial loss makes reconstructions look like
+    features, but not like the features that were encoded. :meth:`reconstruct` therefore
+    needs ``reconstruction_weight > 0``.
+
+    **Normalization.** In the training, each group of inputs is normalized by its own
+    batch. The running statistics, by which :meth:`transform` normalizes, are updated
+    once per batch, when the autoencoders first encode its anchors. Mismatched items and
+    the steps of the discriminators do not update them. As one row alone cannot be
+    normalized, `batch_size` is at least 2, and a last batch of one pair joins the batch
+    before it.
+
+    **Warm start.** The decay of the learning rates continues where the previous call of
+    :meth:`fit` stopped.
+
+    **Published settings**, those of the code [2]_ except for its lost weight sharing::
+
+        CMGANProjector(
+            embedding_dim=1024, hidden_layer_sizes=(1024,),
+            discriminator_hidden_layer_sizes=(512,), share_classifier=False,
+            label_weight=1, mismatch="self", generator_update="alternate",
+            n_generator_steps=5, n_discriminator_steps=1, lr=1e-3, lr_decay=0.5,
+            lr_decay_every=100, batch_size=64, max_epochs=2000,
+        )
+
+    **Departures from that code.** There, moving the networks to the GPU splits the
+    shared layer into two copies with equal initial weights
+    (``share_last_layer=False``). Discriminator steps and mismatched items update the
+    running statistics. A sigmoid before the logarithm saturates. Retrieval scores
+    standardize the queries with the statistics of the test set. The convolutional
+    networks of the paper are not included: the inputs are features that an image or a
+    text network has extracted.
+
+    **Defaults** are those of this package. With one label classifier, stronger
+    discriminators and a quick decay, the short training overfits less on small data.
+    ``lr_decay_every=1, betas=(0.9, 0.999)`` overfits even less. With one classifier per
+    modality, train longer, e.g. with ``max_epochs=30, lr_decay_every=6``. With hundreds
+    of labels, most of them rare, ``sampler="shuffle", label_weight=1`` may rank better.
+
+    **Pairs without a mismatched item.** An item that has a label in common with every
+    other one is left out of the mismatch term; :meth:`fit` warns of it.
+
+    References
+    ----------
+    .. [1] Y. Peng, J. Qi. "CM-GANs: Cross-modal Generative Adversarial Networks for
+       Common Representation Learning". ACM Transactions on Multimedia Computing,
+       Communications, and Applications, 15(1), 22:1-22:24, 2019.
+       :doi:`10.1145/3284750`
+
+    .. [2] https://github.com/PKU-ICST-MIPL/CM-GANS_TOMM2019
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_cmr import CMGANProjector
+    >>> from sklearn_cmr.datasets import make_cross_modal_classification
+    >>> data = make_cross_modal_classification(300, n_classes=4, random_state=0)
+    >>> A, A_test, B, B_test, y, y_test = train_test_split(*data, random_state=0)
+    >>> cmgan = CMGANProjector(
+    ...     embedding_dim=16, hidden_layer_sizes=(32,), random_state=0
+    ... ).fit(A, B, y)
+    >>> Z_img, Z_txt = cmgan.transform(A_test, B_test)
+    >>> Z_img.shape, Z_txt.shape
+    ((75, 16), (75, 16))
+    >>> print(f"{cmgan.score(A_test, B_test, y_test):.1f}")
+    0.9
+
+    With a reconstruction loss, the decoders reconstruct features from codes:
+
+    >>> cmgan = cmgan.set_params(reconstruction_weight=1).fit(A, B, y)
+    >>> cmgan.reconstruct(A_test, "image").shape == A_test.shape
+    True
+    """
+
+    _network_parameters = (
+        "hidden_layer_sizes",
+        "decoder_hidden_layer_sizes",
+        "discriminator_hidden_layer_sizes",
+        "negative_slope",
+        "share_last_layer",
+        "share_classifier",
+    )
+    _parameter_constraints: dict = {
+        **CrossModalTransformer._parameter_constraints,
+        **ProjectorMixin._parameter_constraints,
+        "decoder_hidden_layer_sizes": ["array-like", dict, None],
+        "discriminator_hidden_layer_sizes": ["array-like"],
+        "negative_slope": [Interval(Real, 0, 1, closed="left")],
+        "share_last_layer": ["boolean"],
+        "share_classifier": ["boolean"],
+        "inter_adversarial_weight": [Interval(Real, 0, None, closed="left")],
+        "intra_adversarial_weight": [Interval(Real, 0, None, closed="left")],
+        "label_weight": [Interval(Real, 0, None, closed="left")],
+        "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
+        "real_weight": [Interval(Real, 0, None, closed="left")],
+        "cross_weight": [Interval(Real, 0, None, closed="left")],
+        "mismatch_weight": [Interval(Real, 0, None, closed="left")],
+        "mismatch": [StrOptions({"anchor", "self"})],
+        "label_loss": [StrOptions({"auto", "softmax", "bce"})],
+        "sampler": [StrOptions({"class_balanced", "shuffle"})],
+        "generator_update": [StrOptions({"joint", "alternate"})],
+        "n_generator_steps": [Interval(Integral, 1, None, closed="left")],
+        "n_discriminator_steps": [Interval(Integral, 1, None, closed="left")],
+        "lr_discriminator": [Interval(Real, 0, None, closed="neither"), None],
+        "lr_decay": [Interval(Real, 0, 1, closed="right")],
+        "lr_decay_every": [Interval(Integral, 1, None, closed="left")],
+        "betas": ["array-like"],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        # One row alone cannot be normalized.
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        embedding_dim=64,
+        hidden_layer_sizes=(256,),
+        decoder_hidden_layer_sizes=None,
+        discriminator_hidden_layer_sizes=(512,),
+        negative_slope=0.2,
+        share_last_layer=True,
+        share_classifier=True,
+        inter_adversarial_weight=1.0,
+        intra_adversarial_weight=1.0,
+        label_weight=0.3,
+        reconstruction_weight=0.0,
+        real_weight=1.0,
+        cross_weight=0.5,
+        mismatch_weight=0.5,
+        mismatch="anchor",
+        label_loss="softmax",
+        sampler="class_balanced",
+        generator_update="joint",
+        n_generator_steps=5,
+        n_discriminator_steps=3,
+        lr=1e-3,
+        lr_discriminator=None,
+        lr_decay=0.5,
+        lr_decay_every=2,
+        betas=(0.5, 0.999),
+        weight_decay=0.0,
+        batch_size=64,
+        max_epochs=10,
+        metric="cosine",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=0.0,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+        device="auto",
+        callbacks=None,
+        n_image_features=None,
+    ):
+        self.embedding_dim = embedding_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.decoder_hidden_layer_sizes = decoder_hidden_layer_sizes
+        self.discriminator_hidden_layer_sizes = discriminator_hidden_layer_sizes
+        self.negative_slope = negative_slope
+        self.share_last_layer = share_last_layer
+        self.share_classifier = share_classifier
+        self.inter_adversarial_weight = inter_adversarial_weight
+        self.intra_adversarial_weight = intra_adversarial_weight
+        self.label_weight = label_weight
+        self.reconstruction_weight = reconstruction_weight
+        self.real_weight = real_weight
+        self.cross_weight = cross_weight
+        self.mismatch_weight = mismatch_weight
+        self.mismatch = mismatch
+        self.label_loss = label_loss
+        self.sampler = sampler
+        self.generator_update = generator_update
+        self.n_generator_steps = n_generator_steps
+        self.n_discriminator_steps = n_discriminator_steps
+        self.lr = lr
+        self.lr_discriminator = lr_discriminator
+        self.lr_decay = lr_decay
+        self.lr_decay_every = lr_decay_every
+        self.betas = betas
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.metric = metric
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+        self.callbacks = callbacks
+        self.n_image_features = n_image_features
+
+    def reconstruct(self, X, modality):
+        """Encode features of one modality, and decode the codes.
+
+        This needs decoders that were fitted with ``reconstruction_weight > 0``. The
+        intra-modal adversarial loss alone does not make them reconstruct their input.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Features of the modality.
+
+        modality : str
+            Its name: ``"image"`` or ``"text"``.
+
+        Returns
+        -------
+        reconstructed : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        term = f"{MODALITIES[0]}_reconstruction_loss"
+        check_trained(self.history_, term, "reconstruct", "reconstruction_weight")
+        X = self._read_modality(X, modality)
+        return self._apply_in_blocks(self._decode, modality, X)
+
+    def _decode(self, module, modality, X):
+        return module["decoders"][modality](self._encode(module, modality, X))
+
+    def _label_probabilities(self, module, modality, X):
+        term = f"{MODALITIES[0]}_label_loss"
+        check_trained(self.history_, term, "predict_proba", "label_weight")
+        logits = module["classifiers"][modality](self._encode(module, modality, X))
+        return logits.softmax(1) if self.label_loss_ == "softmax" else logits.sigmoid()
+
+    def _review_history(self):
+        unbeaten = [
+            name
+            for modality in MODALITIES
+            for name in (f"{modality}_intra", f"{modality}_inter")
+            if is_unbeaten(self.history_, f"{name}_accuracy")
+        ]
+        if unbeaten:
+            warnings.warn(
+                f"The discriminators {unbeaten} made almost no errors in the second "
+                "half of the epochs: their adversarial loss has no effect. Standardize "
+                "the features, if they are not: "
+                "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
+                "Otherwise lower lr_discriminator or n_discriminator_steps, or set "
+                "inter_adversarial_weight or intra_adversarial_weight to 0 to train "
+                "without that loss.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
+    def _build(self, n_features, n_classes):
+        width, slope = self.embedding_dim, self.negative_slope
+        encoders, decoders, intra, inter, classifiers = (
+            nn.ModuleDict() for _ in range(5)
+        )
+        for modality, n_inputs in n_features.items():
+            hidden = self._layer_sizes("hidden_layer_sizes", modality)
+            sizes = [n_inputs, *hidden, width]
+            encoders[modality] = Network(*make_normalized_layers(sizes, slope))
+            if self.decoder_hidden_layer_sizes is None:
+                decoder_hidden = hidden[::-1]
+            else:
+                decoder_hidden = self._layer_sizes(
+                    "decoder_hidden_layer_sizes", modality
+                )
+            sizes = [width, *decoder_hidden]
+            decoders[modality] = Network(
+                *make_normalized_layers(sizes, slope), nn.Linear(sizes[-1], n_inputs)
+            )
+            intra[modality] = nn.Linear(n_inputs, 1)
+            inter[modality] = InterModalDiscriminator(
+                width,
+                n_inputs,
+                self._layer_sizes("discriminator_hidden_layer_sizes"),
+                slope,
+            )
+            if not self.share_classifier:
+                classifiers[modality] = nn.Linear(width, n_classes)
+        if self.share_classifier:
+            classifiers.update(dict.fromkeys(n_features, nn.Linear(width, n_classes)))
+        if self.share_last_layer:
+            widths = [encoder[-3].in_features for encoder in encoders.values()]
+            if widths[0] != widths[1]:
+                raise ValueError(
+                    "share_last_layer=True needs last hidden layers of the same width "
+                    f"in both modalities, got {widths[0]} and {widths[1]}: change "
+                    "hidden_layer_sizes, or set share_last_layer=False."
+                )
+            share_last_layer(*encoders.values())
+        return nn.ModuleDict(
+            {
+                **encoders,
+                "decoders": decoders,
+                "intra_discriminators": intra,
+                "inter_discriminators": inter,
+                "classifiers": classifiers,
+            }
+        )
+
+    def _objective(self, module, task):
+        self.label_loss_ = self.label_loss
+        if self.label_loss == "auto":
+            self.label_loss_ = "softmax" if task.single_label else "bce"
+        generators = self._generators(module)
+        discriminators = self._discriminators(module)
+        turns = [p.name for p in discriminators] * self.n_discriminator_steps
+        turns += [p.name for p in generators] * self.n_generator_steps
+        return [
+            task.make_phase(
+                # The last generator comes first: its terms cover both modalities.
+                players=[*generators[::-1], *discriminators],
+                turns=turns,
+                sampler=self._sampler(task),
+                sampler_valid=anchors_in_order,
+                min_batch_size=2,
+            )
+        ]
+
+    def _make_player(self, name, networks, loss, lr, monitor=None):
+        # Shared parameters are listed once.
+        parameters = dict.fromkeys(p for net in networks for p in net.parameters())
+        return Player(
+            name,
+            list(parameters),
+            loss,
+            lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every),
+            self.betas,
+            monitor=monitor,
+            weight_decay=self.weight_decay,
+        )
+
+    def _generators(self, module):
+        """Return the players that train the autoencoders and the label classifiers."""
+        names = ("inter_adversarial", "intra_adversarial", "label", "reconstruction")
+        weights = {f"{x}_weight": getattr(self, f"{x}_weight") or None for x in names}
+        if not any(weights.values()):
+            raise ValueError(
+                f"nothing to learn: one of {', '.join(weights)} must be > 0."
+            )
+        loss = partial(
+            generator_loss, label_loss=LABEL_LOSSES[self.label_loss_], **weights
+        )
+        modalities_of: dict[str, tuple[str, ...]] = {"generator": MODALITIES}
+        if self.generator_update == "alternate":
+            modalities_of = {f"{m}_generator": (m,) for m in MODALITIES}
+        has_embedding_loss = self.label_weight or self.reconstruction_weight
+        return [
+            self._make_player(
+                name,
+                self._generator_networks(module, modalities),
+                partial(loss, modalities=modalities),
+                self.lr,
+                monitor="embedding_loss" if has_embedding_loss else None,
+            )
+            for name, modalities in modalities_of.items()
+        ]
+
+    def _generator_networks(self, module, modalities):
+        networks = []
+        for modality in modalities:
+            networks.append(encoder_of(module, modality))
+            if self.intra_adversarial_weight or self.reconstruction_weight:
+                networks.append(module["decoders"][modality])
+            if self.label_weight:
+                networks.append(module["classifiers"][modality])
+        return networks
+
+    def _discriminators(self, module):
+        """Return one player for all discriminators, or none if there are none.
+
+        Discriminators have neither inputs nor weights in common. A joint step therefore
+        equals one step of each.
+        """
+        intra = MODALITIES if self.intra_adversarial_weight else ()
+        inter = MODALITIES if self.inter_adversarial_weight else ()
+        networks = [module["intra_discriminators"][m] for m in intra]
+        networks += [module["inter_discriminators"][m] for m in inter]
+        if not networks:
+            return []
+        loss = partial(
+            discriminator_loss,
+            intra=intra,
+            inter=inter,
+            mismatch=self.mismatch,
+            real_weight=self.real_weight,
+            cross_weight=self.cross_weight,
+            mismatch_weight=self.mismatch_weight or None,
+        )
+        lr = self.lr if self.lr_discriminator is None else self.lr_discriminator
+        return [self._make_player("discriminator", networks, loss, lr)]
+
+    def _sampler(self, task):
+        rows = getattr(task.dataset, "indices", slice(None))
+        labels = task.indicator[rows]
+        if len(labels) < 2:
+            raise ValueError(
+                "batch normalization needs at least two rows to train on, got "
+                f"{len(labels)}."
+            )
+        mismatched = bool(self.inter_adversarial_weight and self.mismatch_weight)
+        sampler = AnchorSampler(labels, self.sampler == "class_balanced", mismatched)
+        n_alone = int((~sampler.has_mismatch).sum())
+        if mismatched and n_alone:
+            warnings.warn(
+                f"{n_alone} of {len(labels)} rows share a label with every row: they "
+                "have no mismatched row and are left out of that term.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return sampler
