@@ -32,6 +32,19 @@ def bce_label_loss(logits, y):
     return F.binary_cross_entropy_with_logits(logits, y)
 
 
+def mse_label_loss(logits, y):
+    """Mean squared error of independent sigmoids, averaged over the classes.
+
+    Parameters
+    ----------
+    logits : tensor of shape (b, n_classes)
+
+    y : tensor of shape (b, n_classes)
+        Label indicator.
+    """
+    return F.mse_loss(logits.sigmoid(), y)
+
+
 def quantization_loss(code):
     """Return the mean squared distance to the signs; that of 0 is positive.
 
@@ -44,4 +57,8 @@ def quantization_loss(code):
     return F.mse_loss(code, signs)
 
 
-LABEL_LOSSES = {"softmax": softmax_label_loss, "bce": bce_label_loss}
+LABEL_LOSSES = {
+    "softmax": softmax_label_loss,
+    "bce": bce_label_loss,
+    "mse": mse_label_loss,
+}

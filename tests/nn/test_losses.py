@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from sklearn_cmr.nn.losses import (
     LABEL_LOSSES,
     bce_label_loss,
+    mse_label_loss,
     quantization_loss,
     softmax_label_loss,
 )
@@ -49,6 +50,14 @@ def literal_bce(logits, y):
     return total / np.size(y)
 
 
+def literal_mse(logits, y):
+    total = 0.0
+    for row, labels in zip(logits, y, strict=True):
+        for value, label in zip(row, labels, strict=True):
+            total += (1 / (1 + math.exp(-value)) - label) ** 2
+    return total / np.size(y)
+
+
 @settings(max_examples=40, deadline=None)
 @given(batches)
 def test_label_losses(batch):
@@ -56,6 +65,7 @@ def test_label_losses(batch):
     tensors = torch.tensor(logits), torch.tensor(y).double()
     assert_allclose(softmax_label_loss(*tensors), literal_softmax(logits, y))
     assert_allclose(bce_label_loss(*tensors), literal_bce(logits, y))
+    assert_allclose(mse_label_loss(*tensors), literal_mse(logits, y))
 
 
 @pytest.mark.parametrize("name", sorted(LABEL_LOSSES))
