@@ -1356,6 +1356,7 @@ def test_it_learns_to_retrieve(schedule):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The discriminators of")
 def test_ablations_rank_as_in_the_paper():
     """Without pairs of codes, or if signs are all that counts, nothing is learned."""
     variants = {

@@ -409,6 +409,9 @@ class SSAHHasher(
     A small `adversarial_weight` made no difference on the data above; from 0.03 on, it
     was harmful. :meth:`fit` warns of discriminators with an accuracy above 0.999 in
     every epoch of the second half of their training, if this is five epochs or more.
+    Their loss has no effect then, and ``adversarial_weight=0`` saves its time.
+    ``adversarial_weight=1, lr_discriminator=1e-4`` makes the discriminators err, but
+    gave no better codes: an mAP of 0.425 and 0.743 on Wikipedia.
 
     **Ablations** of the paper: ``self_supervision=False``, ``text_fusion=False``,
     ``adversarial_weight=0``, and each of the weights 0.
@@ -964,8 +967,9 @@ class SSAHHasher(
                 "half of the epochs: the adversarial loss has no effect. Standardize "
                 "the features, if they are not: "
                 "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
-                "Otherwise raise adversarial_weight and lower lr_discriminator, or set "
-                "adversarial_weight=0 to train without discriminators.",
+                "Otherwise set adversarial_weight=0 to train without discriminators, "
+                "or raise adversarial_weight and lower lr_discriminator, for example "
+                "to 1 and 1e-4.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
