@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch.utils.data import TensorDataset
 
 from loops.common import Means, build, device_for, load, seeded_generator
+from sklearn_cmr.hashing._ssah.networks import LABEL, discriminator_of, network_of
 
 # Rows that are encoded at once.
 _CHUNK = 4096
@@ -24,7 +25,7 @@ def pair_term(own, bank, similar, balance):
 def textbook(estimator, data, epochs, order=None):
     """A bank of all rows, one forward for every role, default Adam."""
     module = build(estimator, data)
-    label_network = module["label_network"]
+    label_network = network_of(module, LABEL)
     features, y = data.tensors()
     bce = F.binary_cross_entropy_with_logits
     history = []
@@ -53,7 +54,7 @@ def textbook(estimator, data, epochs, order=None):
 
     def encode_all(network, X):
         with torch.no_grad():
-            outputs = [network(part) for part in X.split(estimator.batch_size)]
+            outputs = [network.outputs(part) for part in X.split(estimator.batch_size)]
         return [torch.cat(parts) for parts in zip(*outputs, strict=True)]
 
     # Sorted, as `fit` has them.
@@ -65,7 +66,7 @@ def textbook(estimator, data, epochs, order=None):
         means = Means()
         bank_feature, bank_code, _ = encode_all(label_network, labels_sorted)
         for rows, labels in load(dataset, estimator.batch_size, order, epoch):
-            output = label_network(labels)
+            output = label_network.outputs(labels)
             bank_feature[rows] = output.feature.detach()
             bank_code[rows] = output.code.detach()
             bank = bank_feature, bank_code, labels_sorted
@@ -81,41 +82,42 @@ def textbook(estimator, data, epochs, order=None):
     label_network.requires_grad_(False)
     bank_feature, bank_code, _ = encode_all(label_network, y)
     for modality, X in features.items():
-        network = module["networks"][modality]
-        encoder, judge = network["encoder"], network["discriminator"]
+        encoder = network_of(module, modality)
+        discriminator = discriminator_of(module, modality)
         optimizer = torch.optim.Adam(encoder.parameters(), lr=estimator.lr)
-        optimizer_judge = torch.optim.Adam(judge.parameters(), lr=estimator.lr)
+        optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=estimator.lr)
         dataset = TensorDataset(X, y)
         for epoch in range(epochs):
             means = Means()
             for x, labels in load(dataset, estimator.batch_size, order, epoch):
                 with torch.no_grad():
-                    real = label_network(labels).feature
-                    fake = encoder(x).feature
-                on_labels, on_modality = judge(real, None), judge(fake, None)
-                loss_judge = bce(on_labels, torch.ones_like(on_labels))
-                loss_judge = loss_judge + bce(on_modality, torch.zeros_like(on_labels))
-                loss_judge = loss_judge / 2
-                optimizer_judge.zero_grad()
-                loss_judge.backward()
-                optimizer_judge.step()
+                    real = label_network.outputs(labels).feature
+                    fake = encoder.outputs(x).feature
+                on_labels = discriminator(real, None)
+                on_modality = discriminator(fake, None)
+                loss_d = bce(on_labels, torch.ones_like(on_labels))
+                loss_d = loss_d + bce(on_modality, torch.zeros_like(on_labels))
+                loss_d = loss_d / 2
+                optimizer_d.zero_grad()
+                loss_d.backward()
+                optimizer_d.step()
 
-                output = encoder(x)
+                output = encoder.outputs(x)
                 terms = terms_of(output, labels, bank_feature, bank_code, y)
-                verdicts = judge(output.feature, None)
-                terms["adversarial_loss"] = bce(verdicts, torch.ones_like(verdicts))
+                logits = discriminator(output.feature, None)
+                terms["adversarial_loss"] = bce(logits, torch.ones_like(logits))
                 loss = weighted(terms)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 values = {name: term.item() for name, term in terms.items()}
-                values[f"{modality}_discriminator_loss"] = loss_judge.item()
+                values[f"{modality}_discriminator_loss"] = loss_d.item()
                 means.add(len(x), train_loss=loss.item(), **values)
             history.append(means.compute())
     # The unified codes of the training rows.
     relaxed = encode_all(label_network, y)[1]
     for modality, X in features.items():
-        relaxed = relaxed + encode_all(module["networks"][modality]["encoder"], X)[1]
+        relaxed = relaxed + encode_all(network_of(module, modality), X)[1]
     relaxed.sign()
     return history
 
@@ -124,7 +126,7 @@ def bare(estimator, data, epochs):
     """A bank of the distinct rows of labels, no forward twice, fused Adam."""
     device = device_for(estimator)
     module = build(estimator, data)
-    label_network = module["label_network"]
+    label_network = network_of(module, LABEL)
     features, y = data.tensors(device)
     bce = F.binary_cross_entropy_with_logits
     history = []
@@ -179,11 +181,11 @@ def bare(estimator, data, epochs):
     for epoch in range(estimator.max_epochs_label):
         means = Means()
         with torch.no_grad():
-            bank_feature, bank_code, _ = label_network(distinct)
+            bank_feature, bank_code, _ = label_network.outputs(distinct)
         for rows in rows_of_batches(epoch):
             places = sorted_kinds[rows]
             labels = distinct[places]
-            output = label_network(labels)
+            output = label_network.outputs(labels)
             bank_feature.index_copy_(0, places, output.feature.detach())
             bank_code.index_copy_(0, places, output.code.detach())
             terms = terms_of(output, labels, bank_feature, bank_code)
@@ -194,40 +196,41 @@ def bare(estimator, data, epochs):
 
     label_network.requires_grad_(False)
     with torch.no_grad():
-        bank_feature, bank_code, _ = label_network(distinct)
+        bank_feature, bank_code, _ = label_network.outputs(distinct)
     for modality, X in features.items():
-        network = module["networks"][modality]
-        encoder, judge = network["encoder"], network["discriminator"]
-        moved, moved_judge = list(encoder.parameters()), list(judge.parameters())
+        encoder = network_of(module, modality)
+        discriminator = discriminator_of(module, modality)
+        moved = list(encoder.parameters())
+        moved_d = list(discriminator.parameters())
         optimizer = torch.optim.Adam(moved, lr=estimator.lr, fused=True)
-        optimizer_judge = torch.optim.Adam(moved_judge, lr=estimator.lr, fused=True)
+        optimizer_d = torch.optim.Adam(moved_d, lr=estimator.lr, fused=True)
         for epoch in range(epochs):
             means = Means()
             for rows in rows_of_batches(epoch):
                 labels = y[rows]
-                output = encoder(X[rows])
+                output = encoder.outputs(X[rows])
                 # The label network is frozen: its features lie in the bank.
                 real, fake = bank_feature[kinds[rows]], output.feature.detach()
-                verdicts = judge(torch.cat([real, fake]), None)
-                is_label = torch.zeros_like(verdicts)
+                logits = discriminator(torch.cat([real, fake]), None)
+                is_label = torch.zeros_like(logits)
                 is_label[: len(rows)] = 1
-                loss_judge = bce(verdicts, is_label)
-                step(optimizer_judge, moved_judge, loss_judge)
+                loss_d = bce(logits, is_label)
+                step(optimizer_d, moved_d, loss_d)
 
                 terms = terms_of(output, labels, bank_feature, bank_code)
-                verdicts = judge(output.feature, None)
-                terms["adversarial_loss"] = F.softplus(-verdicts).mean()
+                logits = discriminator(output.feature, None)
+                terms["adversarial_loss"] = F.softplus(-logits).mean()
                 adversarial = estimator.adversarial_weight * terms["adversarial_loss"]
                 loss = weighted(terms) + adversarial
                 step(optimizer, moved, loss)
-                terms[f"{modality}_discriminator_loss"] = loss_judge
+                terms[f"{modality}_discriminator_loss"] = loss_d
                 record(means, len(rows), loss, terms)
             history.append(means.compute())
     with torch.inference_mode():
         relaxed = bank_code[kinds]
         for modality, X in features.items():
-            encoder = module["networks"][modality]["encoder"]
-            parts = [encoder(part).code for part in X.split(_CHUNK)]
+            encoder = network_of(module, modality)
+            parts = [encoder(part) for part in X.split(_CHUNK)]
             relaxed = relaxed + torch.cat(parts)
         relaxed.sign()
     return history

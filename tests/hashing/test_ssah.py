@@ -15,28 +15,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_cmr import SSAHHasher
 from sklearn_cmr.datasets import make_cross_modal_classification
-from sklearn_cmr.hashing._ssah import (
+from sklearn_cmr.hashing._ssah.bank import (
     Bank,
-    Criterion,
-    Discriminator,
     LabelBank,
-    Output,
     count_label_rows,
-    discriminator_objective,
-    encoder_objective,
-    has_counts,
-    joint_objective,
-    label_objective,
+    sample_counts,
+)
+from sklearn_cmr.hashing._ssah.estimator import has_counts
+from sklearn_cmr.hashing._ssah.losses import (
+    Criterion,
+    discriminator_loss,
+    encoder_loss,
+    joint_loss,
+    label_network_loss,
     pair_loss,
     pair_weights,
-    sample_counts,
+)
+from sklearn_cmr.hashing._ssah.networks import (
+    LABEL,
+    Discriminator,
+    Output,
+    discriminator_of,
+    network_of,
 )
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.training import Batch, EpochState
@@ -56,6 +63,7 @@ SMALL = {
 A, B, y = make_cross_modal_classification(
     90, n_image_features=6, n_text_features=5, n_classes=3, random_state=0
 )
+PAIR = ("image", "text")
 UNPAIRED = ({"image": A, "text": B[20:]}, {"image": y, "text": y[20:]})
 
 
@@ -170,10 +178,10 @@ def literal_terms(output, y, bank, options):
     return terms
 
 
-def literal_verdict_loss(verdicts, wanted, kind):
+def literal_adversarial_loss(logits, target, kind):
     if kind == "lsgan":
-        return np.mean([(v - wanted) ** 2 for v in verdicts])
-    return np.mean([math.log(1 + math.exp(-v if wanted else v)) for v in verdicts])
+        return np.mean([(z - target) ** 2 for z in logits])
+    return np.mean([math.log(1 + math.exp(-z if target else z)) for z in logits])
 
 
 def criterion(**options):
@@ -251,8 +259,8 @@ def test_terms_equal_the_formulas(kind, n, n_bank, n_classes, seed, options):
     labels = make_labels(kind, n, n_classes, rng)
     bank = make_bank(make_labels(kind, n_bank, n_classes, rng), rng)
     output = make_output(n, n_classes, rng)
-    judge = criterion(**options)
-    terms = judge.pair_terms(output, labels, bank) | judge.own_terms(output, labels)
+    loss = criterion(**options)
+    terms = loss.pair_terms(output, labels, bank) | loss.own_terms(output, labels)
     literal = literal_terms(output, labels, bank, options)
     assert terms.keys() == literal.keys()
     for name, term in terms.items():
@@ -285,64 +293,63 @@ def state(seed=0):
 @pytest.mark.parametrize("modality", ["image", "text"])
 @pytest.mark.parametrize("adversarial_loss", ["bce", "lsgan"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_objectives_equal_the_formulas(modality, adversarial_loss, reduction):
+def test_losses_equal_the_formulas(modality, adversarial_loss, reduction):
     module, batch, bank = make_problem()
     options = {"adversarial_loss": adversarial_loss, "reduction": reduction}
-    judge = criterion(**options)
-    network = module["networks"][modality]
+    weighted = criterion(**options)
+    discriminator = discriminator_of(module, modality)
     with torch.no_grad():
-        output = network["encoder"](batch.features[modality])
-        real = module["label_network"](batch.y).feature
-        verdicts = {
-            "fake": network["discriminator"](output.feature, None).numpy().ravel(),
-            "real": network["discriminator"](real, None).numpy().ravel(),
+        output = network_of(module, modality).outputs(batch.features[modality])
+        real = network_of(module, LABEL).outputs(batch.y).feature
+        logits = {
+            "fake": discriminator(output.feature, None).numpy().ravel(),
+            "real": discriminator(real, None).numpy().ravel(),
         }
     n = len(batch.y) if reduction == "sum" else 1
-    literal = literal_terms(output, batch.y, bank.content, vars(judge))
-    loss = literal_verdict_loss(verdicts["fake"], 1, adversarial_loss)
+    literal = literal_terms(output, batch.y, bank.content, vars(weighted))
+    loss = literal_adversarial_loss(logits["fake"], 1, adversarial_loss)
     literal["adversarial_loss"] = n * loss
-    found, terms = encoder_objective(
-        module, batch, state(), modality=modality, bank=bank, criterion=judge
+    found, terms = encoder_loss(
+        module, batch, state(), modality=modality, bank=bank, criterion=weighted
     )
     assert terms.keys() == literal.keys()
     for name, term in terms.items():
         assert_allclose(term.item(), literal[name], rtol=1e-6, err_msg=name)
-    expected = sum(judge.weights[name] * term for name, term in literal.items())
+    expected = sum(weighted.weights[name] * term for name, term in literal.items())
     assert_allclose(found.item(), expected, rtol=1e-6)
 
-    found, terms = discriminator_objective(
-        module, batch, state(), modality=modality, criterion=judge
+    found, terms = discriminator_loss(
+        module, batch, state(), modality=modality, criterion=weighted
     )
-    expected = literal_verdict_loss(verdicts["real"], 1, adversarial_loss)
-    expected += literal_verdict_loss(verdicts["fake"], 0, adversarial_loss)
+    expected = literal_adversarial_loss(logits["real"], 1, adversarial_loss)
+    expected += literal_adversarial_loss(logits["fake"], 0, adversarial_loss)
     assert_allclose(found.item(), n * expected / 2, rtol=1e-6)
     cut = 0 if adversarial_loss == "bce" else 0.5
-    rights = [*(verdicts["real"] > cut), *(verdicts["fake"] <= cut)]
+    rights = [*(logits["real"] > cut), *(logits["fake"] <= cut)]
     assert_allclose(terms["discriminator_accuracy"].item(), np.mean(rights))
 
 
-def test_objective_without_a_label_network_compares_the_modalities():
+def test_loss_without_a_label_network_compares_the_modalities():
     module, batch, _ = make_problem()
-    judge = criterion()
+    weighted = criterion()
     with torch.no_grad():
         image, text = (
-            module["networks"][m]["encoder"](batch.features[m])
-            for m in ("image", "text")
+            network_of(module, m).outputs(batch.features[m]) for m in ("image", "text")
         )
     ones = torch.ones(len(batch.y)).double()
     bank = Bank(text.feature, text.code, batch.y, ones)
-    literal = literal_terms(image, batch.y, bank, vars(judge))
-    own = literal_terms(text, batch.y, bank, vars(judge))
+    literal = literal_terms(image, batch.y, bank, vars(weighted))
+    own = literal_terms(text, batch.y, bank, vars(weighted))
     for name in ("quantization_loss", "label_loss"):
         literal[name] += own[name]
-    loss, terms = joint_objective(module, batch, state(), criterion=judge)
+    loss, terms = joint_loss(module, batch, state(), criterion=weighted)
     assert terms.keys() == literal.keys()
     for name, term in terms.items():
         assert_allclose(term.item(), literal[name], rtol=1e-6, err_msg=name)
-    expected = sum(judge.weights[name] * term for name, term in literal.items())
+    expected = sum(weighted.weights[name] * term for name, term in literal.items())
     assert_allclose(loss.item(), expected, rtol=1e-6)
     loss.backward()
-    assert module["networks"]["text"]["encoder"].code.weight.grad.abs().sum() > 0
+    assert network_of(module, "text").code.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("similar", [0.0, 1.0])
@@ -399,14 +406,14 @@ def test_large_logits_do_not_overflow():
     assert_allclose(logits.grad, [[0, 0], [0.25, -0.25]])
 
 
-# -- the game ------------------------------------------------------------------------
+# -- the adversarial loss ------------------------------------------------------------
 
 
-def test_the_game_has_a_gradient_for_the_encoder():
+def test_the_adversarial_loss_has_a_gradient_for_the_encoder():
     """It has none in the published code, whose features are constants (11.1)."""
     module, batch, bank = make_problem()
     only = dict.fromkeys(criterion().weights, 0.0) | {"adversarial_loss": 1.0}
-    loss, _ = encoder_objective(
+    loss, _ = encoder_loss(
         module,
         batch,
         state(),
@@ -414,7 +421,7 @@ def test_the_game_has_a_gradient_for_the_encoder():
         bank=bank,
         criterion=criterion(weights=only),
     )
-    encoder = module["networks"]["image"]["encoder"]
+    encoder = network_of(module, "image")
     gradients = torch.autograd.grad(loss, list(encoder.body.parameters()))
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
 
@@ -452,7 +459,7 @@ def test_every_player_moves_its_own_network_alone():
         assert turns[modality] == expected * (len(turns[modality]) // 2)
 
 
-def test_the_discriminator_is_not_asked_without_the_game():
+def test_discriminators_stay_as_they_are_without_the_adversarial_loss():
     spy = Spy()
     estimator = hasher(adversarial_weight=0, callbacks=[spy]).fit(A, B, y)
     first, last = spy.weights[0], weights_of(estimator)
@@ -472,6 +479,50 @@ def test_discriminator_dropout_is_drawn_from_the_given_generator():
         for _ in range(2)
     ]
     assert_same_weights(*estimators)
+
+
+# Encoders that hardly move, against discriminators that learn at once.
+UNBEATEN = {"max_epochs": 20, "lr": 1e-6, "lr_discriminator": 0.01}
+SHIFTED = {"image": A + 5, "text": B + 5}
+
+
+def test_unbeaten_discriminators_are_reported():
+    estimator = hasher(**UNBEATEN)
+    with pytest.warns(ConvergenceWarning, match=r"of \['image', 'text'\]") as caught:
+        estimator.fit(SHIFTED, y)
+    assert len([w for w in caught if w.category is ConvergenceWarning]) == 1
+    message = str(caught[0].message)
+    for advice in ("StandardScaler", "adversarial_weight=0", "lower lr_discriminator"):
+        assert advice in message
+    # The modalities of an earlier fit are not reported again.
+    with pytest.warns(ConvergenceWarning, match=r"of \['audio'\]"):
+        estimator.add_modality("audio", A[:, :4] + 5, y)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"adversarial_weight": 0},
+        {"self_supervision": False},
+        # An encoder that beats its discriminator.
+        {"adversarial_weight": 1.0, "lr": 1e-3, "lr_discriminator": 1e-4},
+        # Too few epochs to tell.
+        {"max_epochs": 8},
+    ],
+)
+def test_nothing_is_reported_unless_a_discriminator_is_unbeaten(params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hasher(**UNBEATEN | params).fit(SHIFTED, y)
+
+
+def test_a_weight_of_0_is_not_reported_for_the_past():
+    estimator = hasher(warm_start=True, **UNBEATEN)
+    with pytest.warns(ConvergenceWarning, match="have hardly erred"):
+        estimator.fit(SHIFTED, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.set_params(adversarial_weight=0, max_epochs=1).fit(SHIFTED, y)
 
 
 # -- the bank ------------------------------------------------------------------------
@@ -527,7 +578,7 @@ def test_the_bank_is_refreshed_and_batches_are_fresh(size):
     assert bank.counts.sum() == (size or 30)
     bank.refresh(module)
     with torch.no_grad():
-        output = module["label_network"](bank.y)
+        output = network_of(module, LABEL).outputs(bank.y)
         assert_allclose(bank.content.feature, output.feature, rtol=1e-5)
         assert_allclose(bank.content.code, output.code, rtol=1e-5)
     rows = torch.tensor([3, 20])
@@ -547,19 +598,19 @@ def test_the_bank_is_refreshed_and_batches_are_fresh(size):
     assert set(np.unique(codes)) <= {-1, 1}
 
 
-def test_label_objective_equals_the_formulas():
+def test_label_network_loss_equals_the_formulas():
     module, batch, _ = make_problem(kind="single", n=8)
     indicator = batch.y.numpy().astype(np.uint8)
     module = module.float()
     bank = LabelBank([indicator], None, 0, torch.device("cpu"))
     bank.refresh(module)
-    nn.init.normal_(module["label_network"].code.weight)  # the bank is stale now
+    nn.init.normal_(network_of(module, LABEL).code.weight)  # the bank is stale now
     drawn = bank.dataset.take(torch.arange(8))
-    loss, terms = label_objective(
+    loss, terms = label_network_loss(
         module, drawn, state(), bank=bank, criterion=criterion()
     )
     with torch.no_grad():
-        output = module["label_network"](drawn.y)
+        output = network_of(module, LABEL).outputs(drawn.y)
     ones = torch.ones(8)
     whole = Bank(output.feature, output.code, drawn.y, ones)
     literal = literal_terms(output, drawn.y, whole, vars(criterion()))
@@ -590,9 +641,9 @@ def test_layers():
     kinds = {
         name: [type(layer).__name__ for layer in body]
         for name, body in {
-            "label": module["label_network"].body,
-            "image": module["networks"]["image"]["encoder"].body,
-            "text": module["networks"]["text"]["encoder"].body,
+            "label": network_of(module, LABEL).body,
+            "image": network_of(module, "image").body,
+            "text": network_of(module, "text").body,
         }.items()
     }
     dense = ["Linear", "ReLU"]
@@ -601,15 +652,27 @@ def test_layers():
         "image": dense,
         "text": [*dense, "ResponseNorm"] * 3,
     }
-    encoder = module["networks"]["text"]["encoder"]
+    encoder = network_of(module, "text")
     assert encoder.code.weight.shape == (8, 10)
     assert encoder.labels.weight.shape == (3, 10)
     shapes = [
         tuple(w.shape)
-        for w in module["networks"]["image"]["discriminator"].parameters()
+        for w in discriminator_of(module, "image").parameters()
         if w.ndim > 1
     ]
     assert shapes == [(12, 10), (8, 12), (1, 8)]
+
+
+@pytest.mark.parametrize("modality", [*PAIR, LABEL])
+def test_a_network_gives_codes_alone_or_all_outputs(modality):
+    module, batch, _ = make_problem()
+    X = (batch.features | {LABEL: batch.y})[modality]
+    network = network_of(module, modality)
+    output = network.outputs(X)
+    assert torch.equal(network(X), output.code)
+    assert torch.equal(network.body(X), output.feature)
+    assert torch.equal(network.labels(output.feature), output.logits)
+    assert (output.feature >= 0).all() and (output.code.abs() <= 1).all()
 
 
 def test_normal_initial_weights():
@@ -630,7 +693,7 @@ def test_text_fusion_is_for_counts():
     for texts in (counts, sparse.csr_array(counts)):
         estimator = hasher().fit(A, texts, y)
         assert estimator.text_fusion_ is True
-        body = estimator.module_["networks"]["text"]["encoder"].body
+        body = network_of(estimator.module_, "text").body
         assert body[0].scales == [5, 10, 15, 30]
         assert body[1].in_features == 5 * 40
         assert_array_equal(
@@ -638,11 +701,11 @@ def test_text_fusion_is_for_counts():
         )
     plain = hasher(text_fusion=False).fit(A, counts, y)
     assert plain.text_fusion_ is False
-    body = plain.module_["networks"]["text"]["encoder"].body
+    body = network_of(plain.module_, "text").body
     assert body[0].in_features == 40
     assert hasher().fit(A, B, y).text_fusion_ is False
     forced = hasher(text_fusion=True, text_scales=(2, 3)).fit(A, B, y)
-    assert forced.module_["networks"]["text"]["encoder"].body[0].scales == [2, 3]
+    assert network_of(forced.module_, "text").body[0].scales == [2, 3]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "flatten"])
@@ -726,6 +789,27 @@ def test_learning_rates_by_network():
     assert spy.rates[2] == {"text_discriminator": 2e-3, "text_encoder": 2e-3}
 
 
+def test_adam_parameters_reach_all_networks():
+    seen = set()
+
+    class Settings(Callback):
+        def on_train_begin(self, net, **kwargs):
+            for player, optimizer in net.turns_:
+                (group,) = optimizer.param_groups
+                seen.add((player.name, group["betas"], group["weight_decay"]))
+
+    for self_supervision in (True, False):
+        hasher(
+            betas=(0.5, 0.9),
+            weight_decay=0.1,
+            self_supervision=self_supervision,
+            callbacks=[Settings],
+        ).fit(A, B, y)
+    encoders = [f"{m}_{kind}" for m in PAIR for kind in ("encoder", "discriminator")]
+    names = {"label_network", "encoders", *encoders}
+    assert seen == {(name, (0.5, 0.9), 0.1) for name in names}
+
+
 def test_learning_rates_decay():
     class Rates(Callback):
         seen = {}
@@ -764,7 +848,7 @@ def test_published_schedule():
     assert_allclose(rates, first + [rate / 2 for rate in first])
     # The label network goes on in the second round; then it stays as it is.
     assert len(rows_of(estimator, "label")) == 6
-    assert not estimator.module_["label_network"].code.weight.requires_grad
+    assert not network_of(estimator.module_, LABEL).code.weight.requires_grad
 
 
 def test_published_settings_run():
@@ -852,6 +936,58 @@ def test_warm_start_continues_the_encoders():
     for changed in ({"n_bits": 4}, {"feature_dim": 4}, {"self_supervision": False}):
         with pytest.raises(ValueError, match="warm_start=True continues with the same"):
             copy.deepcopy(twice).set_params(**changed).fit(A, B, y)
+
+
+class Moments(Callback):
+    """Check that every parameter goes on with its own moments of Adam."""
+
+    def __init__(self):
+        self.left, self.n_compared = {}, 0
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def moments_of(self, net):
+        names = {id(value): name for name, value in net.module_.named_parameters()}
+        return {
+            names[id(parameter)]: own["exp_avg"].clone()
+            for _, optimizer in net.turns_
+            for parameter, own in optimizer.state.items()
+        }
+
+    def on_train_begin(self, net, **kwargs):
+        for name, moments in self.moments_of(net).items():
+            assert torch.equal(moments, self.left[name]), name
+            self.n_compared += 1
+
+    def on_train_end(self, net, **kwargs):
+        self.left |= self.moments_of(net)
+
+
+@pytest.mark.parametrize("off_first", [False, True])
+@pytest.mark.parametrize(
+    "options", [{}, {"schedule": "alternate"}, {"self_supervision": False}]
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "feature_weight",
+        "hash_weight",
+        "quantization_weight",
+        "label_weight",
+        "adversarial_weight",
+    ],
+)
+def test_a_weight_is_switched_between_two_fits(name, options, off_first):
+    moments = Moments()
+    estimator = hasher(warm_start=True, n_rounds=1, callbacks=[moments], **options)
+    weight = getattr(estimator, name)
+    values = (0, weight, 0) if off_first else (weight, 0, weight)
+    for value in values:
+        estimator.set_params(**{name: value}).fit(A, B, y)
+    assert moments.n_compared
+    assert all(math.isfinite(loss) for loss in estimator.loss_curve_)
+    assert all(value.isfinite().all() for value in estimator.module_.parameters())
 
 
 def test_a_loss_that_diverges_is_an_error():
@@ -1022,9 +1158,9 @@ def test_packed_codes_come_back(n_bits):
 
 
 def test_predict_proba_is_the_sigmoid_of_the_label_head(reference):
-    encoder = reference.module_["networks"]["text"]["encoder"]
+    encoder = network_of(reference.module_, "text")
     with torch.no_grad():
-        logits = encoder(torch.tensor(B).float()).logits.numpy()
+        logits = encoder.outputs(torch.tensor(B).float()).logits.numpy()
     p = reference.predict_proba(B, modality="text")
     assert_allclose(p, 1 / (1 + np.exp(-logits)), rtol=1e-4)
     with pytest.raises(ValueError, match="label_weight > 0"):
@@ -1034,7 +1170,7 @@ def test_predict_proba_is_the_sigmoid_of_the_label_head(reference):
 def test_pickling_keeps_networks_and_classes(reference):
     loaded = pickle.loads(pickle.dumps(reference))
     assert_array_equal(loaded.transform_image(A), reference.transform_image(A))
-    assert not loaded.module_["label_network"].code.weight.requires_grad
+    assert not network_of(loaded.module_, LABEL).code.weight.requires_grad
 
 
 # -- without a label network ---------------------------------------------------------
@@ -1075,7 +1211,7 @@ def test_without_self_supervision_early_stopping_asks_the_other_modality():
 
 @pytest.mark.parametrize("data", [UNPAIRED, ({"image": A}, y)])
 def test_without_self_supervision_pairs_are_needed(data):
-    with pytest.raises(ValueError, match="needs two or more whose rows are pairs"):
+    with pytest.raises(ValueError, match="needs paired rows of two or more modalities"):
         hasher(self_supervision=False).fit(*data)
 
 
@@ -1164,7 +1300,7 @@ def test_nothing_is_said_if_all_rows_have_labels(reference):
         ),
         (
             {"feature_weight": 0, "hash_weight": 0, "label_weight": 0},
-            "nothing to learn from",
+            "must be > 0; all are 0",
         ),
         ({"adversarial_weight": -1}, "'adversarial_weight' parameter"),
         ({"discriminator_dropout": 1.0}, "'discriminator_dropout' parameter"),
@@ -1181,9 +1317,9 @@ def test_refusals(params, text):
 
 
 def test_label_is_no_modality(reference):
-    with pytest.raises(ValueError, match="'label' names the labels"):
+    with pytest.raises(ValueError, match="'label' is reserved for the labels"):
         hasher().fit({"image": A, "label": B}, y)
-    with pytest.raises(ValueError, match="'label' names the labels"):
+    with pytest.raises(ValueError, match="'label' is reserved for the labels"):
         copy.deepcopy(reference).add_modality("label", B, y)
 
 
@@ -1220,6 +1356,7 @@ def test_it_learns_to_retrieve(schedule):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The discriminators of")
 def test_ablations_rank_as_in_the_paper():
     """Without pairs of codes, or if signs are all that counts, nothing is learned."""
     variants = {
