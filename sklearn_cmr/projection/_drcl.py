@@ -506,8 +506,10 @@ class DRCLProjector(
     :math:`L_{MSE}` conflicts with the label loss. With "mean", its gradient is
     negligible in a wide space; with "sum", it has an effect.
 
-    **Probabilities.** :meth:`predict_proba` raises an error if no label loss was
-    trained: with ``label_weight=0`` and a prior that is not learned here.
+    **Probabilities.** :meth:`predict_proba` raises an error after a fit with
+    ``label_weight=0``. The second stage then trains the encoders without the label
+    loss, and the prior cannot predict labels from their embeddings, even if the first
+    stage has learned it.
 
     **Published settings** for Wikipedia, in the code of the paper [2]_::
 
@@ -719,7 +721,6 @@ class DRCLProjector(
         if prior.weight.requires_grad:
             yield from self._learn_prior(module, task)
             prior.freeze()
-            self._has_label_term = True
         self._has_label_term |= self.label_weight > 0
         self.prior_ = prior.weight.detach().cpu().numpy().copy()
         weights = {
@@ -823,7 +824,7 @@ class DRCLProjector(
     def _label_probabilities(self, module, modality, X):
         if not self._has_label_term:
             raise ValueError(
-                "predict_proba needs a label loss, and none was trained: fit with "
-                "label_weight > 0, or with a prior that is learned."
+                "predict_proba needs encoders that were trained by the label loss: fit "
+                "with label_weight > 0."
             )
         return module["prior"](self._encode(module, modality, X))
