@@ -77,8 +77,8 @@ GRIDS = {
         {
             "hidden_layer_sizes": [(256, 256)],
             "lr": [3e-4],
-            "beta": [1.0],
-            "mse_reduction": ["sum"],
+            "recast_weight": [1.0],
+            "recast_reduction": ["sum"],
             "max_epochs": [100],
             "max_epochs_prior": [50],
         },

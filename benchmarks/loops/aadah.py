@@ -57,7 +57,7 @@ def textbook(estimator, data, epochs, order=None):
             similar = known @ known.T > 0
             codes, unattended = {}, {}
             for name, x in zip(NAMES, (images, texts), strict=True):
-                network = module[name]
+                network = module["encoders"][name]
                 f, present = network.extract(x)
                 with torch.no_grad():
                     mask = network.mask(f, present)
@@ -70,7 +70,8 @@ def textbook(estimator, data, epochs, order=None):
                 for a in NAMES
             )
             game = sum(cube(codes[a], unattended[b], similar, margin) for a, b in pairs)
-            loss = estimator.inter_weight * inter + estimator.intra_weight * intra
+            loss = estimator.inter_triplet_weight * inter
+            loss = loss + estimator.intra_triplet_weight * intra
             loss = loss + estimator.adversarial_weight * game
             optimizer.zero_grad()
             loss.backward()
@@ -87,7 +88,7 @@ def textbook(estimator, data, epochs, order=None):
                 continue
             codes, unattended = {}, {}
             for name, x in zip(NAMES, (images, texts), strict=True):
-                network = module[name]
+                network = module["encoders"][name]
                 with torch.no_grad():
                     f, present = network.extract(x)
                 mask = network.mask(f, present)
@@ -116,7 +117,11 @@ def bare(estimator, data, epochs):
     optimizer_attention = torch.optim.Adam(of_attention, **of_its_own)
     scale = 2 * estimator.n_bits**0.5
     weights = torch.tensor(
-        [estimator.inter_weight, estimator.intra_weight, estimator.adversarial_weight],
+        [
+            estimator.inter_triplet_weight,
+            estimator.intra_triplet_weight,
+            estimator.adversarial_weight,
+        ],
         device=device,
     ).repeat_interleave(2)
 
@@ -145,7 +150,7 @@ def bare(estimator, data, epochs):
             but_self = ~torch.eye(n_rows, dtype=torch.bool, device=device)
             codes, unattended, seen = {}, {}, {}
             for name, X in features.items():
-                network = module[name]
+                network = module["encoders"][name]
                 x = X[rows]
                 f, present = network.extract(x)
                 with torch.no_grad():
@@ -174,7 +179,7 @@ def bare(estimator, data, epochs):
                 continue
             codes, unattended = {}, {}
             for name, x in seen.items():
-                network = module[name]
+                network = module["encoders"][name]
                 with torch.no_grad():
                     f, present = network.extract(x)
                 mask = network.mask(f, present)

@@ -13,8 +13,8 @@ from loops.common import Means, build, device_for, load, seeded_generator
 
 def cross_entropy(probabilities, y, q):
     """Return the generalised cross entropy."""
-    mass = (probabilities * y).sum(1).clamp_min(1e-12)
-    return -mass.log().mean() if q == 0 else ((1 - mass**q) / q).mean()
+    own = (probabilities * y).sum(1).clamp_min(1e-12)
+    return -own.log().mean() if q == 0 else ((1 - own**q) / q).mean()
 
 
 def cosines(a, b):
@@ -28,11 +28,6 @@ def consistency(r, f):
     intra = (cosines(r, r) - cosines(f, f)).pow(2).mean()
     between = cosines(r, f)
     return intra + (between - between.T).pow(2).mean()
-
-
-def embed(network, X):
-    """Return unit rows."""
-    return F.normalize(network(X), dim=1)
 
 
 def exponent(estimator, epoch, first):
@@ -59,7 +54,7 @@ def textbook(estimator, data, epochs, order=None):
         for epoch in range(epochs):
             means, q = Means(), exponent(estimator, epoch, 0)
             for x, labels in load(dataset, estimator.batch_size, order, epoch):
-                probabilities = torch.softmax(embed(network, x) @ prior, dim=1)
+                probabilities = torch.softmax(network(x) @ prior, dim=1)
                 loss = cross_entropy(probabilities, labels, q)
                 optimizer.zero_grad()
                 loss.backward()
@@ -68,7 +63,7 @@ def textbook(estimator, data, epochs, order=None):
             quality = 0.0
             with torch.no_grad():
                 for x, labels in DataLoader(dataset, batch_size=estimator.batch_size):
-                    probabilities = torch.softmax(embed(network, x) @ prior, dim=1)
+                    probabilities = torch.softmax(network(x) @ prior, dim=1)
                     quality += (probabilities * labels).sum().item()
             quality /= data.n_samples
             if quality > scores[modality]:
@@ -89,7 +84,7 @@ def textbook(estimator, data, epochs, order=None):
             means, q = Means(), exponent(estimator, epoch, 1)
             generator = seeded_generator(estimator, epoch)
             for x, labels in load(dataset, estimator.batch_size, order, epoch):
-                f = embed(network, x)
+                f = network(x)
                 mixing = torch.randperm(len(f), generator=generator)
                 f = share * f + (1 - share) * f[mixing]
                 mixed = share * labels + (1 - share) * labels[mixing]
@@ -97,8 +92,9 @@ def textbook(estimator, data, epochs, order=None):
                 label = cross_entropy(torch.softmax(f @ prior, dim=1), mixed, q)
                 alike = consistency(r, f)
                 recast = F.mse_loss(f, r)
-                loss = estimator.eta * label
-                loss = loss + estimator.alpha * alike + estimator.beta * recast
+                loss = estimator.label_weight * label
+                loss = loss + estimator.consistency_weight * alike
+                loss = loss + estimator.recast_weight * recast
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -142,12 +138,12 @@ def bare(estimator, data, epochs):
         for epoch in range(epochs):
             means, q = Means(), exponent(estimator, epoch, 0)
             for rows in rows_of_batches(epoch):
-                probabilities = (embed(network, X[rows]) @ prior).softmax(1)
+                probabilities = (network(X[rows]) @ prior).softmax(1)
                 loss = cross_entropy(probabilities, y[rows], q)
                 step(optimizer, moved, loss)
                 means.add(len(rows), train_loss=loss.detach())
             with torch.inference_mode():
-                probabilities = (embed(network, X) @ prior).softmax(1)
+                probabilities = (network(X) @ prior).softmax(1)
                 quality = (probabilities * y).sum(1).mean().item()
             if quality > scores[modality]:
                 scores[modality] = quality
@@ -166,7 +162,7 @@ def bare(estimator, data, epochs):
             means, q = Means(), exponent(estimator, epoch, 1)
             generator = seeded_generator(estimator, epoch, device)
             for rows in rows_of_batches(epoch):
-                f, labels = embed(network, X[rows]), y[rows]
+                f, labels = network(X[rows]), y[rows]
                 mixing = torch.randperm(len(f), generator=generator, device=device)
                 f = torch.lerp(f.index_select(0, mixing), f, share)
                 labels = torch.lerp(labels[mixing], labels, share)
@@ -179,8 +175,9 @@ def bare(estimator, data, epochs):
                 alike = alike + F.mse_loss(between, between.detach().T.contiguous())
                 alike = 8 * alike - 4 * alike.detach()
                 recast = F.mse_loss(f, labels @ inverse)
-                loss = estimator.eta * label
-                loss = loss + estimator.alpha * alike + estimator.beta * recast
+                loss = estimator.label_weight * label
+                loss = loss + estimator.consistency_weight * alike
+                loss = loss + estimator.recast_weight * recast
                 step(optimizer, moved, loss)
                 means.add(
                     len(rows),

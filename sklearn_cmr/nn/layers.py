@@ -46,6 +46,13 @@ def make_mlp(sizes, *, activation, output_activation="identity", init="glorot"):
     return nn.Sequential(*layers)
 
 
+class UnitLength(nn.Module):
+    """Divide every row by its length; rows of zeros remain zeros."""
+
+    def forward(self, X):
+        return F.normalize(X, dim=1)
+
+
 def dropout(X, p, generator):
     """Set random values to 0 and divide the others by ``1 - p``.
 

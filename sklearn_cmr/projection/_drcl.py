@@ -4,6 +4,7 @@
 
 import copy
 import math
+import warnings
 from functools import partial
 from itertools import pairwise
 from numbers import Integral, Real
@@ -11,38 +12,46 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.preprocessing import normalize
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_cmr._unpaired import SeparateTrainingMixin
+from sklearn_cmr._unpaired import SeparateTrainingMixin, encode_rows
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
     ProjectorMixin,
 )
-from sklearn_cmr.training import BatchIterator, Player
+from sklearn_cmr.metrics import mean_average_precision
+from sklearn_cmr.nn.layers import UnitLength
+from sklearn_cmr.training import BatchIterator, Player, indicator_of
 
-# Below this, a probability counts as this when its logarithm is taken.
+# Smaller probabilities are raised to this before their logarithm is taken.
 _MIN_PROBABILITY = 1e-12
-# Below this, a length counts as this when something is divided by it.
+# Smaller lengths are raised to this before something is divided by them.
 _MIN_LENGTH = 1e-12
-# The release doubles its cosines.
+# The published code doubles its cosines.
 _COSINE_SCALE = 2
-# Rows whose quality is evaluated at once.
+# Number of rows of a batch in which the quality of a prior is evaluated.
 _QUALITY_BATCH = 4096
 
 
+# -- the prior ---------------------------------------------------------------------
+
+
 class Prior(nn.Module):
-    """The linear map from the common space to the labels, and its inverse.
+    """Linear map from the common space to the labels, with its pseudo-inverse.
 
     Parameters
     ----------
-    weight : tensor of shape (m, n_classes)
+    weight : tensor of shape (embedding_dim, n_classes)
 
     rcond : float or None
-        Share of the largest singular value below which one counts as 0 in the inverse.
+        Share of the largest singular value below which a singular value counts as 0
+        in the pseudo-inverse.
     """
 
     inverse: torch.Tensor
@@ -63,40 +72,53 @@ class Prior(nn.Module):
             self.weight.copy_(weight)
 
     def freeze(self):
-        """Keep the weights from now on, and invert them."""
+        """Fix the weights and compute their pseudo-inverse."""
         self.weight.requires_grad_(False)
-        # In double precision: recast labels have to come back as the labels.
+        # In double precision, so that the prior maps recast labels back to the labels.
         exact = self.weight.detach().cpu().double()
         self.inverse.copy_(torch.linalg.pinv(exact, rtol=self.rcond))
         return self
 
 
-def label_mass(probabilities, y):
-    """Return the probability that each row gives to its labels."""
-    return (probabilities * y).sum(1)
+def encoder_of(module, modality):
+    """Return the network that maps features of a modality to unit embeddings."""
+    return module["networks"][modality]
 
 
-def generalized_cross_entropy(mass, q):
-    """Return the mean of ``(1 - mass**q) / q``, or of its limit ``-log(mass)`` at 0.
+# -- losses ------------------------------------------------------------------------
+
+
+def label_probability(probabilities, y):
+    """Return the probability of the labels of each row.
 
     Parameters
     ----------
-    mass : tensor of shape (b,)
-        Probabilities of the true labels.
+    probabilities, y : tensor of shape (b, n_classes)
+    """
+    return (probabilities * y).sum(1)
+
+
+def generalized_cross_entropy(probability, q):
+    """Return the mean of ``(1 - p**q) / q``, or of its limit ``-log(p)`` at ``q=0``.
+
+    Parameters
+    ----------
+    probability : tensor of shape (b,)
+        Probabilities :math:`p` of the true labels.
 
     q : 0-d tensor
-        Cross entropy at 0, mean absolute error at 1.
+        Exponent: 0 gives the cross entropy, 1 the mean absolute error.
     """
-    log_mass = mass.clamp_min(_MIN_PROBABILITY).log()
+    log_probability = probability.clamp_min(_MIN_PROBABILITY).log()
     at_limit = q < torch.finfo(q.dtype).tiny
     exponent = torch.where(at_limit, 1, q)
-    powers = -torch.expm1(exponent * log_mass) / exponent
-    return torch.where(at_limit, -log_mass, powers).mean()
+    powers = -torch.expm1(exponent * log_probability) / exponent
+    return torch.where(at_limit, -log_probability, powers).mean()
 
 
 def mix_rows(order, mix_lambda, *tensors):
-    """Add to every row a share of the row that `order` puts into its place."""
-    # The gradient of index_select is quicker than that of an index.
+    """Return ``mix_lambda * X + (1 - mix_lambda) * X[order]`` for every tensor X."""
+    # The gradient of index_select is faster than that of indexing.
     return [
         torch.lerp(part.index_select(0, order), part, mix_lambda) for part in tensors
     ]
@@ -105,29 +127,30 @@ def mix_rows(order, mix_lambda, *tensors):
 def consistency_loss(y, inverse, f):
     """Compare the cosines within and between recast labels and embeddings.
 
+    The loss is 0 if embeddings are as similar to each other as their recast labels
+    are, and if the similarities between recast labels and embeddings are symmetric.
+
     Parameters
     ----------
     y : tensor of shape (b, n_classes)
         Labels, or mixtures of them.
 
-    inverse : tensor of shape (n_classes, m)
-        What recasts them: ``r = y @ inverse``.
+    inverse : tensor of shape (n_classes, embedding_dim)
+        Pseudo-inverse of the prior. The recast labels are ``r = y @ inverse``.
 
-    f : tensor of shape (b, m)
+    f : tensor of shape (b, embedding_dim)
 
     Returns
     -------
     loss : 0-d tensor
-        Embeddings are as similar to each other as their labels are, and the
-        similarities between labels and embeddings are symmetric.
     """
-    # With fewer columns than r has, labels give the same products sooner.
+    # The labels have fewer columns than r, and give the same products faster.
     gram = inverse @ inverse.T
     lengths = (y @ gram * y).sum(1, keepdim=True).clamp_min(_MIN_LENGTH**2).sqrt()
     y, f = y / lengths, F.normalize(f, dim=1)
     between = f @ inverse.T @ y.T
-    # Both differences are (anti)symmetric: the second operand, here a constant, has the
-    # same share in the gradient as the first.
+    # Both differences are (anti)symmetric. The second operand is a constant here,
+    # since its share of the gradient equals that of the first.
     intra = F.mse_loss(f @ f.detach().T, y @ gram @ y.T)
     inter = F.mse_loss(between, between.detach().T.contiguous())
     loss = _COSINE_SCALE**2 * (intra + inter)
@@ -135,62 +158,76 @@ def consistency_loss(y, inverse, f):
 
 
 def recast_loss(r, f, reduction):
-    """Return the squared distance to the recast labels, its "mean" or "sum" a row."""
+    """Return the squared error of the embeddings against the recast labels.
+
+    Parameters
+    ----------
+    r, f : tensor of shape (b, embedding_dim)
+
+    reduction : {"mean", "sum"}
+        Reduction over the columns. Over the rows it is always the mean.
+    """
     loss = F.mse_loss(f, r)
     return loss if reduction == "mean" else loss * r.shape[1]
 
 
-def prior_objective(module, batch, state, *, modality):
-    """Return what network and prior of a modality minimise in the first stage."""
-    f = embed(module, modality, batch.features[modality])
-    mass = label_mass(module["prior"](f), batch.y)
-    return generalized_cross_entropy(mass, state.scalars["q"]), {}
+def prior_loss(module, batch, state, *, modality):
+    """Return the loss of the first stage, for the encoder and the prior."""
+    f = encoder_of(module, modality)(batch.features[modality])
+    probability = label_probability(module["prior"](f), batch.y)
+    return generalized_cross_entropy(probability, state.scalars["q"]), {}
 
 
-def consistency_objective(
+def encoder_loss(
     module,
     batch,
     state,
     *,
     modality,
-    eta,
-    alpha,
-    beta,
+    weights,
     mix_lambda,
     q_max,
-    mse_reduction,
+    recast_reduction,
     normalize_labels,
 ):
-    """Return what the network of a modality minimises, the prior held fixed.
+    """Return the loss of the second stage, for the encoder alone.
 
-    In evaluation mode, nothing is mixed and the exponent is the last one: values of
-    different epochs compare.
+    In evaluation mode no rows are mixed and the exponent is `q_max`, so that the
+    values of different epochs are comparable.
+
+    Parameters
+    ----------
+    weights : dict of str to float
+        Weights of "label_loss", "consistency_loss" and "recast_loss".
     """
     prior = module["prior"]
-    f, y = embed(module, modality, batch.features[modality]), batch.y
+    f, y = encoder_of(module, modality)(batch.features[modality]), batch.y
     recast = y / y.sum(1, keepdim=True) if normalize_labels else y
-    q = f.new_full((), q_max)  # filled on the device, which nobody waits for
+    q = f.new_full((), q_max)  # filled on the device, without a synchronization
     if module.training:
         q = state.scalars["q"]
         order = torch.randperm(len(f), generator=state.generator, device=f.device)
         f, y, recast = mix_rows(order, mix_lambda, f, y, recast)
     r = recast @ prior.inverse
+    probability = label_probability(prior(f), y)
     terms = {
-        "label_loss": generalized_cross_entropy(label_mass(prior(f), y), q),
+        "label_loss": generalized_cross_entropy(probability, q),
         "consistency_loss": consistency_loss(recast, prior.inverse, f),
-        "recast_loss": recast_loss(r, f, mse_reduction),
+        "recast_loss": recast_loss(r, f, recast_reduction),
     }
-    weights = {"label_loss": eta, "consistency_loss": alpha, "recast_loss": beta}
     return sum(weights[name] * term for name, term in terms.items()), terms
 
 
-def embed(module, modality, X):
-    """Return the unit rows of one modality in the common space."""
-    return F.normalize(module["networks"][modality](X), dim=1)
+class BestPrior:
+    """Evaluate the prior after every epoch and keep a copy of the best one.
 
+    Parameters
+    ----------
+    modality : str
 
-class _BestPrior:
-    """Judge the prior after every epoch and keep a copy of the best one."""
+    dataset : RowDataset or Subset
+        Rows on which the quality is evaluated.
+    """
 
     def __init__(self, modality, dataset):
         self.modality, self.dataset = modality, dataset
@@ -199,16 +236,22 @@ class _BestPrior:
 
     def __call__(self, module, state):
         """Return the quality: the mean probability of the true labels."""
-        masses = []
+        encoder, prior = encoder_of(module, self.modality), module["prior"]
         with torch.inference_mode():
-            for batch in BatchIterator(self.dataset, _QUALITY_BATCH):
-                f = embed(module, self.modality, batch.features[self.modality])
-                masses.append(label_mass(module["prior"](f), batch.y))
-            quality = torch.cat(masses).double().mean().item()
+            probabilities = [
+                label_probability(
+                    prior(encoder(batch.features[self.modality])), batch.y
+                )
+                for batch in BatchIterator(self.dataset, _QUALITY_BATCH)
+            ]
+        quality = torch.cat(probabilities).double().mean().item()
         if quality > self.quality:
             self.quality = quality
-            self.weight = module["prior"].weight.detach().clone()
+            self.weight = prior.weight.detach().clone()
         return {"quality": quality}
+
+
+# -- the estimator -----------------------------------------------------------------
 
 
 class DRCLProjector(
@@ -216,31 +259,31 @@ class DRCLProjector(
 ):
     r"""Deep reversible consistency learning (DRCL).
 
-    Every modality has a perceptron of its own. They share nothing but the *prior*, a
-    linear map from the common space to the labels: the first stage learns one with
-    every modality and keeps the best, the second one trains each network anew to agree
-    with it [1]_. So the modalities need labels, but no pairs; there may be any number
-    of them, with any numbers of rows, and :meth:`add_modality` adds one later without
-    a change to the others.
+    Every modality has a perceptron of its own, its *encoder*. The encoders share only
+    the *prior*, a linear map from the common space to the labels. The first stage
+    learns a prior with every modality and selects the best one. The second stage
+    trains each encoder anew to agree with it [1]_. So the modalities need labels, but
+    no pairs. There may be any number of modalities, with any numbers of rows, and
+    :meth:`add_modality` adds one later without a change to the others.
 
-    With the embeddings :math:`f_i = F_k(x_i) / \|F_k(x_i)\|` of :math:`b` rows of a
-    modality :math:`k`, the prior :math:`W` and the probability
-    :math:`s_i = \sum_c y_{ic} \operatorname{softmax}(f_i W)_c` of the true labels, both
-    stages minimise the generalised cross entropy
+    Let :math:`f_i = F_k(x_i) / \|F_k(x_i)\|` be the embeddings of :math:`b` rows of a
+    modality :math:`k`, :math:`W` the prior, and
+    :math:`s_i = \sum_c y_{ic} \operatorname{softmax}(f_i W)_c` the probability of the
+    true labels. Both stages minimize the generalized cross entropy
 
     .. math::
 
         L_q = \frac{1}{b} \sum_i \frac{1 - s_i^q}{q}, \qquad L_0 = -\frac{1}{b}
             \sum_i \log s_i
 
-    whose exponent :math:`q` grows by `q_step` an epoch up to `q_max`. The first stage,
-    for every modality from the same orthogonal :math:`W`, trains network and
-    prior together. The second holds fixed the prior with the best quality, the mean of
-    :math:`s_i` after the best epoch, and its Moore-Penrose inverse :math:`W^+`. It
-    mixes rows with a random permutation :math:`\pi` of the batch,
-    :math:`\tilde f_i = \lambda f_i + (1 - \lambda) f_{\pi(i)}` and labels
-    :math:`\tilde y_i` alike, recasts the labels into the common space,
-    :math:`r_i = \tilde y_i W^+`, and minimises
+    whose exponent :math:`q` grows by `q_step` per epoch up to `q_max`. The first stage
+    trains encoder and prior together, for every modality from the same orthogonal
+    :math:`W`. The quality of a prior is the mean of :math:`s_i` after its best epoch.
+    The second stage holds the best prior and its Moore-Penrose inverse :math:`W^+`
+    fixed. It mixes rows with a random permutation :math:`\pi` of the batch,
+    :math:`\tilde f_i = \lambda f_i + (1 - \lambda) f_{\pi(i)}`, mixes the labels
+    :math:`\tilde y_i` in the same way, recasts the labels into the common space,
+    :math:`r_i = \tilde y_i W^+`, and minimizes
 
     .. math::
 
@@ -250,63 +293,58 @@ class DRCLProjector(
             - \cos(r_j, \tilde f_i) \right)^2 \right] \\
         L_{MSE} &= \frac{1}{b m} \sum_i \| r_i - \tilde f_i \|^2
 
+    with the width :math:`m` of the common space.
+
     Parameters
     ----------
     embedding_dim : int, default=256
-        Width :math:`m` of the common space, at least the number of classes.
+        Width of the common space. At least the number of classes.
 
     hidden_layer_sizes : tuple of int, or dict, default=(512, 512)
-        Widths of the hidden layers, each followed by ReLU, of all networks, or of each
-        by the name of its modality: ``{"image": (...), "text": (...)}``.
+        Widths of the hidden layers of the encoders, for all modalities or by modality:
+        ``{"image": (...), "text": (...)}``. Each layer is followed by ReLU.
 
     output_init : {"input_dim", "default"}, default="input_dim"
-        Initial weights of the output layers: uniform up to :math:`d^{-1/2}` for
-        :math:`d` features of the modality, or torch's.
+        Initial weights of the output layers: uniform in :math:`\pm d^{-1/2}` for
+        :math:`d` features of the modality, or torch's default.
 
-    alpha : float, default=0.1
-        Weight :math:`\alpha \geq 0` of :math:`L_D`.
+    label_weight : float, default=1.0
+        Weight :math:`\eta \geq 0` of the label loss; 0 leaves it out.
 
-    beta : float, default=0.1
-        Weight :math:`\beta \geq 0` of :math:`L_{MSE}`.
+    consistency_weight : float, default=0.1
+        Weight :math:`\alpha \geq 0` of the consistency loss; 0 leaves it out.
 
-    eta : float, default=1.0
-        Weight :math:`\eta \geq 0` of the generalised cross entropy.
+    recast_weight : float, default=0.1
+        Weight :math:`\beta \geq 0` of the recast loss; 0 leaves it out.
 
     mix_lambda : float, default=0.9
         Share :math:`\lambda` in [0, 1] of a row in its mixture; 1 mixes nothing.
 
-    lr : float or dict, default=1e-4
-        Learning rate of the second stage, for all modalities or for each:
-        ``{"image": 1e-4, "text": 1e-3}``. It may hold names of modalities to come.
-
-    lr_prior : float, default=5e-4
-        Learning rate of the first stage.
-
     q_step : float, default=0.01
-        Growth :math:`\geq 0` of the exponent an epoch. The first stage starts at 0.
+        Increase :math:`\geq 0` of the exponent per epoch. The first stage starts at 0.
 
     q_max : float, default=1.0
         Largest exponent, in [0, 1]: 0 is the cross entropy, 1 the mean absolute error.
 
     prior : str, array-like of shape (embedding_dim, n_classes), or estimator, \
             default="select"
-        Where the prior comes from:
+        Source of the prior:
 
         - "select": the modality with the best quality;
-        - "orthogonal": random orthogonal columns, and no first stage;
-        - name of a modality: that one, whatever its quality;
-        - array: given, with its columns in the order of `classes_`;
+        - "orthogonal": random orthogonal columns, without a first stage;
+        - name of a modality: that modality, whatever its quality;
+        - array: the given weights, with columns in the order of `classes_`;
         - fitted :class:`DRCLProjector` with the same `classes_`: its prior. For
-          searches and clones put it into :class:`~sklearn.frozen.FrozenEstimator`.
+          searches and clones, wrap it in :class:`~sklearn.frozen.FrozenEstimator`.
 
     quality_on : {"train", "validation"}, default="train"
-        Rows on which the quality is evaluated. On training rows, a network that
-        overfits looks good; "validation" needs `early_stopping`.
+        Rows on which the quality is evaluated. On training rows, an overfitted encoder
+        has a high quality; "validation" needs `early_stopping`.
 
     keep_all_priors : bool, default=False
         Whether to keep the priors of all modalities in `priors_`.
 
-    mse_reduction : {"mean", "sum"}, default="mean"
+    recast_reduction : {"mean", "sum"}, default="mean"
         Whether :math:`L_{MSE}` is the mean over the :math:`m` columns, or their sum.
         See Notes.
 
@@ -314,72 +352,91 @@ class DRCLProjector(
         Whether to divide the labels of a row by their number before recasting them.
 
     rcond : float, default=None
-        Singular values of the prior below this share of the largest one, in [0, 1),
-        count as 0 in its inverse; None takes the precision of the arithmetic.
+        Share of the largest singular value of the prior, in [0, 1), below which a
+        singular value counts as 0 in the inverse. None takes the machine precision
+        times the larger dimension.
+
+    lr : float or dict, default=1e-4
+        Learning rate of Adam for the encoders, for all modalities or by modality:
+        ``{"image": 1e-4, "text": 1e-3}``. It may hold names of modalities that are
+        added later.
+
+    lr_prior : float, default=5e-4
+        Learning rate of the first stage, for the encoders and the prior.
 
     betas : tuple of 2 floats, default=(0.5, 0.999)
-        Decay rates of Adam's moments, in [0, 1).
+        Decay rates of Adam's moment estimates, each in [0, 1).
+
+    weight_decay : float, default=0.0
+        L2 penalty of Adam: half of it times the squared weights is added to every loss.
 
     batch_size : int, default=256
-        Rows in a batch.
+        Number of rows in a batch. A batch larger than the training set is the whole
+        training set.
 
     max_epochs : int, default=50
-        Epochs of the second stage for each modality.
+        Number of epochs; where modalities train apart, of each of them.
 
     max_epochs_prior : int, default=None
-        Epochs of the first stage for each modality; None takes `max_epochs`.
+        Number of epochs of the first stage for each modality; None takes `max_epochs`.
 
     metric : {"cosine", "euclidean"}, default="cosine"
-        How :meth:`score` ranks.
+        Distance used for the ranking in :meth:`score` and in the validation.
+
+    missing_labels : {"raise", "drop"}, default="raise"
+        What :meth:`fit` does with rows that have no label: raise an error, or leave
+        them out with a warning.
 
     early_stopping : bool, default=False
-        Whether to hold out rows of each modality, stop its second stage when their
-        loss, with `q_max` and without mixing, no longer falls, and return to the
-        weights of the best epoch. :meth:`fit` takes other held-out rows as `X_val`.
+        Whether to hold out rows, stop the training when their mAP no longer improves,
+        and restore the weights of the best epoch. :meth:`fit` takes other held-out rows
+        as `X_val`.
 
     validation_fraction : float, default=0.1
-        Share of the rows of each modality to hold out, in (0, 1).
+        Share of the rows to hold out, in (0, 1).
 
     n_iter_no_change : int, default=10
-        Epochs without a better held-out loss before the training of a modality stops.
+        Number of epochs without an improvement of the validation mAP after which the
+        training stops.
 
     tol : float, default=0.0
-        What the held-out loss must fall by to count as better.
+        Minimum improvement of the validation mAP.
 
     warm_start : bool, default=False
-        Whether :meth:`fit` continues the second stage of the modalities it gets, with
-        the prior, classes and widths of the last call.
+        Whether :meth:`fit` continues the previous training, with the same classes,
+        modalities and network sizes.
 
     random_state : int, RandomState instance or None, default=None
-        Determines initial weights, held-out rows, batches and mixtures. Pass an int for
-        the same result in every call.
+        Determines the initial weights, the held-out rows, the order of the rows and all
+        other random draws. Pass an int for the same result in every call.
 
     verbose : int, default=0
-        0 is silent, 1 shows a progress bar, 2 prints a line for every epoch.
+        Verbosity: 0 is silent, 1 shows a progress bar, 2 prints a line for every epoch.
 
     device : str or torch.device, default="auto"
-        "auto" is CUDA if there is a GPU, else the CPU.
+        Device of the networks. "auto" is CUDA if there is a GPU, else the CPU.
 
     callbacks : list of skorch callbacks, default=None
-        Further callbacks. They are copied.
+        Further skorch callbacks, or pairs of a name and a callback. They are copied;
+        `callbacks_` has the copies.
 
     n_image_features : int, default=None
-        Number of leading image columns where a plain matrix holds both modalities;
-        None takes half of the columns and warns.
+        Number of leading image columns where one matrix holds both modalities. None
+        takes half of the columns, with a warning.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Sorted classes of all modalities, or the columns of the label indicator.
+        Sorted classes, or the column numbers of the label indicator.
 
     modalities_ : tuple of str
         Names of the fitted modalities.
 
     prior_ : ndarray of shape (embedding_dim, n_classes)
-        The prior :math:`W`.
+        Prior :math:`W`.
 
     prior_modality_ : str or None
-        The modality that it was learned with here.
+        Modality with which the prior was learned; None if it was not learned here.
 
     quality_scores_ : dict of str to float
         Best quality of every modality of the first stage.
@@ -388,71 +445,86 @@ class DRCLProjector(
         Best prior of every modality; empty without `keep_all_priors`.
 
     n_features_in_ : int
-        Number of features of all modalities of :meth:`fit` together.
+        Number of features of all modalities together.
 
     n_image_features_in_, n_text_features_in_ : int
-        Number of features of a modality; other ones have an attribute alike.
+        Number of features of the modality. Every other modality has an attribute of the
+        same form.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features. Only if all of them are strings.
+        Names of the features, if all of them are strings.
 
     n_iter_ : int
-        Number of epochs run, in all stages.
+        Number of epochs run, over all phases and warm starts.
 
     history_ : list of dict
-        For every epoch, averaged over its batches: `phase` ("prior_image" and alike in
-        the first stage, the name of the modality in the second), `q`, `train_loss`,
-        which is also there as `{phase}_loss`, and `seconds`; `quality` in the first
-        stage; `label_loss` (:math:`L_q`), `consistency_loss` (:math:`L_D`) and
-        `recast_loss` (:math:`L_{MSE}`) in the second, and `valid_loss` with
-        `early_stopping`.
+        One entry for every epoch, averaged over its batches: `phase` ("prior_image",
+        "prior_text", ... in the first stage, the name of the modality in the second),
+        `q`, `train_loss`, the same value as `{phase}_loss`, and `seconds`. The first
+        stage adds `quality`. The second stage adds `label_loss` (:math:`L_q`),
+        `consistency_loss` (:math:`L_D`) and `recast_loss` (:math:`L_{MSE}`), and with
+        `early_stopping` also `valid_map` and `valid_loss`, which is computed with
+        `q_max` and without mixing.
 
     loss_curve_ : list of float
         `train_loss` of every epoch.
 
+    callbacks_ : list of tuple
+        Names and copies of `callbacks` that ran, with what they recorded.
+
     module_ : torch.nn.ModuleDict
-        "networks" by modality, and "prior".
+        "networks" holds the encoders by modality, "prior" the prior.
 
     See Also
     --------
-    ACMRProjector : For pairs, by an adversarial game.
-    PairTransformer : Standardise, or otherwise prepare, each modality.
+    ACMRProjector : Embed labeled pairs by an adversarial game.
+    PairTransformer : Standardize, or otherwise prepare, each modality.
 
     Notes
     -----
     **Modalities by name.** ``fit({"image": A, "text": B, "audio": C}, labels)`` takes
-    any names, and one array of labels for all, or a mapping with labels for each; then
-    the numbers of rows may differ. :meth:`transform` and :meth:`score` take a mapping
-    with any of the fitted names, and :meth:`transform_modality` one of them.
-    Given the prior, a modality is learned in the same way in any company and order.
-    Tools for model selection slice the rows of pairs; these forms are for direct calls.
+    any names. The labels are one array for all modalities, or a mapping with labels for
+    each; with a mapping, the numbers of rows may differ. :meth:`transform` and
+    :meth:`score` take a mapping with any of the fitted names, and
+    :meth:`transform_modality` takes one modality. Given the prior, the encoder of a
+    modality does not depend on the other modalities or on their order. Tools for model
+    selection slice the rows of pairs; these forms are for direct calls.
 
-    **Learning rates** are what matters most. A modality that is learned by heart in a
-    few epochs needs a lower one. As the exponent grows, rows with improbable labels
-    count less and less, and `train_loss` falls by itself. Next to try are one wide
-    layer, ``hidden_layer_sizes=(1024,)``, and the `prior` of the modality that tells
-    the labels better on rows it has not seen: the quality on training rows prefers the
-    one that overfits.
+    **Early stopping** applies to the second stage alone, of each modality for itself.
+    The held-out rows query the recast labels :math:`y W^+` of the training rows of
+    their modality, scaled to unit length.
+
+    **Learning rates** matter most. A modality that overfits within a few epochs needs a
+    lower one. As the exponent grows, rows with improbable labels lose weight, and
+    `train_loss` decreases even if nothing is learned. Other settings to try are one
+    wide layer, ``hidden_layer_sizes=(1024,)``, and the `prior` of the modality that
+    predicts the labels of unseen rows better: the quality on training rows favors the
+    modality that overfits.
 
     **Length of the recast labels.** As :math:`r W = y`, and the columns of a learned
-    prior are longer than 1, the :math:`r_i` are shorter than the embeddings:
-    :math:`L_{MSE}` contradicts the label loss. With "mean" its gradient is next to
-    nothing in a wide space; with "sum" it acts.
+    prior are longer than 1, the :math:`r_i` are shorter than the embeddings, and
+    :math:`L_{MSE}` conflicts with the label loss. With "mean", its gradient is
+    negligible in a wide space; with "sum", it has an effect.
+
+    **Probabilities.** :meth:`predict_proba` raises an error after a fit with
+    ``label_weight=0``. The second stage then trains the encoders without the label
+    loss, and the prior cannot predict labels from their embeddings, even if the first
+    stage has learned it.
 
     **Published settings** for Wikipedia, in the code of the paper [2]_::
 
         DRCLProjector(
-            embedding_dim=2048, hidden_layer_sizes=(4096, 4096), alpha=0.1, beta=0.1,
-            mix_lambda=0.9, lr={"image": 6e-6, "text": 5e-3}, lr_prior=5e-4,
-            batch_size=1024, max_epochs=200, early_stopping=True,
+            embedding_dim=2048, hidden_layer_sizes=(4096, 4096), consistency_weight=0.1,
+            recast_weight=0.1, mix_lambda=0.9, lr={"image": 6e-6, "text": 5e-3},
+            lr_prior=5e-4, batch_size=1024, max_epochs=200, early_stopping=True,
             n_iter_no_change=200,
         )
 
-    **Departures from that code.** There, the cross entropy at :math:`q = 0` is a NaN,
-    so that the first epoch is lost; the best prior is overwritten by later ones; the
-    last rows of an epoch are not used; and epochs are compared by a loss whose exponent
-    changes, on the data set's validation split. Here a share of the training rows is
-    held out, and the defaults are this package's own, for standardised features.
+    **Departures from that code.** There, the cross entropy at :math:`q = 0` is NaN, and
+    the first epoch is lost; later priors overwrite the best one; the last rows of an
+    epoch are not used; and epochs are compared by a loss whose exponent changes, on the
+    validation split of the data set. Here a share of the training rows is held out, and
+    epochs are compared by mAP. The defaults are chosen for standardized features.
 
     References
     ----------
@@ -464,7 +536,7 @@ class DRCLProjector(
 
     Examples
     --------
-    Images and texts need not be pairs, nor as many:
+    Images and texts need not be pairs, and their numbers may differ:
 
     >>> from sklearn_cmr import DRCLProjector
     >>> from sklearn_cmr.datasets import make_cross_modal_classification
@@ -475,7 +547,7 @@ class DRCLProjector(
     >>> drcl.transform_image(A).shape
     (300, 16)
 
-    One more modality comes into the same space:
+    A further modality is embedded into the same space:
 
     >>> drcl.add_modality("sketch", A[:150, :20], y[:150]).modalities_
     ('image', 'text', 'sketch')
@@ -488,21 +560,22 @@ class DRCLProjector(
         **CrossModalTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
         "output_init": [StrOptions({"input_dim", "default"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "eta": [Interval(Real, 0, None, closed="left")],
+        "label_weight": [Interval(Real, 0, None, closed="left")],
+        "consistency_weight": [Interval(Real, 0, None, closed="left")],
+        "recast_weight": [Interval(Real, 0, None, closed="left")],
         "mix_lambda": [Interval(Real, 0, 1, closed="both")],
-        "lr": [Interval(Real, 0, None, closed="neither"), dict],
-        "lr_prior": [Interval(Real, 0, None, closed="neither")],
         "q_step": [Interval(Real, 0, None, closed="left")],
         "q_max": [Interval(Real, 0, 1, closed="both")],
         "prior": [str, "array-like", HasMethods(["fit", "transform_modality"])],
         "quality_on": [StrOptions({"train", "validation"})],
         "keep_all_priors": ["boolean"],
-        "mse_reduction": [StrOptions({"mean", "sum"})],
+        "recast_reduction": [StrOptions({"mean", "sum"})],
         "normalize_labels": ["boolean"],
         "rcond": [Interval(Real, 0, 1, closed="left"), None],
+        "lr": [Interval(Real, 0, None, closed="neither"), dict],
+        "lr_prior": [Interval(Real, 0, None, closed="neither")],
         "betas": ["array-like"],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "max_epochs_prior": [Interval(Integral, 1, None, closed="left"), None],
     }
 
@@ -512,25 +585,27 @@ class DRCLProjector(
         embedding_dim=256,
         hidden_layer_sizes=(512, 512),
         output_init="input_dim",
-        alpha=0.1,
-        beta=0.1,
-        eta=1.0,
+        label_weight=1.0,
+        consistency_weight=0.1,
+        recast_weight=0.1,
         mix_lambda=0.9,
-        lr=1e-4,
-        lr_prior=5e-4,
         q_step=0.01,
         q_max=1.0,
         prior="select",
         quality_on="train",
         keep_all_priors=False,
-        mse_reduction="mean",
+        recast_reduction="mean",
         normalize_labels=False,
         rcond=None,
+        lr=1e-4,
+        lr_prior=5e-4,
         betas=(0.5, 0.999),
+        weight_decay=0.0,
         batch_size=256,
         max_epochs=50,
         max_epochs_prior=None,
         metric="cosine",
+        missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -545,25 +620,27 @@ class DRCLProjector(
         self.embedding_dim = embedding_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.output_init = output_init
-        self.alpha = alpha
-        self.beta = beta
-        self.eta = eta
+        self.label_weight = label_weight
+        self.consistency_weight = consistency_weight
+        self.recast_weight = recast_weight
         self.mix_lambda = mix_lambda
-        self.lr = lr
-        self.lr_prior = lr_prior
         self.q_step = q_step
         self.q_max = q_max
         self.prior = prior
         self.quality_on = quality_on
         self.keep_all_priors = keep_all_priors
-        self.mse_reduction = mse_reduction
+        self.recast_reduction = recast_reduction
         self.normalize_labels = normalize_labels
         self.rcond = rcond
+        self.lr = lr
+        self.lr_prior = lr_prior
         self.betas = betas
+        self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.max_epochs_prior = max_epochs_prior
         self.metric = metric
+        self.missing_labels = missing_labels
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -581,16 +658,17 @@ class DRCLProjector(
         if self.embedding_dim < n_classes:
             raise ValueError(
                 f"embedding_dim={self.embedding_dim} must not be less than the number "
-                f"of classes, {n_classes}: the prior could not be inverted."
+                f"of classes, {n_classes}, or the prior cannot be inverted."
             )
         if self.quality_on == "validation" and not self.early_stopping:
             raise ValueError(
-                "quality_on='validation' judges the priors on held-out rows: set "
-                "early_stopping=True, which holds out validation_fraction of them."
+                "quality_on='validation' evaluates the priors on held-out rows: set "
+                "early_stopping=True, which holds out validation_fraction of the rows."
             )
         for name in n_features:
             self._learning_rate(name)
         self.quality_scores_, self.priors_, self.prior_modality_ = {}, {}, None
+        self._has_label_term = False
         prior = self._build_prior(list(n_features), n_classes)
         networks = self._build_networks(n_features)
         return nn.ModuleDict({"networks": networks, "prior": prior})
@@ -604,10 +682,10 @@ class DRCLProjector(
         if self.output_init == "input_dim":
             bound = n_inputs**-0.5
             nn.init.uniform_(output.weight, -bound, bound)
-        return nn.Sequential(*layers, output)
+        return nn.Sequential(*layers, output, UnitLength())
 
     def _build_prior(self, modalities, n_classes):
-        """Return the prior: where it starts to learn, or frozen if it is given."""
+        """Return the initial prior, frozen if it is not to be learned."""
         shape = (self.embedding_dim, n_classes)
         if isinstance(self.prior, str):
             if self.prior not in ("select", "orthogonal", *modalities):
@@ -623,8 +701,8 @@ class DRCLProjector(
             check_is_fitted(weight)
             if not np.array_equal(weight.classes_, self.classes_):
                 raise ValueError(
-                    "The prior was learnt for other classes, or the same in another "
-                    f"order: expected {self.classes_.tolist()}, got "
+                    "The prior was learned for other classes, or for the same classes "
+                    f"in another order: expected {self.classes_.tolist()}, got "
                     f"{weight.classes_.tolist()}."
                 )
             weight = weight.prior_
@@ -643,71 +721,110 @@ class DRCLProjector(
         if prior.weight.requires_grad:
             yield from self._learn_prior(module, task)
             prior.freeze()
+        self._has_label_term |= self.label_weight > 0
         self.prior_ = prior.weight.detach().cpu().numpy().copy()
+        weights = {
+            "label_loss": self.label_weight,
+            "consistency_loss": self.consistency_weight,
+            "recast_loss": self.recast_weight,
+        }
         for modality, part in task.items():
-            objective = partial(
-                consistency_objective,
+            loss = partial(
+                encoder_loss,
                 modality=modality,
-                eta=self.eta,
-                alpha=self.alpha,
-                beta=self.beta,
+                weights=weights,
                 mix_lambda=self.mix_lambda,
                 q_max=self.q_max,
-                mse_reduction=self.mse_reduction,
+                recast_reduction=self.recast_reduction,
                 normalize_labels=self.normalize_labels,
             )
-            parameters = list(module["networks"][modality].parameters())
+            parameters = list(encoder_of(module, modality).parameters())
             lr = self._learning_rate(modality)
             yield part.make_phase(
                 name=modality,
-                players=[Player(modality, parameters, objective, lr, self.betas)],
+                players=[self._player(modality, parameters, loss, lr)],
                 schedule=partial(self._exponent, first=1),
+                **self._validate_by_labels(module, modality, part),
             )
 
     def _learn_prior(self, module, task):
-        """Train network and prior of each modality, then keep the best prior."""
+        """Train encoder and prior of each modality, then keep the best prior."""
         prior = module["prior"]
         start, scores = prior.weight.detach().clone(), self.quality_scores_
         weights: dict[str, torch.Tensor] = {}
-        wanted = task if self.prior == "select" else [self.prior]
-        for modality in wanted:
-            part, network = task[modality], module["networks"][modality]
-            # The networks start anew in the second stage, with the same weights.
-            untrained = copy.deepcopy(network.state_dict())
+        candidates = task if self.prior == "select" else [self.prior]
+        for modality in candidates:
+            part, encoder = task[modality], encoder_of(module, modality)
+            # The second stage starts again from the same initial weights.
+            untrained = copy.deepcopy(encoder.state_dict())
             prior.set_weight(start)
-            judged_on = part.dataset
+            evaluated = part.dataset
             if self.quality_on == "validation":
-                judged_on = part.dataset_valid
-            best = _BestPrior(modality, judged_on)
+                evaluated = part.dataset_valid
+            best = BestPrior(modality, evaluated)
             name = f"prior_{modality}"
-            parameters = [prior.weight, *network.parameters()]
-            objective = partial(prior_objective, modality=modality)
+            parameters = [prior.weight, *encoder.parameters()]
+            loss = partial(prior_loss, modality=modality)
             yield part.make_phase(
                 name=name,
-                players=[
-                    Player(name, parameters, objective, self.lr_prior, self.betas)
-                ],
+                players=[self._player(name, parameters, loss, self.lr_prior)],
                 schedule=partial(self._exponent, first=0),
                 max_epochs=self.max_epochs_prior or self.max_epochs,
                 end_epoch=best,
                 dataset_valid=None,
             )
-            network.load_state_dict(untrained)
+            encoder.load_state_dict(untrained)
             scores[modality] = best.quality
             weights[modality] = best.weight
-        # Of equal ones the first by name, so that no order of modalities matters.
+        # The first by name of equally good ones: the order of modalities is irrelevant.
         self.prior_modality_ = max(sorted(weights), key=lambda name: scores[name])
         prior.set_weight(weights[self.prior_modality_])
         if self.keep_all_priors:
             self.priors_ = {name: W.cpu().numpy() for name, W in weights.items()}
 
+    def _player(self, name, parameters, loss, lr):
+        return Player(
+            name, parameters, loss, lr, self.betas, weight_decay=self.weight_decay
+        )
+
     def _exponent(self, epoch, first):
         return {"q": min(self.q_max, self.q_step * (epoch + first))}
+
+    def _validate_by_labels(self, module, modality, part):
+        """Return how a phase scores held-out rows of a modality, if there are any."""
+        if part.dataset_valid is None:
+            return {}
+        y = indicator_of(part.dataset)
+        inverse = module["prior"].inverse.cpu().numpy()
+        recast = normalize(y.astype(np.float32) @ inverse, copy=False)
+        score = partial(
+            self._recast_map,
+            modality=modality,
+            dataset=part.dataset_valid,
+            gallery=recast,
+            y_gallery=y,
+        )
+        return {"score_valid": score}
+
+    def _recast_map(self, module, modality, dataset, gallery, y_gallery):
+        """Return the mAP of held-out rows that query the recast training labels."""
+        queries = encode_rows(module, self._encode, modality, dataset)
+        with warnings.catch_warnings():
+            # A held-out row may have labels that no training row of its modality has.
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            return mean_average_precision(
+                queries, gallery, indicator_of(dataset), y_gallery, metric=self.metric
+            )
 
     # -- encoding --------------------------------------------------------------
 
     def _encode(self, module, modality, X):
-        return embed(module, modality, X)
+        return encoder_of(module, modality)(X)
 
     def _label_probabilities(self, module, modality, X):
-        return module["prior"](embed(module, modality, X))
+        if not self._has_label_term:
+            raise ValueError(
+                "predict_proba needs encoders that were trained by the label loss: fit "
+                "with label_weight > 0."
+            )
+        return module["prior"](self._encode(module, modality, X))

@@ -12,6 +12,7 @@ from sklearn_cmr.nn.layers import (
     ACTIVATIONS,
     MultiScale,
     ResponseNorm,
+    UnitLength,
     dropout,
     make_mlp,
 )
@@ -107,3 +108,12 @@ def test_response_normalisation():
         window = X[:, max(0, i - 2) : i + 3].numpy()
         expected[:, i] = X[:, i].numpy() / (2 + 1e-4 * (window**2).sum(1)) ** 0.75
     assert_allclose(ResponseNorm()(X), expected, rtol=1e-5)
+
+
+def test_unit_length():
+    X = torch.tensor([[3.0, -4.0], [0.0, 0.0], [1e-3, 0.0]], requires_grad=True)
+    Z = UnitLength()(X)
+    assert_allclose(Z.detach(), [[0.6, -0.8], [0, 0], [1, 0]], rtol=1e-6)
+    Z.sum().backward()
+    assert X.grad.isfinite().all()
+    assert not UnitLength().state_dict()
