@@ -125,8 +125,8 @@ class NetworkTransformer(CrossModalTransformer):
     def _inspect_training_set(self, features, labels):
         """Check or note what the networks depend on, before they are built."""
 
-    def _review_history(self):
-        """Warn of what went wrong in the training, by `history_`."""
+    def _review_history(self, modalities):
+        """Warn of what went wrong in the training of modalities, by `history_`."""
 
     # -- public API ------------------------------------------------------------
 
@@ -204,7 +204,7 @@ container of pairs, or mapping of modalities
                 self.__dict__.pop("history_", None)
                 self._moments = {}
             self._fit(features, labels, device, held_out)
-        self._review_history()
+        self._review_history(tuple(features))
         self._warn_of_collapse(features)
         return self
 
@@ -291,7 +291,8 @@ container of pairs, or mapping of modalities
     # -- parameters ------------------------------------------------------------
 
     def _named_callbacks(self):
-        named = [item for item in self.callbacks or [] if isinstance(item, tuple)]
+        given = self.callbacks if isinstance(self.callbacks, list) else []
+        named = [item for item in given if isinstance(item, tuple)]
         return {item[0]: item[1] for item in named if len(item) == 2}
 
     def _set_callback_parameter(self, key, value):
@@ -407,6 +408,11 @@ container of pairs, or mapping of modalities
                 f"X_val must hold all modalities, {list(features)}, which learn "
                 f"together; got {list(parts)}."
             )
+        if isinstance(self._rows, Paired) and not labels_val.shared:
+            raise ValueError(
+                "The rows of X_val must be pairs, as those of X: pass y_val as one "
+                "array of labels for all modalities."
+            )
         return HeldOut(self.validation_fraction, seed, parts, labels_val)
 
     # -- training --------------------------------------------------------------
@@ -487,6 +493,7 @@ container of pairs, or mapping of modalities
             except BaseException:
                 rows.shrink(module, name)
                 raise
+        self._review_history((name,))
         self._warn_of_collapse(features)
         return self
 
@@ -541,33 +548,42 @@ container of pairs, or mapping of modalities
                 f"{list(labels.parts)}. Set warm_start=False to start anew."
             )
 
-    def _was_trained(self, *terms):
-        """Tell whether one of the terms was part of the training."""
-        return any(term in row for row in self.history_ for term in terms)
+    def _check_trained(self, term, method, weight):
+        """Raise if no epoch has trained the network that a public method needs.
 
-    def _warn_of_unbeaten(self, accuracies, advice, epochs=None):
+        Parameters
+        ----------
+        term : str
+            Name, in the history, of the loss that trains the network.
+
+        method : str
+            Name of the public method.
+
+        weight : str
+            Name of the parameter that weighs the loss.
+        """
+        if not any(term in row for row in self.history_):
+            raise ValueError(
+                f"{method} needs a network that was not trained: fit with {weight} > 0."
+            )
+
+    def _warn_of_unbeaten(self, accuracies, advice):
         """Warn of discriminators that hardly erred in the second half of the epochs.
 
         Parameters
         ----------
-        accuracies : dict of str to str
-            From the description of a discriminator to its accuracy in the history.
+        accuracies : dict of str to list of float
+            From the description of a discriminator to its accuracy in every epoch.
 
         advice : str
-            How to mend it.
-
-        epochs : list of dict, default=None
-            Rows of the history to look at; all of them by default.
+            Parameters to change.
         """
-        epochs = self.history_ if epochs is None else epochs
-        unbeaten = [
-            name for name, key in accuracies.items() if _is_unbeaten(epochs, key)
-        ]
+        unbeaten = [name for name, values in accuracies.items() if _is_perfect(values)]
         if unbeaten:
             warnings.warn(
-                f"{type(self).__name__}: {', '.join(unbeaten)} hardly erred in the "
-                "second half of the epochs, so that the adversarial game has no "
-                "effect. Standardize the features, if they are not: "
+                f"{type(self).__name__}: {', '.join(unbeaten)} made almost no errors "
+                "in the second half of the epochs: the adversarial loss has no effect. "
+                "Standardize the features, if they are not: "
                 "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
                 f"Otherwise {advice}",
                 ConvergenceWarning,
@@ -596,8 +612,7 @@ def _check_module_names(modalities):
             raise ValueError(f"{name!r} cannot name a modality; choose another name.")
 
 
-def _is_unbeaten(epochs, accuracy):
-    accuracies = [row[accuracy] for row in epochs if accuracy in row]
+def _is_perfect(accuracies):
     recent = accuracies[len(accuracies) // 2 :]
     return len(recent) >= _UNBEATEN_EPOCHS and min(recent) > _UNBEATEN_ACCURACY
 

@@ -2,6 +2,8 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
@@ -60,6 +62,12 @@ def quantization_loss(code):
 
 
 # Every value that `label_loss` can have; a method takes those that suit it.
+# What turns logits into the probabilities that a label loss trains.
+LABEL_ACTIVATIONS = {
+    "softmax": partial(torch.softmax, dim=1),
+    "bce": torch.sigmoid,
+    "mse": torch.sigmoid,
+}
 LABEL_LOSSES = {
     "softmax": softmax_label_loss,
     "bce": bce_label_loss,

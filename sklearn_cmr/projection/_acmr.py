@@ -3,24 +3,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
-import warnings
 from functools import partial
 from numbers import Integral, Real
 
 import torch
 import torch.nn.functional as F
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_cmr._fitting import check_trained, is_unbeaten
+from sklearn_cmr._inputs.layout import MODALITIES
 from sklearn_cmr.base import (
-    CrossModalTransformer,
     LabelProbabilityMixin,
+    NetworkTransformer,
     ProjectorMixin,
 )
 from sklearn_cmr.nn.layers import ACTIVATIONS, make_mlp
-from sklearn_cmr.nn.losses import LABEL_LOSSES
+from sklearn_cmr.nn.losses import LABEL_ACTIVATIONS, LABEL_LOSSES
 from sklearn_cmr.nn.pairwise import (
     cosine_similarities,
     masked_mean_weights,
@@ -29,14 +27,7 @@ from sklearn_cmr.nn.pairwise import (
     safe_sqrt,
     squared_distances,
 )
-from sklearn_cmr.pairs import MODALITIES
 from sklearn_cmr.training import Player
-
-
-def encoder_of(module, modality):
-    """Return the encoder of a modality."""
-    return module[modality]
-
 
 # -- losses ------------------------------------------------------------------------
 
@@ -173,11 +164,11 @@ def projector_loss(
     layer.
     """
     images, texts = (batch.features[modality] for modality in MODALITIES)
-    encoders = [encoder_of(module, modality) for modality in MODALITIES]
+    encoders = [module["encoders"][modality] for modality in MODALITIES]
     z_img, z_txt = encoders[0](images), encoders[1](texts)
     z = torch.cat([z_img, z_txt])
     is_text = torch.arange(len(z), device=z.device) // len(images)
-    batch.shared["embeddings"], batch.shared["is_text"] = z.detach(), is_text
+    batch.cache["embeddings"], batch.cache["is_text"] = z.detach(), is_text
 
     losses, terms = [], {}
     if triplet_weight is not None:
@@ -223,8 +214,8 @@ def projector_loss(
 
 def discriminator_loss(module, batch, state):
     """Return the loss of the discriminator on fixed embeddings, and its accuracy."""
-    is_text = batch.shared["is_text"]
-    logits = module["discriminator"](batch.shared["embeddings"])
+    is_text = batch.cache["is_text"]
+    logits = module["discriminator"](batch.cache["embeddings"])
     accuracy = (logits.argmax(1) == is_text).float().mean()
     return adversarial_loss(logits, is_text), {"discriminator_accuracy": accuracy}
 
@@ -232,7 +223,7 @@ def discriminator_loss(module, batch, state):
 # -- the estimator -----------------------------------------------------------------
 
 
-class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer):
+class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     r"""Adversarial cross-modal retrieval (ACMR).
 
     Two multi-layer perceptrons, the encoders, map the features of images and of texts
@@ -368,6 +359,10 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
 
+    missing_labels : {"raise", "drop"}, default="raise"
+        What :meth:`fit` does with rows that have no label: raise an error, or leave
+        them out with a warning.
+
     early_stopping : bool, default=False
         Whether to hold out rows, stop the training when their mAP no longer improves,
         and restore the weights of the best epoch. :meth:`fit` takes other held-out rows
@@ -410,6 +405,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
     classes_ : ndarray of shape (n_classes,)
         Sorted classes, or the column numbers of the label indicator.
 
+    modalities_ : tuple of str
+        Names of the fitted modalities.
+
     n_features_in_ : int
         Number of features of all modalities together.
 
@@ -437,6 +435,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
 
     loss_curve_ : list of float
         `train_loss` of every epoch.
+
+    callbacks_ : list of tuple
+        Names and copies of `callbacks` that ran, with what they recorded.
 
     module_ : torch.nn.ModuleDict
         Networks: the encoders "image" and "text", the label classifier "classifier",
@@ -527,7 +528,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         "discriminator_activation",
     )
     _parameter_constraints: dict = {
-        **CrossModalTransformer._parameter_constraints,
+        **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"glorot", "default"})],
@@ -581,6 +582,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         batch_size=64,
         max_epochs=30,
         metric="cosine",
+        missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -617,6 +619,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.metric = metric
+        self.missing_labels = missing_labels
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -648,13 +651,17 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
             [width, *hidden, 2], activation=self.discriminator_activation
         )
         return nn.ModuleDict(
-            {**encoders, "classifier": classifier, "discriminator": discriminator}
+            {
+                "encoders": encoders,
+                "classifier": classifier,
+                "discriminator": discriminator,
+            }
         )
 
-    def _objective(self, module, task):
+    def _phases(self, module, task):
         self.label_loss_ = self.label_loss
         if self.label_loss == "auto":
-            self.label_loss_ = "softmax" if task.single_label else "bce"
+            self.label_loss_ = "softmax" if task.has_single_labels else "bce"
         names = ("triplet", "label", "norm", "adversarial")
         weights = {f"{x}_weight": getattr(self, f"{x}_weight") or None for x in names}
         if not any(weights.values()):
@@ -670,8 +677,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
             triplet_sampling=self.triplet_sampling,
             label_loss=LABEL_LOSSES[self.label_loss_],
         )
-        networks = [encoder_of(module, modality) for modality in MODALITIES]
-        networks.append(module["classifier"])
+        networks = [module["encoders"], module["classifier"]]
         lr, lr_discriminator = self.lr, self.lr_discriminator
         make_player = partial(Player, betas=self.betas, weight_decay=self.weight_decay)
         return [
@@ -703,25 +709,20 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
             coefficient = 2 / (1 + math.exp(-self.grl_gamma * progress)) - 1
         return {"grl_coefficient": float(coefficient)}
 
-    def _review_history(self):
-        adversarial = [
-            row
+    def _review_history(self, modalities):
+        accuracies = [
+            row["discriminator_accuracy"]
             for row in self.history_
             if self.adversarial_weight * row["grl_coefficient"] > 0
         ]
-        if is_unbeaten(adversarial, "discriminator_accuracy"):
-            warnings.warn(
-                "The discriminator made almost no errors in the second half of the "
-                "epochs: the adversarial loss has no effect. Standardize the features, "
-                "if they are not: "
-                "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
-                "Otherwise lower lr_discriminator, raise adversarial_weight, or set "
-                "adversarial_weight=0 to train without the adversarial loss.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        self._warn_of_unbeaten(
+            {"the discriminator": accuracies},
+            "lower lr_discriminator, raise adversarial_weight, or set "
+            "adversarial_weight=0 to train without the adversarial loss.",
+        )
 
-    def _label_probabilities(self, module, modality, X):
-        check_trained(self.history_, "label_loss", "predict_proba", "label_weight")
-        logits = module["classifier"](self._encode(module, modality, X))
-        return logits.softmax(1) if self.label_loss_ == "softmax" else logits.sigmoid()
+    def _label_probabilities(self, X, modality):
+        self._check_trained("label_loss", "predict_proba", "label_weight")
+        activation = LABEL_ACTIVATIONS[self.label_loss_]
+        encoder, classifier = self.encoder_(modality), self.module_["classifier"]
+        return self._apply(lambda X: activation(classifier(encoder(X))), X)

@@ -19,15 +19,15 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_cmr._unpaired import SeparateTrainingMixin, encode_rows
 from sklearn_cmr.base import (
-    CrossModalTransformer,
+    AddModalityMixin,
     LabelProbabilityMixin,
+    NetworkTransformer,
     ProjectorMixin,
 )
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import UnitLength
-from sklearn_cmr.training import BatchIterator, Player, indicator_of
+from sklearn_cmr.training import Player, Separate, encode_dataset, indicator_of
 
 # Smaller probabilities are raised to this before their logarithm is taken.
 _MIN_PROBABILITY = 1e-12
@@ -35,8 +35,6 @@ _MIN_PROBABILITY = 1e-12
 _MIN_LENGTH = 1e-12
 # The published code doubles its cosines.
 _COSINE_SCALE = 2
-# Number of rows of a batch in which the quality of a prior is evaluated.
-_QUALITY_BATCH = 4096
 
 
 # -- the prior ---------------------------------------------------------------------
@@ -78,11 +76,6 @@ class Prior(nn.Module):
         exact = self.weight.detach().cpu().double()
         self.inverse.copy_(torch.linalg.pinv(exact, rtol=self.rcond))
         return self
-
-
-def encoder_of(module, modality):
-    """Return the network that maps features of a modality to unit embeddings."""
-    return module["networks"][modality]
 
 
 # -- losses ------------------------------------------------------------------------
@@ -173,7 +166,7 @@ def recast_loss(r, f, reduction):
 
 def prior_loss(module, batch, state, *, modality):
     """Return the loss of the first stage, for the encoder and the prior."""
-    f = encoder_of(module, modality)(batch.features[modality])
+    f = module["encoders"][modality](batch.features[modality])
     probability = label_probability(module["prior"](f), batch.y)
     return generalized_cross_entropy(probability, state.scalars["q"]), {}
 
@@ -201,7 +194,7 @@ def encoder_loss(
         Weights of "label_loss", "consistency_loss" and "recast_loss".
     """
     prior = module["prior"]
-    f, y = encoder_of(module, modality)(batch.features[modality]), batch.y
+    f, y = module["encoders"][modality](batch.features[modality]), batch.y
     recast = y / y.sum(1, keepdim=True) if normalize_labels else y
     q = f.new_full((), q_max)  # filled on the device, without a synchronization
     if module.training:
@@ -231,20 +224,18 @@ class BestPrior:
 
     def __init__(self, modality, dataset):
         self.modality, self.dataset = modality, dataset
+        self.y = torch.from_numpy(indicator_of(dataset))
         self.quality = -math.inf
         self.weight = torch.empty(0)
 
     def __call__(self, module, state):
         """Return the quality: the mean probability of the true labels."""
-        encoder, prior = encoder_of(module, self.modality), module["prior"]
-        with torch.inference_mode():
-            probabilities = [
-                label_probability(
-                    prior(encoder(batch.features[self.modality])), batch.y
-                )
-                for batch in BatchIterator(self.dataset, _QUALITY_BATCH)
-            ]
-        quality = torch.cat(probabilities).double().mean().item()
+        encoder, prior = module["encoders"][self.modality], module["prior"]
+        probabilities = encode_dataset(
+            lambda X: prior(encoder(X)), self.dataset, self.modality
+        )
+        true = label_probability(probabilities, self.y.to(probabilities.device))
+        quality = true.double().mean().item()
         if quality > self.quality:
             self.quality = quality
             self.weight = prior.weight.detach().clone()
@@ -255,7 +246,7 @@ class BestPrior:
 
 
 class DRCLProjector(
-    LabelProbabilityMixin, ProjectorMixin, SeparateTrainingMixin, CrossModalTransformer
+    AddModalityMixin, LabelProbabilityMixin, ProjectorMixin, NetworkTransformer
 ):
     r"""Deep reversible consistency learning (DRCL).
 
@@ -556,8 +547,9 @@ class DRCLProjector(
     (300, 16)
     """
 
+    _rows = Separate()
     _parameter_constraints: dict = {
-        **CrossModalTransformer._parameter_constraints,
+        **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
         "output_init": [StrOptions({"input_dim", "default"})],
         "label_weight": [Interval(Real, 0, None, closed="left")],
@@ -670,10 +662,11 @@ class DRCLProjector(
         self.quality_scores_, self.priors_, self.prior_modality_ = {}, {}, None
         self._has_label_term = False
         prior = self._build_prior(list(n_features), n_classes)
-        networks = self._build_networks(n_features)
-        return nn.ModuleDict({"networks": networks, "prior": prior})
+        module = nn.ModuleDict({"prior": prior})
+        self._rows.grow(module, n_features, self._build_modality)
+        return module
 
-    def _build_network(self, modality, n_inputs):
+    def _build_modality(self, modality, n_inputs):
         widths = [n_inputs, *self._layer_sizes("hidden_layer_sizes", modality)]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
@@ -682,7 +675,7 @@ class DRCLProjector(
         if self.output_init == "input_dim":
             bound = n_inputs**-0.5
             nn.init.uniform_(output.weight, -bound, bound)
-        return nn.Sequential(*layers, output, UnitLength())
+        return {"encoders": nn.Sequential(*layers, output, UnitLength())}
 
     def _build_prior(self, modalities, n_classes):
         """Return the initial prior, frozen if it is not to be learned."""
@@ -716,7 +709,7 @@ class DRCLProjector(
 
     # -- training --------------------------------------------------------------
 
-    def _objective(self, module, task):
+    def _phases(self, module, task):
         prior = module["prior"]
         if prior.weight.requires_grad:
             yield from self._learn_prior(module, task)
@@ -728,7 +721,7 @@ class DRCLProjector(
             "consistency_loss": self.consistency_weight,
             "recast_loss": self.recast_weight,
         }
-        for modality, part in task.items():
+        for modality in task.modalities:
             loss = partial(
                 encoder_loss,
                 modality=modality,
@@ -738,13 +731,14 @@ class DRCLProjector(
                 recast_reduction=self.recast_reduction,
                 normalize_labels=self.normalize_labels,
             )
-            parameters = list(encoder_of(module, modality).parameters())
+            parameters = list(module["encoders"][modality].parameters())
             lr = self._learning_rate(modality)
-            yield part.make_phase(
+            yield task.make_phase(
+                modality,
                 name=modality,
                 players=[self._player(modality, parameters, loss, lr)],
                 schedule=partial(self._exponent, first=1),
-                **self._validate_by_labels(module, modality, part),
+                **self._validate_by_labels(module, modality, task),
             )
 
     def _learn_prior(self, module, task):
@@ -752,20 +746,21 @@ class DRCLProjector(
         prior = module["prior"]
         start, scores = prior.weight.detach().clone(), self.quality_scores_
         weights: dict[str, torch.Tensor] = {}
-        candidates = task if self.prior == "select" else [self.prior]
+        candidates = task.modalities if self.prior == "select" else [self.prior]
         for modality in candidates:
-            part, encoder = task[modality], encoder_of(module, modality)
+            encoder = module["encoders"][modality]
             # The second stage starts again from the same initial weights.
             untrained = copy.deepcopy(encoder.state_dict())
             prior.set_weight(start)
-            evaluated = part.dataset
+            evaluated = task.train(modality)
             if self.quality_on == "validation":
-                evaluated = part.dataset_valid
+                evaluated = task.held_out(modality)
             best = BestPrior(modality, evaluated)
             name = f"prior_{modality}"
             parameters = [prior.weight, *encoder.parameters()]
             loss = partial(prior_loss, modality=modality)
-            yield part.make_phase(
+            yield task.make_phase(
+                modality,
                 name=name,
                 players=[self._player(name, parameters, loss, self.lr_prior)],
                 schedule=partial(self._exponent, first=0),
@@ -790,17 +785,18 @@ class DRCLProjector(
     def _exponent(self, epoch, first):
         return {"q": min(self.q_max, self.q_step * (epoch + first))}
 
-    def _validate_by_labels(self, module, modality, part):
+    def _validate_by_labels(self, module, modality, task):
         """Return how a phase scores held-out rows of a modality, if there are any."""
-        if part.dataset_valid is None:
+        held_out = task.held_out(modality)
+        if held_out is None:
             return {}
-        y = indicator_of(part.dataset)
+        y = task.indicator(modality)
         inverse = module["prior"].inverse.cpu().numpy()
         recast = normalize(y.astype(np.float32) @ inverse, copy=False)
         score = partial(
             self._recast_map,
             modality=modality,
-            dataset=part.dataset_valid,
+            dataset=held_out,
             gallery=recast,
             y_gallery=y,
         )
@@ -808,23 +804,25 @@ class DRCLProjector(
 
     def _recast_map(self, module, modality, dataset, gallery, y_gallery):
         """Return the mAP of held-out rows that query the recast training labels."""
-        queries = encode_rows(module, self._encode, modality, dataset)
+        queries = encode_dataset(module["encoders"][modality], dataset, modality)
         with warnings.catch_warnings():
             # A held-out row may have labels that no training row of its modality has.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             return mean_average_precision(
-                queries, gallery, indicator_of(dataset), y_gallery, metric=self.metric
+                queries.cpu().numpy(),
+                gallery,
+                indicator_of(dataset),
+                y_gallery,
+                metric=self.metric,
             )
 
     # -- encoding --------------------------------------------------------------
 
-    def _encode(self, module, modality, X):
-        return encoder_of(module, modality)(X)
-
-    def _label_probabilities(self, module, modality, X):
+    def _label_probabilities(self, X, modality):
         if not self._has_label_term:
             raise ValueError(
                 "predict_proba needs encoders that were trained by the label loss: fit "
                 "with label_weight > 0."
             )
-        return module["prior"](self._encode(module, modality, X))
+        encoder, prior = self.encoder_(modality), self.module_["prior"]
+        return self._apply(lambda X: prior(encoder(X)), X)

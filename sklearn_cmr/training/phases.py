@@ -99,7 +99,7 @@ class Player:
         return torch.optim.Adam(
             parameters,
             lr=self.lr_at(epoch),
-            betas=(beta1, beta2),
+            betas=(float(beta1), float(beta2)),
             weight_decay=self.weight_decay,
             fused=fused,
         )

@@ -8,14 +8,15 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Subset
 
-from sklearn_cmr._unpaired import JointTrainingMixin, encode_rows
-from sklearn_cmr.base import CrossModalTransformer, HasherMixin
+from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base import HasherMixin, NetworkTransformer
+from sklearn_cmr.base._mixins import code_form
 from sklearn_cmr.hashing._aadah.losses import (
     DISTANCES,
     SIMILARITIES,
@@ -23,16 +24,18 @@ from sklearn_cmr.hashing._aadah.losses import (
     attention_loss,
     hashing_loss,
 )
-from sklearn_cmr.hashing._aadah.networks import PARTS, AttentionHash, encoder_of
+from sklearn_cmr.hashing._aadah.networks import PARTS, AttentionHash
+from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.nn.layers import make_mlp
 from sklearn_cmr.training import (
     ClassBalanced,
+    Joint,
     Player,
+    encode_dataset,
     indicator_of,
     joint_sampler,
-    parts_of,
 )
-from sklearn_cmr.training.batches import shuffled
+from sklearn_cmr.training.samplers import shuffled
 
 # Rows of each class in a class-balanced batch.
 _ROWS_OF_CLASS = 4
@@ -42,7 +45,7 @@ _MAX_EVALUATED_ROWS = 256
 _MANY_WITHOUT_TRIPLET = 0.1
 
 
-class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
+class AADAHHasher(HasherMixin, NetworkTransformer):
     r"""Attention-aware deep adversarial hashing (AADAH).
 
     Every modality has an *encoder* of three networks. The feature network extracts
@@ -360,7 +363,9 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
     ((75, 512), dtype('bool'))
     """
 
+    _rows = Joint()
     _parameter_constraints: dict = {
+        **NetworkTransformer._parameter_constraints,
         **HasherMixin._parameter_constraints,
         "hidden_layer_sizes": ["array-like", dict, None],
         "hash_hidden_layer_sizes": ["array-like", dict, None],
@@ -525,12 +530,11 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         check_is_fitted(self)
         if part not in PARTS:
             raise ValueError(f"part must be one of {list(PARTS)}, got {part!r}.")
-        X = self._read_modality(X, modality)
+        form = code_form(output)
+        X = self._read_query(X, modality)
         if part == "unattended":
             self._check_attention(modality)
-        return self._encode_as(
-            output, partial(self._relaxed_codes, part=part), modality, X
-        )
+        return form(self._apply(partial(self.encoder_(modality), part=part), X))
 
     def attention(self, X, modality):
         """Return the attention to the regions or coordinates of one modality.
@@ -566,23 +570,21 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
             attention network.
         """
         check_is_fitted(self)
-        X = self._read_modality(X, modality)
+        X = self._read_query(X, modality)
         self._check_attention(modality)
-        both = self._apply_in_blocks(_attention, modality, X)
+        encoder = self.encoder_(modality)
+        both = self._apply(partial(_attention, encoder), X)
         mask = both[:, 1]
-        if not encoder_of(self.module_, modality).soft_inference:
+        if not encoder.soft_inference:
             mask = mask.astype(bool)
         return both[:, 0], mask
 
     def _check_attention(self, modality):
-        if encoder_of(self.module_, modality).attention is None:
+        if self.encoder_(modality).attention is None:
             raise ValueError(
                 f"The encoder of the modality {modality!r} has no attention network, "
                 "and no unattended part: fit with use_attention=True."
             )
-
-    def _relaxed_codes(self, module, modality, X, part="attended"):
-        return encoder_of(module, modality)(X, part)
 
     @property
     def _needs_same_regions(self):  # type: ignore[override]
@@ -655,7 +657,7 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
 
     # -- training --------------------------------------------------------------
 
-    def _objective(self, module, task):
+    def _phases(self, module, task):
         ranking = Ranking(
             self.distance, self.similarity, self.margin, self.triplet_reduction
         )
@@ -690,16 +692,17 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
             players.append(self._player("attention", of_attention, loss, lr, **turns))
         phase = task.make_phase(
             players=players,
-            sampler=joint_sampler(task.dataset, self._make_sampler),
+            sampler=joint_sampler(task.train(), self._make_sampler),
             schedule=self._mask_schedule,
             min_batch_size=2,
         )
         if of_attention:
-            if task.dataset_valid is None:
-                evaluated = parts_of(task.dataset)
-                evaluated = {name: _thin_out(own) for name, own in evaluated.items()}
-            else:
-                evaluated = parts_of(task.dataset_valid)
+            evaluated = {
+                name: _thin_out(split.train)
+                if split.held_out is None
+                else split.held_out
+                for name, split in task.splits.items()
+            }
             phase.end_epoch = partial(self._evaluate_unattended, datasets=evaluated)
         return [phase]
 
@@ -707,12 +710,16 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         """Return the mAP of attended codes that rank the unattended ones."""
         queries, gallery = {}, {}
         for name, dataset in datasets.items():
-            codes = encode_rows(module, _encode_both, name, dataset)
-            queries[name] = codes[:, 0]
-            if encoder_of(module, name).attention is not None:
-                gallery[name] = codes[:, 1]
+            encoder = module["encoders"][name]
+            codes = encode_dataset(partial(_encode_both, encoder), dataset, name)
+            queries[name] = codes[:, 0].cpu().numpy()
+            if encoder.attention is not None:
+                gallery[name] = codes[:, 1].cpu().numpy()
         y = {name: indicator_of(dataset) for name, dataset in datasets.items()}
-        return {"unattended_map": self._mean_map_across(queries, gallery, y)}
+        with warnings.catch_warnings():
+            # Some class may be missing in a modality.
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            return {"unattended_map": mean_map(queries, y, gallery=gallery)}
 
     def _player(self, name, parameters, loss, lr, **options):
         return Player(
@@ -740,7 +747,7 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
         n_rows_each = min(_ROWS_OF_CLASS, max(1, self.batch_size // 2))
         return ClassBalanced(indicator.argmax(axis=1), n_rows_each)
 
-    def _review_history(self):
+    def _review_history(self, modalities):
         shares = [row["no_triplet"] for row in self.history_ if "no_triplet" in row]
         share = np.mean(shares or 0)
         if share > _MANY_WITHOUT_TRIPLET:
@@ -751,21 +758,19 @@ class AADAHHasher(HasherMixin, JointTrainingMixin, CrossModalTransformer):
                 "specific labels, or set similarity='count', which grades the "
                 "similarities.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=stacklevel_of_caller(),
             )
 
 
-def _attention(module, modality, X):
+def _attention(encoder, X):
     """Return attention and mask of a batch as one tensor."""
-    network = encoder_of(module, modality)
-    return torch.stack(network.attend(*network.extract(X)), 1)
+    return torch.stack(encoder.attend(*encoder.extract(X)), 1)
 
 
-def _encode_both(module, modality, X):
+def _encode_both(encoder, X):
     """Return attended and unattended codes of a batch as one tensor."""
-    network = encoder_of(module, modality)
-    f, present = network.extract(X)
-    both = network.encode_both(f, network.mask(f, present), present)
+    f, present = encoder.extract(X)
+    both = encoder.encode_both(f, encoder.mask(f, present), present)
     return (torch.stack(both, 1) >= 0).to(torch.int8) * 2 - 1
 
 

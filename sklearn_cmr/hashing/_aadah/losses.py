@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_cmr.hashing._aadah.networks import encoder_of
 from sklearn_cmr.nn.losses import quantization_loss
-from sklearn_cmr.nn.pairwise import relevance, root, squared_distances
+from sklearn_cmr.nn.pairwise import relevance, safe_sqrt, squared_distances
 from sklearn_cmr.nn.triplets import triplet_losses
 
 
 def euclidean(a, b):
     """Return Euclidean distances of codes, in units of that of opposite codes."""
-    return root(squared_distances(a, b)) / (2 * math.sqrt(a.shape[-1]))
+    return safe_sqrt(squared_distances(a, b)) / (2 * math.sqrt(a.shape[-1]))
 
 
 def sqeuclidean(a, b):
@@ -130,7 +129,7 @@ def hashing_loss(module, batch, state, *, ranking, weights):
     codes, unattended, terms = {}, {}, {}
     has_adversary = weights["adversarial_loss"] > 0
     for modality, X in batch.features.items():
-        network = encoder_of(module, modality)
+        network = module["encoders"][modality]
         f, present = network.extract(X)
         mask = whole = present.to(f.dtype)
         if network.attention is not None:
@@ -184,7 +183,7 @@ def attention_loss(module, batch, state, *, ranking, kind, detach_query):
     """
     codes, unattended = {}, {}
     for modality, X in batch.features.items():
-        network = encoder_of(module, modality)
+        network = module["encoders"][modality]
         with torch.no_grad():
             f, present = network.extract(X)
         mask = network.mask(f, present)

@@ -60,11 +60,6 @@ def attend(logits, present, threshold, gradient):
     return probabilities, mask + (surrogate - surrogate.detach())
 
 
-def encoder_of(module, modality):
-    """Return the network that maps features of a modality to relaxed codes."""
-    return module["encoders"][modality]
-
-
 class AttentionHash(nn.Module):
     """Encoder of one modality: a feature, an attention and a hash network.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklearn_cmr.hashing._ssah.networks import LABEL, network_of
+from sklearn_cmr.hashing._ssah.networks import LABEL
 from sklearn_cmr.training import RowDataset
 
 # Rows of labels that are encoded at once.
@@ -81,7 +81,7 @@ class LabelBank:
 
     def refresh(self, module, state=None):
         """Encode all rows anew."""
-        network = network_of(module, LABEL)
+        network = module["encoders"][LABEL]
         with torch.no_grad():
             chunks = map(network.outputs, self.y.split(_ROWS_AT_ONCE))
             features, codes, _ = zip(*chunks, strict=True)

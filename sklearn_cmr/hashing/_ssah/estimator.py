@@ -2,21 +2,21 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_cmr._fitting import device_of, is_unbeaten
-from sklearn_cmr._labels import check_labels, drop_unlabelled
-from sklearn_cmr._unpaired import SeparateTrainingMixin
-from sklearn_cmr.base import CrossModalTransformer, HasherMixin, LabelProbabilityMixin
+from sklearn_cmr._inputs.labels import check_labels
+from sklearn_cmr.base import (
+    AddModalityMixin,
+    HasherMixin,
+    LabelProbabilityMixin,
+    NetworkTransformer,
+)
 from sklearn_cmr.hashing._ssah.bank import LabelBank
 from sklearn_cmr.hashing._ssah.losses import (
     ADVERSARIAL_LOSSES,
@@ -30,63 +30,28 @@ from sklearn_cmr.hashing._ssah.networks import (
     LABEL,
     Discriminator,
     SemanticNetwork,
-    discriminator_of,
     freeze,
-    has_label_network,
     init_normal,
     is_frozen,
     make_body,
-    network_of,
 )
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import MultiScale
 from sklearn_cmr.nn.regions import RegionPooling
-from sklearn_cmr.pairs import is_mapping
 from sklearn_cmr.training import (
-    BatchIterator,
+    Paired,
     Phase,
     Player,
+    Separate,
+    device_of,
+    encode_dataset,
+    encode_in_blocks,
     indicator_of,
-    whole_dataset,
 )
-
-# Rows that are encoded at once for the validation and the unified codes.
-_ROWS_AT_ONCE = 1024
-
-
-class Task:
-    """Rows to learn from, by modality; or of all together, under the name None.
-
-    Parameters
-    ----------
-    parts : dict of str or None to TrainingTask
-
-    seed : int
-
-    paired : list of RowDataset or None
-        All rows, if those of all modalities are pairs.
-    """
-
-    def __init__(self, parts, seed, paired):
-        self.parts = parts
-        self.seed = seed
-        self.paired = paired
-
-    def make_phase(self, modality=None, **fields):
-        """Return a phase with the estimator's epochs, batch size and validation."""
-        return self.parts[modality].make_phase(**fields)
-
-    def train(self, modality=None):
-        """Return the training set."""
-        return self.parts[modality].dataset
-
-    def held_out(self, modality=None):
-        """Return the held-out rows, or None."""
-        return self.parts[modality].dataset_valid
 
 
 class SSAHHasher(
-    HasherMixin, LabelProbabilityMixin, SeparateTrainingMixin, CrossModalTransformer
+    AddModalityMixin, HasherMixin, LabelProbabilityMixin, NetworkTransformer
 ):
     r"""Self-supervised adversarial hashing (SSAH).
 
@@ -367,6 +332,9 @@ class SSAHHasher(
     loss_curve_ : list of float
         `train_loss` of every epoch.
 
+    callbacks_ : list of tuple
+        Names and copies of `callbacks` that ran, with what they recorded.
+
     module_ : torch.nn.ModuleDict
         "label_network", and "networks" by modality with their "encoder" and
         "discriminator".
@@ -481,6 +449,7 @@ class SSAHHasher(
         "self_supervision",
     )
     _parameter_constraints: dict = {
+        **NetworkTransformer._parameter_constraints,
         **HasherMixin._parameter_constraints,
         "feature_dim": [Interval(Integral, 1, None, closed="left")],
         "label_hidden_layer_sizes": ["array-like"],
@@ -634,16 +603,18 @@ class SSAHHasher(
 
     # -- reading ---------------------------------------------------------------
 
+    # Also without a label network, pairs may have any number of modalities.
+    _any_modalities = True
+
     @property
-    def _trains_apart(self):  # type: ignore[override]
-        return self.self_supervision
+    def _rows(self):  # type: ignore[override]
+        return Separate() if self.self_supervision else Paired()
 
     @property
     def _needs_same_regions(self):  # type: ignore[override]
         return self.region_pooling == "flatten"
 
-    def _read_training_set(self, X, Y, y, *, reset):
-        features, labels = super()._read_training_set(X, Y, y, reset=reset)
+    def _inspect_training_set(self, features, labels):
         if not self.self_supervision and not (labels.shared and len(features) > 1):
             raise ValueError(
                 "self_supervision=False trains the modalities on each other: it needs "
@@ -651,30 +622,17 @@ class SSAHHasher(
                 f"{list(features)}"
                 + ("." if labels.shared else " with labels of their own.")
             )
-        if reset:
+        if not (self.warm_start and hasattr(self, "text_fusion_")):
             text_fusion = self.text_fusion
             if text_fusion == "auto":
                 text_fusion = "text" in features and has_counts(features["text"])
             self.text_fusion_ = bool(text_fusion)
         self.train_codes_ = None
-        return features, labels
 
-    def _usable_rows(self, features, y):
-        if self.missing_labels == "raise":
-            return features, y
-        if not is_mapping(y):
-            return drop_unlabelled(features, y, "y")
-        parts, labels = dict(features), dict(y)
-        for name in features.keys() & y.keys():
-            part = {name: features[name]}
-            part, labels[name] = drop_unlabelled(part, y[name], f"the {name} labels")
-            parts |= part
-        return parts, labels
-
-    def _read_modality(self, X, modality):
+    def _read_query(self, X, modality):
         if modality != LABEL:
-            return super()._read_modality(X, modality)
-        if not has_label_network(self.module_):
+            return super()._read_query(X, modality)
+        if LABEL not in self.module_["encoders"]:
             raise ValueError(
                 "Labels cannot be encoded: with self_supervision=False, there is no "
                 "label network."
@@ -684,28 +642,29 @@ class SSAHHasher(
     # -- networks --------------------------------------------------------------
 
     def _build(self, n_features, n_classes):
-        module = nn.ModuleDict()
+        module = nn.ModuleDict({"encoders": nn.ModuleDict()})
         if self.self_supervision:
-            module["label_network"] = self._build_encoder(LABEL, n_classes)
-            self._initialize(module["label_network"])
-        module["networks"] = self._build_networks(n_features)
+            module["encoders"][LABEL] = self._build_encoder(LABEL, n_classes)
+            self._initialize(module["encoders"][LABEL])
+        Separate.grow(module, n_features, self._build_modality)
         return module
 
-    def _build_network(self, modality, n_inputs):
+    def _build_modality(self, modality, n_inputs):
         if modality == LABEL:
             raise ValueError(
                 "The name 'label' is reserved for the labels; choose another name for "
                 "the modality."
             )
-        self._learning_rate(modality)
-        network = nn.ModuleDict({"encoder": self._build_encoder(modality, n_inputs)})
+        networks = {"encoders": self._build_encoder(modality, n_inputs)}
         if self.self_supervision:
+            self._learning_rate(modality)
             hidden = self._layer_sizes("discriminator_hidden_layer_sizes")
-            network["discriminator"] = Discriminator(
+            networks["discriminators"] = Discriminator(
                 [self.feature_dim, *hidden], self.discriminator_dropout
             )
-        self._initialize(network)
-        return network
+        for network in networks.values():
+            self._initialize(network)
+        return networks
 
     def _initialize(self, network):
         if self.init == "normal":
@@ -735,30 +694,7 @@ class SSAHHasher(
 
     # -- training --------------------------------------------------------------
 
-    def _make_task(self, features, labels, device, seed):
-        first, *_ = labels.parts.values()
-        if self.self_supervision:
-            parts = super()._make_task(features, labels, device, seed)
-        elif self._validation_set[0] is not None:
-            raise ValueError(
-                "X_val and y_val need modalities that are trained apart: set "
-                "self_supervision=True. Without X_val and y_val, validation_fraction "
-                "of the pairs is held out."
-            )
-        elif labels.shared:
-            make_one = super(SeparateTrainingMixin, self)._make_task
-            parts = {None: make_one(features, first, device, seed)}
-        else:
-            raise ValueError(
-                "add_modality needs a label network to learn from: fit with "
-                "self_supervision=True."
-            )
-        paired = None
-        if labels.shared:
-            paired = [whole_dataset(part.dataset) for part in parts.values()]
-        return Task(parts, seed, paired)
-
-    def _objective(self, module, task):
+    def _phases(self, module, task):
         criterion = Criterion(
             weights={
                 "feature_loss": self.feature_weight,
@@ -783,26 +719,26 @@ class SSAHHasher(
         if not self.self_supervision:
             yield self._joint_phase(module, task, criterion)
         else:
-            indicators = [indicator_of(task.train(m)) for m in task.parts]
+            indicators = [task.indicator(modality) for modality in task.modalities]
             bank = LabelBank(indicators, self.bank_size, task.seed, device_of(module))
             schedule = getattr(self, f"_{self.schedule}")
             yield from schedule(module, task, bank, criterion)
-            freeze(network_of(module, LABEL))
-        if task.paired is not None:
-            self.train_codes_ = self._unify(module, task.paired)
+            freeze(module["encoders"][LABEL])
+        if task.is_paired:
+            self.train_codes_ = self._unify(module, task)
 
     def _distill(self, module, task, bank, criterion):
         """Train the label network, then the encoder of each modality to agree with it.
 
         Discriminator and encoder take a step on every batch.
         """
-        if not is_frozen(network_of(module, LABEL)):
+        if not is_frozen(module["encoders"][LABEL]):
             yield self._label_phase(
                 module, bank, criterion, self.lr_label, self.max_epochs_label
             )
-            freeze(network_of(module, LABEL))
+            freeze(module["encoders"][LABEL])
         bank.refresh(module)
-        for modality in task.parts:
+        for modality in task.modalities:
             players = [self._encoder(module, modality, bank, criterion, self._decayed)]
             if self.adversarial_weight:
                 players.append(
@@ -820,12 +756,14 @@ class SSAHHasher(
     def _alternate(self, module, task, bank, criterion):
         """Train the label network, discriminators and encoders by turns, in rounds."""
         label_passes = self._layer_sizes("label_passes")
-        if is_frozen(network_of(module, LABEL)):
+        if is_frozen(module["encoders"][LABEL]):
             label_passes = ()
         discriminator_passes = self._layer_sizes("discriminator_passes")
         if not self.adversarial_weight:
             discriminator_passes = ()
-        encoder_passes = {m: self._layer_sizes("encoder_passes", m) for m in task.parts}
+        encoder_passes = {
+            m: self._layer_sizes("encoder_passes", m) for m in task.modalities
+        }
         for round_ in range(self.n_rounds):
             for n_passes, decayed in self._stages(label_passes, round_):
                 lr = decayed(self.lr_label)
@@ -833,7 +771,7 @@ class SSAHHasher(
                     module, bank, criterion, lr, n_passes, stops_on_rise=True
                 )
             bank.refresh(module)
-            for modality in task.parts:
+            for modality in task.modalities:
                 for n_passes, decayed in self._stages(discriminator_passes, round_):
                     yield task.make_phase(
                         modality,
@@ -877,7 +815,7 @@ class SSAHHasher(
 
     def _label_phase(self, module, bank, criterion, lr, max_epochs, **options):
         loss = partial(label_network_loss, bank=bank, criterion=criterion)
-        network = network_of(module, LABEL)
+        network = module["encoders"][LABEL]
         return Phase(
             name=LABEL,
             players=[self._player("label_network", network, loss, lr)],
@@ -891,7 +829,7 @@ class SSAHHasher(
     def _encoder(self, module, modality, bank, criterion, decayed):
         return self._player(
             f"{modality}_encoder",
-            network_of(module, modality),
+            module["encoders"][modality],
             partial(encoder_loss, modality=modality, bank=bank, criterion=criterion),
             decayed(self._learning_rate(modality)),
         )
@@ -899,7 +837,7 @@ class SSAHHasher(
     def _discriminator(self, module, modality, criterion, decayed):
         return self._player(
             f"{modality}_discriminator",
-            discriminator_of(module, modality),
+            module["discriminators"][modality],
             partial(discriminator_loss, modality=modality, criterion=criterion),
             decayed(self.lr_discriminator or self._learning_rate(modality)),
         )
@@ -912,16 +850,9 @@ class SSAHHasher(
                 f"trains all encoders; got {self.lr!r}."
             )
         loss = partial(joint_loss, criterion=criterion)
-        validated = {}
-        held_out = task.held_out()
-        if held_out is not None:
-            y = indicator_of(held_out)
-            score = partial(self._valid_map, dataset=held_out, y=y)
-            validated = {"score_valid": score}
         lr = self._decayed(self.lr)
         return task.make_phase(
-            players=[self._player("encoders", module["networks"], loss, lr)],
-            **validated,
+            players=[self._player("encoders", module["encoders"], loss, lr)]
         )
 
     def _validated(self, modality, task, bank):
@@ -940,70 +871,47 @@ class SSAHHasher(
 
     def _label_map(self, module, modality, dataset, y, bank):
         """Return the mAP of held-out rows that query the codes of the bank."""
-        with torch.inference_mode():
-            codes = torch.cat(
-                [
-                    self._encode(module, modality, batch.features[modality])
-                    for batch in BatchIterator(dataset, _ROWS_AT_ONCE)
-                ]
-            )
+        relaxed = encode_dataset(module["encoders"][modality], dataset, modality)
+        codes = self._represent(relaxed.cpu().numpy())
         gallery, y_gallery = bank.expanded()
-        return mean_average_precision(codes.cpu().numpy(), gallery, y, y_gallery)
+        return mean_average_precision(codes, self._represent(gallery), y, y_gallery)
 
-    def _review_history(self):
+    def _review_history(self, modalities):
         if not (self.self_supervision and self.adversarial_weight):
             return
-        last = self.history_[-1]["phase"]
-        # While a modality is added, it is not among the fitted ones yet.
-        modalities = self.modalities_ if last in self.modalities_ else [last]
-        unbeaten = [
-            modality
+        accuracies = {
+            f"the discriminator of {modality}": [
+                row["discriminator_accuracy"]
+                for row in self.history_
+                if row["phase"] in (modality, f"{modality}_discriminator")
+                and "discriminator_accuracy" in row
+            ]
             for modality in modalities
-            if is_unbeaten(self._epochs_of(modality), "discriminator_accuracy")
-        ]
-        if unbeaten:
-            warnings.warn(
-                f"The discriminators of {unbeaten} have hardly erred in the second "
-                "half of the epochs: the adversarial loss has no effect. Standardize "
-                "the features, if they are not: "
-                "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
-                "Otherwise set adversarial_weight=0 to train without discriminators, "
-                "or raise adversarial_weight and lower lr_discriminator, for example "
-                "to 1 and 1e-4.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        }
+        self._warn_of_unbeaten(
+            accuracies,
+            "set adversarial_weight=0 to train without discriminators, or raise "
+            "adversarial_weight and lower lr_discriminator, for example to 1 and 1e-4.",
+        )
 
-    def _epochs_of(self, modality):
-        """Return the rows of the history in which a modality was trained."""
-        phases = (modality, f"{modality}_discriminator")
-        return [row for row in self.history_ if row["phase"] in phases]
-
-    def _unify(self, module, datasets):
+    def _unify(self, module, task):
         """Return the signs of the sums of the relaxed codes of pairs."""
-        iterators = [BatchIterator(dataset, _ROWS_AT_ONCE) for dataset in datasets]
-        signs = []
-        with torch.inference_mode():
-            for batches in zip(*iterators, strict=True):
-                parts = {m: X for batch in batches for m, X in batch.features.items()}
-                if self.self_supervision:
-                    parts[LABEL] = batches[0].y
-                relaxed = (self._relaxed_codes(module, m, X) for m, X in parts.items())
-                is_positive = sum(relaxed) >= 0
-                signs.append(is_positive.to(torch.int8) * 2 - 1)
-        return torch.cat(signs).cpu().numpy()
+        encoders = module["encoders"]
+        relaxed = [
+            encode_dataset(encoders[name], task.whole(name), name).cpu().numpy()
+            for name in task.modalities
+        ]
+        if self.self_supervision:
+            y = indicator_of(task.whole(task.modalities[0]))
+            relaxed.append(encode_in_blocks(encoders[LABEL], y, device_of(module)))
+        return np.where(sum(relaxed) >= 0, np.int8(1), np.int8(-1))
 
     # -- encoding --------------------------------------------------------------
 
-    def _relaxed_codes(self, module, modality, X):
-        return network_of(module, modality)(X)
-
-    def _label_probabilities(self, module, modality, X):
-        if not any("label_loss" in row for row in self.history_):
-            raise ValueError(
-                "predict_proba needs trained label heads: fit with label_weight > 0."
-            )
-        return network_of(module, modality).outputs(X).logits.sigmoid()
+    def _label_probabilities(self, X, modality):
+        self._check_trained("label_loss", "predict_proba", "label_weight")
+        encoder = self.encoder_(modality)
+        return self._apply(lambda X: encoder.outputs(X).logits.sigmoid(), X)
 
 
 def has_counts(X):

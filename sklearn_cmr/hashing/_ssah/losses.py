@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from sklearn_cmr.hashing._ssah.bank import Bank
-from sklearn_cmr.hashing._ssah.networks import LABEL, discriminator_of, network_of
+from sklearn_cmr.hashing._ssah.networks import LABEL
 from sklearn_cmr.nn.losses import LABEL_LOSSES, quantization_loss
 from sklearn_cmr.nn.pairwise import cosine_similarities, relevance
 
@@ -156,7 +156,7 @@ class Criterion:
 
 def label_network_loss(module, batch, state, *, bank, criterion):
     """Return the loss of the label network, and update the bank."""
-    output = network_of(module, LABEL).outputs(batch.y)
+    output = module["encoders"][LABEL].outputs(batch.y)
     bank.update(batch.rows, output)
     terms = criterion.pair_terms(output, batch.y, bank.content)
     terms |= criterion.own_terms(output, batch.y)
@@ -175,7 +175,7 @@ def encoder_loss(module, batch, state, *, modality, bank, criterion):
     terms = criterion.pair_terms(output, batch.y, bank.content)
     terms |= criterion.own_terms(output, batch.y)
     if criterion.weights["adversarial_loss"]:
-        discriminator = discriminator_of(module, modality)
+        discriminator = module["discriminators"][modality]
         logits = discriminator(output.feature, state.generator)
         terms["adversarial_loss"] = criterion.adversarial_term(
             logits, torch.ones_like(logits), len(logits)
@@ -189,9 +189,9 @@ def discriminator_loss(module, batch, state, *, modality, criterion):
     It classifies the features of the labels of a batch and those of its items.
     """
     with torch.no_grad():
-        real = network_of(module, LABEL).body(batch.y)
+        real = module["encoders"][LABEL].body(batch.y)
     fake = cached_outputs(module, batch, modality).feature.detach()
-    discriminator = discriminator_of(module, modality)
+    discriminator = module["discriminators"][modality]
     logits = discriminator(torch.cat([real, fake]), state.generator)
     is_label = torch.zeros_like(logits)
     is_label[: len(real)] = 1
@@ -205,16 +205,16 @@ def cached_outputs(module, batch, modality):
     The encoder does not change between their steps, so that the graph in the cache is
     still valid when the encoder computes its gradients.
     """
-    if modality not in batch.shared:
-        network = network_of(module, modality)
-        batch.shared[modality] = network.outputs(batch.features[modality])
-    return batch.shared[modality]
+    if modality not in batch.cache:
+        network = module["encoders"][modality]
+        batch.cache[modality] = network.outputs(batch.features[modality])
+    return batch.cache[modality]
 
 
 def joint_loss(module, batch, state, *, criterion):
     """Return the loss of encoders that learn from each other on pairs."""
     outputs = [
-        network_of(module, modality).outputs(X)
+        module["encoders"][modality].outputs(X)
         for modality, X in batch.features.items()
     ]
     ones = torch.ones_like(batch.y[:, 0])

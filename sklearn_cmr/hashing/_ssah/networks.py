@@ -93,23 +93,6 @@ class Discriminator(nn.Module):
         return self.output(X)
 
 
-def network_of(module, modality):
-    """Return the network that encodes a modality, or the labels."""
-    if modality == LABEL:
-        return module["label_network"]
-    return module["networks"][modality]["encoder"]
-
-
-def discriminator_of(module, modality):
-    """Return the discriminator of a modality."""
-    return module["networks"][modality]["discriminator"]
-
-
-def has_label_network(module):
-    """Tell whether the labels have a network."""
-    return "label_network" in module
-
-
 def make_body(sizes, n_normalized, first=()):
     """Build layers of ReLU units.
 

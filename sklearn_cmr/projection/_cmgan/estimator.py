@@ -6,31 +6,30 @@ import warnings
 from functools import partial
 from numbers import Integral, Real
 
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_cmr._fitting import check_trained, is_unbeaten
+from sklearn_cmr._inputs.layout import MODALITIES
+from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import (
-    CrossModalTransformer,
     LabelProbabilityMixin,
+    NetworkTransformer,
     ProjectorMixin,
 )
-from sklearn_cmr.nn.losses import LABEL_LOSSES
+from sklearn_cmr.nn.losses import LABEL_ACTIVATIONS, LABEL_LOSSES
 from sklearn_cmr.nn.normalization import (
     Network,
     make_normalized_layers,
     share_last_layer,
 )
-from sklearn_cmr.pairs import MODALITIES
 from sklearn_cmr.projection._cmgan.losses import discriminator_loss, generator_loss
-from sklearn_cmr.projection._cmgan.networks import InterModalDiscriminator, encoder_of
-from sklearn_cmr.training import Player
-from sklearn_cmr.training.anchors import AnchorSampler, anchors_in_order
+from sklearn_cmr.projection._cmgan.networks import InterModalDiscriminator
+from sklearn_cmr.training import AnchorSampler, Player
+from sklearn_cmr.training.samplers import anchors_in_order
 
 
-class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer):
+class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     r"""Cross-modal generative adversarial networks (CM-GANs).
 
     Two autoencoders, one per modality, share the last layer of their encoders. The
@@ -176,6 +175,10 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
 
+    missing_labels : {"raise", "drop"}, default="raise"
+        What :meth:`fit` does with rows that have no label: raise an error, or leave
+        them out with a warning.
+
     early_stopping : bool, default=False
         Whether to hold out rows, stop the training when their mAP no longer improves,
         and restore the weights of the best epoch. :meth:`fit` takes other held-out rows
@@ -218,6 +221,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
     classes_ : ndarray of shape (n_classes,)
         Sorted classes, or the column numbers of the label indicator.
 
+    modalities_ : tuple of str
+        Names of the fitted modalities.
+
     n_features_in_ : int
         Number of features of all modalities together.
 
@@ -253,6 +259,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
 
     loss_curve_ : list of float
         `train_loss` of every epoch.
+
+    callbacks_ : list of tuple
+        Names and copies of `callbacks` that ran, with what they recorded.
 
     module_ : torch.nn.ModuleDict
         Networks: the encoders "image" and "text", and by modality "decoders",
@@ -360,7 +369,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         "share_classifier",
     )
     _parameter_constraints: dict = {
-        **CrossModalTransformer._parameter_constraints,
+        **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
         "decoder_hidden_layer_sizes": ["array-like", dict, None],
         "discriminator_hidden_layer_sizes": ["array-like"],
@@ -421,6 +430,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         batch_size=64,
         max_epochs=10,
         metric="cosine",
+        missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -461,6 +471,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.metric = metric
+        self.missing_labels = missing_labels
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -491,39 +502,40 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         reconstructed : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        term = f"{MODALITIES[0]}_reconstruction_loss"
-        check_trained(self.history_, term, "reconstruct", "reconstruction_weight")
-        X = self._read_modality(X, modality)
-        return self._apply_in_blocks(self._decode, modality, X)
+        self._check_trained(
+            f"{MODALITIES[0]}_reconstruction_loss",
+            "reconstruct",
+            "reconstruction_weight",
+        )
+        encoder, decoder = self.encoder_(modality), self.module_["decoders"][modality]
+        X = self._read_query(X, modality)
+        return self._apply(lambda X: decoder(encoder(X)), X)
 
-    def _decode(self, module, modality, X):
-        return module["decoders"][modality](self._encode(module, modality, X))
+    def _label_probabilities(self, X, modality):
+        self._check_trained(
+            f"{MODALITIES[0]}_label_loss", "predict_proba", "label_weight"
+        )
+        activation = LABEL_ACTIVATIONS[self.label_loss_]
+        encoder = self.encoder_(modality)
+        classifier = self.module_["classifiers"][modality]
+        return self._apply(lambda X: activation(classifier(encoder(X))), X)
 
-    def _label_probabilities(self, module, modality, X):
-        term = f"{MODALITIES[0]}_label_loss"
-        check_trained(self.history_, term, "predict_proba", "label_weight")
-        logits = module["classifiers"][modality](self._encode(module, modality, X))
-        return logits.softmax(1) if self.label_loss_ == "softmax" else logits.sigmoid()
-
-    def _review_history(self):
-        unbeaten = [
-            name
-            for modality in MODALITIES
-            for name in (f"{modality}_intra", f"{modality}_inter")
-            if is_unbeaten(self.history_, f"{name}_accuracy")
-        ]
-        if unbeaten:
-            warnings.warn(
-                f"The discriminators {unbeaten} made almost no errors in the second "
-                "half of the epochs: their adversarial loss has no effect. Standardize "
-                "the features, if they are not: "
-                "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
-                "Otherwise lower lr_discriminator or n_discriminator_steps, or set "
-                "inter_adversarial_weight or intra_adversarial_weight to 0 to train "
-                "without that loss.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+    def _review_history(self, modalities):
+        accuracies = {
+            f"the {kind}-modal discriminator of {modality}": [
+                row[f"{modality}_{kind}_accuracy"]
+                for row in self.history_
+                if f"{modality}_{kind}_accuracy" in row
+            ]
+            for modality in modalities
+            for kind in ("intra", "inter")
+        }
+        self._warn_of_unbeaten(
+            accuracies,
+            "lower lr_discriminator or n_discriminator_steps, or set "
+            "inter_adversarial_weight or intra_adversarial_weight to 0 to train "
+            "without that loss.",
+        )
 
     def _build(self, n_features, n_classes):
         width, slope = self.embedding_dim, self.negative_slope
@@ -566,7 +578,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
             share_last_layer(*encoders.values())
         return nn.ModuleDict(
             {
-                **encoders,
+                "encoders": encoders,
                 "decoders": decoders,
                 "intra_discriminators": intra,
                 "inter_discriminators": inter,
@@ -574,10 +586,10 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
             }
         )
 
-    def _objective(self, module, task):
+    def _phases(self, module, task):
         self.label_loss_ = self.label_loss
         if self.label_loss == "auto":
-            self.label_loss_ = "softmax" if task.single_label else "bce"
+            self.label_loss_ = "softmax" if task.has_single_labels else "bce"
         generators = self._generators(module)
         discriminators = self._discriminators(module)
         turns = [p.name for p in discriminators] * self.n_discriminator_steps
@@ -635,7 +647,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
     def _generator_networks(self, module, modalities):
         networks = []
         for modality in modalities:
-            networks.append(encoder_of(module, modality))
+            networks.append(module["encoders"][modality])
             if self.intra_adversarial_weight or self.reconstruction_weight:
                 networks.append(module["decoders"][modality])
             if self.label_weight:
@@ -667,8 +679,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         return [self._make_player("discriminator", networks, loss, lr)]
 
     def _sampler(self, task):
-        rows = getattr(task.dataset, "indices", slice(None))
-        labels = task.indicator[rows]
+        labels = task.indicator()
         if len(labels) < 2:
             raise ValueError(
                 "batch normalization needs at least two rows to train on, got "
@@ -682,6 +693,6 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
                 f"{n_alone} of {len(labels)} rows share a label with every row: they "
                 "have no mismatched row and are left out of that term.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=stacklevel_of_caller(),
             )
         return sampler

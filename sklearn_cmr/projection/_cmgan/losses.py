@@ -5,8 +5,7 @@
 import torch
 import torch.nn.functional as F
 
-from sklearn_cmr.pairs import MODALITIES
-from sklearn_cmr.projection._cmgan.networks import encoder_of
+from sklearn_cmr._inputs.layout import MODALITIES
 
 _OTHER = dict(zip(MODALITIES, reversed(MODALITIES), strict=True))
 
@@ -17,10 +16,10 @@ def cached(batch, name, compute):
     The autoencoders do not change while the discriminators take their steps on a batch,
     and vice versa. The first step computes, without gradients, what all steps use.
     """
-    if name not in batch.shared:
+    if name not in batch.cache:
         with torch.no_grad():
-            batch.shared[name] = compute()
-    return batch.shared[name]
+            batch.cache[name] = compute()
+    return batch.cache[name]
 
 
 # -- discriminators ----------------------------------------------------------------
@@ -33,7 +32,7 @@ def detached_code(module, batch, modality, role=0):
     """
 
     def encode():
-        return encoder_of(module, modality)(batch.features[modality][role])
+        return module["encoders"][modality](batch.features[modality][role])
 
     return cached(batch, f"{modality}_code_{role}", encode)
 
@@ -182,8 +181,8 @@ def generator_loss(
     losses, logits, terms = [], [], {}
     for modality in modalities:
         inputs, loss_name = batch.features[modality][0], f"{modality}_embedding_loss"
-        track = loss_name not in batch.shared
-        code = encoder_of(module, modality)(inputs, track)
+        track = loss_name not in batch.cache
+        code = module["encoders"][modality](inputs, track)
         weighted = []
         if label_weight is not None:
             label = label_loss(module["classifiers"][modality](code), batch.y[0])
@@ -196,8 +195,8 @@ def generator_loss(
             terms[f"{modality}_reconstruction_loss"] = error
             weighted.append(reconstruction_weight * error)
         losses.append(sum(weighted) if weighted else inputs.new_zeros(()))
-        batch.shared[loss_name] = losses[-1].detach()
-        batch.shared[f"{modality}_code_0"] = code.detach()
+        batch.cache[loss_name] = losses[-1].detach()
+        batch.cache[f"{modality}_code_0"] = code.detach()
         if has_inter:
             logits.append(adversarial_logits(module, batch, modality, code))
         if has_intra:
@@ -221,8 +220,8 @@ def generator_loss(
     for modality, own_loss in zip(modalities, losses, strict=True):
         terms[f"{modality}_generator_loss"] = own_loss
     if MODALITIES[-1] in modalities:  # both modalities are in the cache by now
-        sums = [batch.shared[f"{modality}_embedding_loss"] for modality in MODALITIES]
-        codes = [batch.shared[f"{modality}_code_0"] for modality in MODALITIES]
+        sums = [batch.cache[f"{modality}_embedding_loss"] for modality in MODALITIES]
+        codes = [batch.cache[f"{modality}_code_0"] for modality in MODALITIES]
         terms["embedding_loss"] = sum(sums)
         terms["code_gap"] = F.l1_loss(*codes)
     return loss, terms

@@ -7,11 +7,6 @@ from torch import nn
 from sklearn_cmr.nn.normalization import Network, make_normalized_layers
 
 
-def encoder_of(module, modality):
-    """Return the encoder of a modality."""
-    return module[modality]
-
-
 class InterModalDiscriminator(nn.Module):
     """Compute the logits of codes that are real codes of given features.
 
