@@ -1,4 +1,4 @@
-"""Items that consist of regions, some of which may be absent."""
+"""Pooling of items that consist of regions, some of which may be absent."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -7,17 +7,17 @@ from torch import nn
 
 
 def split_padding(X):
-    """Tell apart the regions of items and their padding.
+    """Separate the regions of items from their padding.
 
     Parameters
     ----------
     X : tensor of shape (b, n_regions, n_features)
-        Absent regions are NaN.
+        NaN in absent regions.
 
     Returns
     -------
     X : tensor of the same shape
-        0 in place of absent regions.
+        0 in absent regions.
 
     present : bool tensor of shape (b, n_regions)
     """
@@ -26,7 +26,7 @@ def split_padding(X):
 
 
 def pool_regions(X, mask, pooling):
-    """Make one vector of the regions of each item that a mask selects.
+    """Pool the regions of each item that a mask selects into one vector.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def pool_regions(X, mask, pooling):
     mask : bool tensor, or float one with weights in [0, 1], of shape (b, n_regions)
 
     pooling : {"mean", "sum", "max", "flatten"}
-        "max" of nothing is 0; "flatten" keeps the regions in their order, 0 where they
-        are not selected.
+        "max" over no region is 0. "flatten" concatenates all regions in their order,
+        with 0 for those that are not selected.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def pool_regions(X, mask, pooling):
 
 
 class RegionPooling(nn.Module):
-    """Make one vector of the regions of an item; those that are NaN are absent.
+    """Pool the regions of an item into one vector; absent regions are NaN.
 
     Parameters
     ----------

@@ -1,38 +1,39 @@
-"""Hinge losses over all triplets of a batch, in the memory of its distances."""
+"""Triplet losses over all triplets of a batch, in the memory of its distances."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 import torch
 from sklearn.utils import gen_batches
 
-# Triplets that are looked at together, a few bytes each: more of them leave the cache.
+# Triplets that are compared at once, a few bytes each. More would not fit the cache.
 _TRIPLETS_AT_ONCE = 2**20
 
 
 def triplet_losses(distances, similarity, candidates, margin, reduction="valid"):
-    r"""Penalise every anchor that is nearer to the less similar of two items.
+    r"""Compute hinge losses of all triplets, in which a less similar item is too near.
 
-    The valid triplets of a matrix are all :math:`(i, j, k)` of an anchor, its row, and
-    two candidates, columns, with :math:`S_{ij} > S_{ik}`. Each of them costs
-    :math:`\max(0, \text{margin} + d_{ij} - d_{ik})`.
+    The valid triplets of a matrix are all :math:`(i, j, k)` of an anchor (a row) and
+    two candidates (columns) with :math:`S_{ij} > S_{ik}`. The loss of a triplet is
+    :math:`\max(0, \text{margin} + d_{ij} - d_{ik})`. Triplets with a positive loss are
+    active.
 
     Parameters
     ----------
     distances : tensor of shape (n_terms, n_anchors, n_items)
 
     similarity : tensor of the same shape
-        If it is of bool, all triplets of an anchor are accounted for by sorting its
-        row; if not, they are looked at, a bounded number at a time.
+        The triplets of boolean similarities are counted by sorting each row. Those of
+        other similarities are enumerated, a bounded number at a time.
 
     candidates : bool tensor of the same shape
-        Items that an anchor is compared with.
+        Items that form triplets with an anchor.
 
     margin : float
         Positive.
 
     reduction : {"valid", "active", "sum"}
-        Whether the costs are divided by the number of valid triplets, by the number of
-        those that cost something, or not at all.
+        Whether the sum over the triplets is divided by the number of valid triplets, by
+        the number of active triplets, or not at all.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def triplet_losses(distances, similarity, candidates, margin, reduction="valid")
         0, with a gradient of 0, where there is no valid triplet.
 
     n_active : tensor of shape (n_terms,)
-        Numbers of triplets that cost something.
+        Numbers of active triplets.
 
     n_valid : tensor of shape (n_terms,)
         Numbers of valid triplets.
@@ -54,8 +55,8 @@ def triplet_losses(distances, similarity, candidates, margin, reduction="valid")
             margin,
         )
         n_active, n_valid = (n.view(distances.shape[:2]).sum(1) for n in counts)
-    # A sum of active hinges is linear in the distances: with the number of triplets
-    # that pull or push each of them, value and gradient are exact.
+    # The sum over the active triplets is linear in the distances. Its slopes, which are
+    # numbers of triplets, give its exact value and gradient.
     losses = (slopes.view_as(distances) * distances).sum((1, 2)) + margin * n_active
     if reduction == "valid":
         losses = losses / n_valid.clamp_min(1)
@@ -65,10 +66,10 @@ def triplet_losses(distances, similarity, candidates, margin, reduction="valid")
 
 
 def _count_sorted(distances, similar, candidates, margin):
-    """Return the slope of every distance, and each anchor's active and valid triplets.
+    """Return the slopes of the distances, and active and valid triplets by anchor.
 
-    Once the distances of similar items are moved back by the margin and all are sorted,
-    a similar item forms an active triplet with every dissimilar one before it.
+    The margin is added to the distances of similar items, and all distances are sorted.
+    Then a similar item forms an active triplet with every dissimilar item before it.
     """
     order = torch.where(similar, distances + margin, distances).argsort(1)
     positive = (similar & candidates).gather(1, order).to(distances.dtype)
@@ -81,7 +82,7 @@ def _count_sorted(distances, similar, candidates, margin):
 
 
 def _count_in_chunks(distances, similarity, candidates, margin):
-    """Do the same for any similarities, by looking at every triplet."""
+    """Return the same for any similarities, by enumerating the triplets."""
     n_anchors, n_items = distances.shape
     slopes = torch.zeros_like(distances)
     n_active, n_valid = slopes.new_zeros(2, n_anchors)

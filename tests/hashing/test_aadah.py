@@ -1085,6 +1085,14 @@ def test_three_paired_modalities():
     assert estimator.score({"image": A, "text": B, "audio": C}, y) > 0.6
 
 
+def test_a_modality_may_be_named_after_a_network():
+    names = {"attention": A, "features": B}
+    estimator = hasher().fit(names, y)
+    plain = hasher().fit({"m0": A, "m1": B}, y)
+    expected = [row["attention_loss"] for row in plain.history_]
+    assert [row["attention_loss"] for row in estimator.history_] == expected
+
+
 def test_rows_without_pairs():
     spy = Spy()
     estimator = hasher(callbacks=[spy], **LEARNING).fit(

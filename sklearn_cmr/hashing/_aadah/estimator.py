@@ -667,9 +667,10 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             "adversarial_loss": self.adversarial_weight,
             "quantization_loss": self.quantization_weight,
         }
-        learned = dict(module.named_parameters())
-        of_attention = [p for name, p in learned.items() if ".attention." in name]
-        others = [p for name, p in learned.items() if ".attention." not in name]
+        attention = [encoder.attention for encoder in module["encoders"].values()]
+        of_attention = [p for own in attention if own for p in own.parameters()]
+        is_of_attention = set(of_attention)
+        others = [p for p in module.parameters() if p not in is_of_attention]
         is_adversarial = bool(of_attention and self.adversarial_weight)
         triplet_weights = self.inter_triplet_weight, self.intra_triplet_weight
         if not (any(triplet_weights) or is_adversarial):
