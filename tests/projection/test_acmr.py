@@ -476,7 +476,7 @@ def test_adversarial_loss_and_discriminator_accuracy():
     blind = adversarial_loss(torch.zeros_like(z), is_text)
     assert_allclose(blind, 2 * math.log(2), rtol=1e-6)
     batch = make_batch(np.eye(2), 0)
-    batch.shared.update(embeddings=z, is_text=is_text)
+    batch.cache.update(embeddings=z, is_text=is_text)
     identity = {"discriminator": torch.nn.Identity()}
     loss, terms = discriminator_loss(identity, batch, make_state())
     assert_allclose(loss, expected, rtol=1e-6)

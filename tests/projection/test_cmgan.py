@@ -422,7 +422,7 @@ def test_mismatched_forms_differ_in_the_condition_alone():
     anchor, own = (objective(mismatch=form)[0].item() for form in ("anchor", "self"))
     assert abs(anchor - own) > 1e-3
     batch.features["text"][1] = batch.features["text"][0]
-    batch.shared.clear()
+    batch.cache.clear()
     assert objective(mismatch="anchor")[0] == objective(mismatch="self")[0]
 
 
@@ -600,7 +600,7 @@ def test_running_statistics_are_updated_by_the_first_generator_step_alone():
         next(losses)
     for name, buffer in statistics(module).items():
         assert torch.equal(buffer, start[name]), name
-    batch.shared.clear()
+    batch.cache.clear()
     list(all_losses(module, batch))
     once = statistics(module)
     for m in MODALITIES:
