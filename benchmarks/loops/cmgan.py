@@ -15,7 +15,7 @@ OTHER = {"image": "text", "text": "image"}
 
 
 class DrawnPairs(Dataset):
-    """A class, one of its rows and a row without a common label for every slot."""
+    """Draw, for every slot, a row of a random class and one without a common label."""
 
     def __init__(self, features, y, n_slots, rows=None):
         self.features, self.y, self.n_slots, self.rows = features, y, n_slots, rows
@@ -38,7 +38,7 @@ class DrawnPairs(Dataset):
         )
 
     def draw(self):
-        """Draw an anchor, and others until one fits."""
+        """Draw an anchor, then other rows until one has no label in common."""
         anchor = self.draw_row()
         while not self.apart[anchor, other := self.draw_row()]:
             pass
@@ -95,7 +95,7 @@ def generator_parameters(encoders, decoders, classifier):
 
 
 def textbook(estimator, data, epochs, order=None):
-    """The published schedule: every step runs the networks that it needs anew."""
+    """Train by the published schedule: every step runs all networks that it needs."""
     module = build(estimator, data)
     inter = module["inter_discriminators"]
     for modality in OTHER:
@@ -193,7 +193,7 @@ def textbook(estimator, data, epochs, order=None):
 
 
 def bare(estimator, data, epochs):
-    """Vectorized draws; no network runs twice on what has not changed."""
+    """Train with vectorized draws; no network runs twice on unchanged inputs."""
     device = device_for(estimator)
     module = build(estimator, data)
     features, y = data.tensors(device)
@@ -238,7 +238,7 @@ def bare(estimator, data, epochs):
                     name: encoders[name](X[others]) for name, X in features.items()
                 }
                 decoded = {n: decoders[n](code) for n, code in codes.items()}
-            # What discriminators are shown stays the same, too.
+            # The inputs of the discriminators do not change, either.
             shown = {
                 name: (
                     torch.stack([X, decoded[name]], 1),
