@@ -22,7 +22,7 @@ from sklearn_cmr._unpaired import SeparateTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin, LabelProbabilityMixin
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import MultiScale, ResponseNorm, dropout
-from sklearn_cmr.nn.losses import LABEL_LOSSES, quantization_loss
+from sklearn_cmr.nn.losses import bce_label_loss, quantization_loss
 from sklearn_cmr.nn.pairwise import cosine_similarities, relevance
 from sklearn_cmr.nn.regions import RegionPooling
 from sklearn_cmr.pairs import is_mapping
@@ -228,6 +228,12 @@ def pair_loss(logits, S, weights):
     )
 
 
+def squared_label_loss(logits, y):
+    """Return the mean squared error of the sigmoids."""
+    return F.mse_loss(logits.sigmoid(), y)
+
+
+LABEL_LOSSES: dict[str, Callable] = {"bce": bce_label_loss, "mse": squared_label_loss}
 VERDICT_LOSSES: dict[str, Callable] = {
     "bce": F.binary_cross_entropy_with_logits,
     "lsgan": F.mse_loss,
@@ -945,7 +951,7 @@ class SSAHHasher(
         "similarity": [StrOptions({"binary", "cosine"})],
         "similarity_smoothing": [Interval(Real, 0, 1, closed="left")],
         "normalize_features": ["boolean"],
-        "label_loss": [StrOptions({"bce", "mse"})],
+        "label_loss": [StrOptions(set(LABEL_LOSSES))],
         "adversarial_loss": [StrOptions(set(VERDICT_LOSSES))],
         "self_supervision": ["boolean"],
         "schedule": [StrOptions({"distill", "alternate"})],
