@@ -368,6 +368,10 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
 
+    missing_labels : {"raise", "drop"}, default="raise"
+        What :meth:`fit` does with rows that have no label: raise an error, or leave
+        them out with a warning.
+
     early_stopping : bool, default=False
         Whether to hold out rows, stop the training when their mAP no longer improves,
         and restore the weights of the best epoch. :meth:`fit` takes other held-out rows
@@ -410,6 +414,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
     classes_ : ndarray of shape (n_classes,)
         Sorted classes, or the column numbers of the label indicator.
 
+    modalities_ : tuple of str
+        Names of the fitted modalities.
+
     n_features_in_ : int
         Number of features of all modalities together.
 
@@ -437,6 +444,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
 
     loss_curve_ : list of float
         `train_loss` of every epoch.
+
+    callbacks_ : list of tuple
+        Names and copies of `callbacks` that ran, with what they recorded.
 
     module_ : torch.nn.ModuleDict
         Networks: the encoders "image" and "text", the label classifier "classifier",
@@ -581,6 +591,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         batch_size=64,
         max_epochs=30,
         metric="cosine",
+        missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -617,6 +628,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.metric = metric
+        self.missing_labels = missing_labels
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

@@ -176,6 +176,10 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
 
+    missing_labels : {"raise", "drop"}, default="raise"
+        What :meth:`fit` does with rows that have no label: raise an error, or leave
+        them out with a warning.
+
     early_stopping : bool, default=False
         Whether to hold out rows, stop the training when their mAP no longer improves,
         and restore the weights of the best epoch. :meth:`fit` takes other held-out rows
@@ -218,6 +222,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
     classes_ : ndarray of shape (n_classes,)
         Sorted classes, or the column numbers of the label indicator.
 
+    modalities_ : tuple of str
+        Names of the fitted modalities.
+
     n_features_in_ : int
         Number of features of all modalities together.
 
@@ -253,6 +260,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
 
     loss_curve_ : list of float
         `train_loss` of every epoch.
+
+    callbacks_ : list of tuple
+        Names and copies of `callbacks` that ran, with what they recorded.
 
     module_ : torch.nn.ModuleDict
         Networks: the encoders "image" and "text", and by modality "decoders",
@@ -421,6 +431,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         batch_size=64,
         max_epochs=10,
         metric="cosine",
+        missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -461,6 +472,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, CrossModalTransforme
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.metric = metric
+        self.missing_labels = missing_labels
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
