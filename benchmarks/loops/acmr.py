@@ -19,7 +19,7 @@ def strength(estimator, epoch, epochs):
 
 
 def mine(similar):
-    """List the pairs of a mask, each with the share that its anchor's mean gives it."""
+    """List the pairs of a mask, each with its weight in the mean of its anchor."""
     anchors, others = np.nonzero(similar)
     counts = similar.sum(1)
     shares = 1 / counts[anchors] / max(1, np.count_nonzero(counts))
@@ -31,7 +31,7 @@ def mine(similar):
 
 
 def triplet(z_anchors, z_others, similar, estimator):
-    """Return the structure preservation of one direction, from lists of pairs."""
+    """Return the triplet loss of one direction, from lists of pairs."""
     anchors, others, shares = mine(similar)
     distances = F.pairwise_distance(z_anchors[anchors], z_others[others])
     near = (shares * distances).sum()
@@ -42,7 +42,7 @@ def triplet(z_anchors, z_others, similar, estimator):
 
 
 def textbook(estimator, data, epochs, order=None):
-    """One forward for every role, pairs mined by numpy, default Adam."""
+    """Train with a forward pass for every use, pairs listed by numpy, default Adam."""
     module = build(estimator, data)
     image, text = module["image"], module["text"]
     classifier, discriminator = module["classifier"], module["discriminator"]
@@ -103,7 +103,7 @@ def textbook(estimator, data, epochs, order=None):
 
 
 def bare(estimator, data, epochs):
-    """One forward for every item, one matrix of distances, nothing but the steps."""
+    """Train with one forward pass for every item and one matrix of distances."""
     device = device_for(estimator)
     module = build(estimator, data)
     image, text = module["image"], module["text"]

@@ -15,7 +15,7 @@ OTHER = {"image": "text", "text": "image"}
 
 
 class DrawnPairs(Dataset):
-    """A class, one of its rows and a row without a common label for every slot."""
+    """Draw, for every slot, a row of a random class and one without a common label."""
 
     def __init__(self, features, y, n_slots, rows=None):
         self.features, self.y, self.n_slots, self.rows = features, y, n_slots, rows
@@ -38,7 +38,7 @@ class DrawnPairs(Dataset):
         )
 
     def draw(self):
-        """Draw an anchor, and others until one fits."""
+        """Draw an anchor, then other rows until one has no label in common."""
         anchor = self.draw_row()
         while not self.apart[anchor, other := self.draw_row()]:
             pass
@@ -95,7 +95,7 @@ def generator_parameters(encoders, decoders, classifier):
 
 
 def textbook(estimator, data, epochs, order=None):
-    """The published schedule: every step runs the networks that it needs anew."""
+    """Train by the published schedule: every step runs all networks that it needs."""
     module = build(estimator, data)
     inter = module["inter_discriminators"]
     for modality in OTHER:
@@ -173,15 +173,17 @@ def textbook(estimator, data, epochs, order=None):
                     decoded = decoders[modality](code, True)
                     logits = classifier(code)
                     label = F.cross_entropy(logits, labels / labels.sum(1, True))
-                    posing = torch.cat([code, own[other]], 1)
-                    game = estimator.inter_adversarial_weight * real(
-                        critics[f"{other}_inter"](posing)
+                    inputs = torch.cat([code, own[other]], 1)
+                    adversarial = estimator.inter_adversarial_weight * real(
+                        critics[f"{other}_inter"](inputs)
                     )
-                    game = game + estimator.intra_adversarial_weight * real(
-                        critics[f"{modality}_intra"](decoded)
+                    adversarial = (
+                        adversarial
+                        + estimator.intra_adversarial_weight
+                        * real(critics[f"{modality}_intra"](decoded))
                     )
                     embedding = embedding + estimator.label_weight * label
-                    loss = loss + game + estimator.label_weight * label
+                    loss = loss + adversarial + estimator.label_weight * label
                 step("generator", loss)
                 means.add(
                     n_rows,
@@ -193,7 +195,7 @@ def textbook(estimator, data, epochs, order=None):
 
 
 def bare(estimator, data, epochs):
-    """Vectorized draws; no network runs twice on what has not changed."""
+    """Train with vectorized draws; no network runs twice on unchanged inputs."""
     device = device_for(estimator)
     module = build(estimator, data)
     features, y = data.tensors(device)
@@ -238,8 +240,8 @@ def bare(estimator, data, epochs):
                     name: encoders[name](X[others]) for name, X in features.items()
                 }
                 decoded = {n: decoders[n](code) for n, code in codes.items()}
-            # What discriminators are shown stays the same, too.
-            shown = {
+            # The inputs of the discriminators do not change, either.
+            critic_inputs = {
                 name: (
                     torch.stack([X, decoded[name]], 1),
                     torch.stack([codes[name], codes[OTHER[name]], wrong[name]], 1),
@@ -252,12 +254,12 @@ def bare(estimator, data, epochs):
             for _ in range(estimator.n_discriminator_steps):
                 outputs = [
                     critics[f"{name}_intra"](pairs).squeeze(2)
-                    for name, (pairs, _) in shown.items()
+                    for name, (pairs, _) in critic_inputs.items()
                 ]
-                for name, (_, seen) in shown.items():
+                for name, (_, groups) in critic_inputs.items():
                     critic = critics[f"{name}_inter"]
                     condition = critic.feature_layer(own[name]).unsqueeze(1)
-                    outputs.append(critic.forward_groups(seen, condition).squeeze(2))
+                    outputs.append(critic.forward_groups(groups, condition).squeeze(2))
                 losses = F.softplus(torch.cat(outputs, 1) * signs) * weights
                 losses = losses.sum(0)
                 step("discriminator", losses.sum())
@@ -265,21 +267,25 @@ def bare(estimator, data, epochs):
                 for name, part in zip(critics, parts, strict=True):
                     means.add(n_rows, **{f"{name}_loss": part.sum()})
             with torch.no_grad():
-                seen = {
+                hidden = {
                     n: critics[f"{n}_inter"].feature_layer(X) for n, X in own.items()
                 }
             for turn in range(estimator.n_generator_steps):
-                label, game = 0.0, 0.0
+                label, adversarial = 0.0, 0.0
                 for modality, other in OTHER.items():
                     code = encoders[modality](own[modality], turn == 0)
                     output = decoders[modality](code, turn == 0)
                     label = label + F.cross_entropy(classifier(code), targets)
-                    inter = real(critics[f"{other}_inter"](code, seen[other]))
+                    inter = real(critics[f"{other}_inter"](code, hidden[other]))
                     intra = real(critics[f"{modality}_intra"](output))
-                    game = game + estimator.inter_adversarial_weight * inter
-                    game = game + estimator.intra_adversarial_weight * intra
+                    adversarial = (
+                        adversarial + estimator.inter_adversarial_weight * inter
+                    )
+                    adversarial = (
+                        adversarial + estimator.intra_adversarial_weight * intra
+                    )
                 embedding = estimator.label_weight * label
-                loss = game + embedding
+                loss = adversarial + embedding
                 step("generator", loss)
                 means.add(
                     n_rows,

@@ -1,4 +1,4 @@
-"""What the loops of all methods share."""
+"""Data, networks, row order and means for the loops of all methods."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -23,7 +23,7 @@ class Data(NamedTuple):
     features : dict of str to float32 ndarray of shape (n_samples, n_features)
 
     y : ndarray
-        Labels as an estimator takes them.
+        Labels in the form that `fit` takes.
 
     indicator : uint8 ndarray of shape (n_samples, n_classes)
     """
@@ -61,14 +61,14 @@ def make_data(n_samples, n_image_features, n_text_features, n_classes=10, **para
 
 
 def seed_of(estimator):
-    """Return what `fit` seeds its generators with."""
+    """Return the seed that `fit` gives its generators."""
     return check_random_state(estimator.random_state).randint(2**31 - 1)
 
 
 def prepare(estimator, data):
-    """Return a copy of an estimator and its networks, both as before the first step."""
+    """Return a copy of an estimator and its networks before the first step."""
     estimator = clone(estimator)
-    # What `fit` notes of its input, without the time that it takes to check all of it.
+    # A few rows are enough for the attributes that `fit` sets; checking all takes time.
     few = [part[:_FEW_ROWS] for part in (*data.features.values(), data.y)]
     estimator._read_training_set(*few, reset=True)
     estimator.classes_ = np.arange(data.indicator.shape[1])
@@ -77,7 +77,7 @@ def prepare(estimator, data):
 
 
 def build(estimator, data):
-    """Return the networks of an estimator as they are before the first step."""
+    """Return the networks of an estimator before the first step."""
     return prepare(estimator, data)[1]
 
 
@@ -87,12 +87,12 @@ def device_for(estimator):
 
 
 def seeded_generator(estimator, epoch, device="cpu"):
-    """Return a generator in the state that `fit` has at the start of an epoch."""
+    """Return a generator in the state of that of `fit` at the start of an epoch."""
     return torch.Generator(device).manual_seed(seed_of(estimator) + epoch)
 
 
 def same_order(estimator, n_samples):
-    """Return an `order` for :func:`load` with the batches of `fit`."""
+    """Return a function for :func:`load` that gives the batches of `fit`."""
 
     def order(epoch):
         generator = seeded_generator(estimator, epoch)
@@ -103,20 +103,20 @@ def same_order(estimator, n_samples):
 
 
 def load(dataset, batch_size, order, epoch):
-    """Return the loader of a tutorial; in a given order of the rows if there is one."""
+    """Return the data loader of a tutorial, with the given batches if there are any."""
     if order is None:
         return DataLoader(dataset, batch_size=batch_size, shuffle=True)
     return DataLoader(dataset, batch_sampler=order(epoch))
 
 
 class Means:
-    """Mean of every loss term over the rows of an epoch."""
+    """Compute the mean of every loss term over the rows of an epoch."""
 
     def __init__(self):
         self.values, self.n_rows = {}, {}
 
     def add(self, n_rows, **terms):
-        """Take up numbers, or tensors that nobody waits for."""
+        """Add the terms of a batch, as numbers or as tensors on any device."""
         for name, value in terms.items():
             self.values.setdefault(name, []).append(value)
             self.n_rows.setdefault(name, []).append(n_rows)

@@ -1,4 +1,4 @@
-"""The matrix products and the optimiser passes of a loop, and nothing else."""
+"""The matrix products and the optimizer steps of a loop, and nothing else."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -11,7 +11,7 @@ _COUNTED = {"mm", "addmm", "bmm", "_fused_adam_"}
 
 
 class _Recorder(TorchDispatchMode):
-    """Note the calls that count, with tensors of their own in place of the data."""
+    """Record matrix products and optimizer steps, with substitutes for the tensors."""
 
     def __init__(self):
         super().__init__()
@@ -26,7 +26,7 @@ class _Recorder(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def stand_in(self, arg, place):
-        """Return tensors of the same layout, one set for each layout and place."""
+        """Return a tensor of the same layout, one for each layout and argument."""
         if isinstance(arg, torch.Tensor):
             layout = (place, arg.shape, arg.stride(), arg.device)
             if layout not in self.stand_ins:
@@ -41,7 +41,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def record(run):
-    """Run a loop once; return a function that repeats what counts of it, and this."""
+    """Run a loop once; return a function that repeats the recorded calls, and them."""
     recorder = _Recorder()
     with recorder:
         run()

@@ -1,4 +1,4 @@
-"""Any method as a user of skorch would train it: its ``DataLoader``, default Adam."""
+"""Any method in the training loop of skorch: its ``DataLoader``, default Adam."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -10,7 +10,7 @@ from sklearn_cmr.training import Batch, EpochState
 
 
 class TurnsNet(NeuralNet):
-    """Players who take turns on a batch, and otherwise all that skorch does."""
+    """Train several players in turn on every batch, and otherwise as skorch does."""
 
     def __init__(self, module, *, phase, estimator, **kwargs):
         self.phase = phase
@@ -18,16 +18,19 @@ class TurnsNet(NeuralNet):
         super().__init__(module, criterion=torch.nn.Identity, **kwargs)
 
     def initialize_module(self):
-        """Take the module as it is."""
+        """Use the given module, already initialized."""
         self.module_ = self.module
         self.step_ = 0
         return self
 
     def initialize_optimizer(self):
-        """Give every player the Adam of a tutorial."""
+        """Give every player the default Adam."""
         self.optimizers_ = {
             player.name: torch.optim.Adam(
-                player.parameters, lr=player.lr_at(0), betas=player.betas
+                player.parameters,
+                lr=player.lr_at(0),
+                betas=player.betas,
+                weight_decay=player.weight_decay,
             )
             for player in self.phase.players
         }
@@ -50,7 +53,7 @@ class TurnsNet(NeuralNet):
             self.phase.end_epoch(self.module_, self.state_)
 
     def train_step(self, batch, **fit_params):
-        """Run every player's loss and step."""
+        """Compute the loss of every player, and let its optimizer take a step."""
         self._set_training(True)
         features, y = batch
         features = dict(features)

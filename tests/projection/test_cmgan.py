@@ -60,7 +60,7 @@ STATE = EpochState({}, torch.Generator())
 
 
 def literal_network(network, X):
-    """Apply linear layers, normalisation by the batch and leaky ReLUs."""
+    """Apply linear layers, normalization by the batch and leaky ReLUs."""
     layers = network if isinstance(network, torch.nn.Sequential) else [network]
     for layer in layers:
         if isinstance(layer, torch.nn.Linear):
@@ -516,7 +516,7 @@ def test_losses_never_look_at_values(label_loss):
     assert all(p.grad is not None for p in module.parameters())
 
 
-# -- sharing and normalisation -------------------------------------------------------
+# -- sharing and normalization -------------------------------------------------------
 
 
 def last_layers(module):
@@ -778,7 +778,7 @@ def test_batches_reach_the_training():
     params = {**SMALL, "sampler": "shuffle", "batch_size": 7}
     X_img, X_txt, y = make_data(50)
     CMGANProjector(**params, callbacks=[recorder]).fit(X_img, X_txt, y)
-    # A batch of one could not be normalised: it joins the one before.
+    # A batch of one could not be normalized: it joins the one before.
     assert [len(rows[0]) for rows in recorder.rows] == [7, 7, 7, 7, 7, 7, 8] * 3
     for anchors, mismatched in recorder.rows:
         assert (y[anchors] != y[mismatched]).all()
@@ -1261,7 +1261,7 @@ def test_wrong_parameters_are_refused(params):
 # -- real data ---------------------------------------------------------------------
 
 
-def standardised(arrays):
+def standardize(arrays):
     """Standardise features with statistics of the training."""
     scaled = {}
     for modality in MODALITIES:
@@ -1283,7 +1283,7 @@ def directions(est, test):
 @pytest.mark.slow
 def test_wikipedia_the_inter_modal_loss_aligns_separate_classifiers(real_data):
     """Without it, nothing but the shared layer ties texts to images."""
-    train, test = standardised(real_data("wiki_sift_lda"))
+    train, test = standardize(real_data("wiki_sift_lda"))
     params = {
         "hidden_layer_sizes": (128,),
         "discriminator_hidden_layer_sizes": (128,),
@@ -1308,7 +1308,7 @@ def test_wikipedia_the_inter_modal_loss_aligns_separate_classifiers(real_data):
 @pytest.mark.filterwarnings("ignore:.*rows share a label with every row")
 def test_multi_label_data_beat_canonical_correlation(real_data):
     """CCA with 10 components has 0.4950 and 0.4808."""
-    train, test = standardised(real_data("iaprtc12_1962"))
+    train, test = standardize(real_data("iaprtc12_1962"))
     params = {"sampler": "shuffle", "label_weight": 1.0, "lr_decay_every": 1}
     est = CMGANProjector(**params, random_state=0).fit(*train)
     assert (directions(est, test) > (0.505, 0.495)).all()
