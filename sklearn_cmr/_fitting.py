@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_consistent_length
 from skorch.callbacks import Callback, EarlyStopping
 from torch.utils.data import Subset
 
-from sklearn_cmr._labels import check_labels
-from sklearn_cmr.pairs import MODALITIES
+from sklearn_cmr._inputs.arguments import read_arguments
+from sklearn_cmr._inputs.labels import read_labels
+from sklearn_cmr._inputs.layout import MODALITIES
 from sklearn_cmr.training import (
     BatchIterator,
     PairNet,
@@ -149,23 +149,21 @@ class Trainer(BaseEstimator):
 
     def _read_training_set(self, X, Y, y, *, reset):
         """Validate the arguments of `fit`; return features by modality, and labels."""
-        layout, y = self._read_arguments(X, Y, y, reset=True)
+        layout, y = read_arguments(self, X, Y, y, reset=True)
         if reset:
             # Should this fit fail from here on, no earlier one must seem to be fitted.
             self.__dict__.pop("module_", None)
-        features = self._read_features(layout, reset=reset)
-        features, y = self._usable_rows(features, y)
-        return features, self._read_labels(y, features)
-
-    def _usable_rows(self, features, y):
-        """Return the features and labels to learn from: all of them by default."""
-        return features, y
-
-    def _read_labels(self, y, features):
-        """Validate the labels of features that are read already."""
-        labels = check_labels(y, self)
-        check_consistent_length(*features.values(), labels.indicator)
-        return labels
+        features = self._reader().read(layout, reset=reset)
+        features, labels = read_labels(
+            y,
+            features,
+            self,
+            missing=getattr(self, "missing_labels", "raise"),
+            by_modality=self._any_modalities,
+        )
+        if not self._any_modalities:
+            labels = labels.parts["image"]
+        return features, labels
 
     def _make_task(self, features, labels, device, seed):
         """Put the training set on the device and hold rows out where asked to."""

@@ -11,30 +11,21 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import permutations
 from numbers import Real
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_cmr._fitting import VALID_BATCH, resolve_device, seeded_building
-from sklearn_cmr._labels import Labels, check_labels
+from sklearn_cmr._inputs.arguments import read_arguments
+from sklearn_cmr._inputs.labels import Labels, check_label_names, read_labels
+from sklearn_cmr._inputs.layout import PairLayout, check_same_length, is_mapping
 from sklearn_cmr.base import CrossModalTransformer
 from sklearn_cmr.metrics import mean_average_precision
-from sklearn_cmr.pairs import (
-    MODALITIES,
-    PairLayout,
-    check_same_length,
-    check_unpaired,
-    is_frame,
-    is_mapping,
-    prefixed_names,
-)
 from sklearn_cmr.training import (
     BatchIterator,
     RowDataset,
@@ -55,25 +46,6 @@ _CHANGED_BY_ADDING = (
 )
 
 
-class LabelsByModality(NamedTuple):
-    """Labels of every modality over one common list of classes.
-
-    Attributes
-    ----------
-    classes : ndarray of shape (n_classes,)
-
-    parts : dict of str to Labels
-
-    shared : bool
-        Whether the modalities came with one array of labels: their rows belong
-        together.
-    """
-
-    classes: np.ndarray
-    parts: dict[str, Labels]
-    shared: bool = False
-
-
 class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
     """Reading of modalities that have rows and labels of their own.
 
@@ -84,6 +56,7 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
 
     modalities_: tuple[str, ...]
 
+    _any_modalities = True
     # Whether a modality learns without the others.
     _trains_apart = False
 
@@ -146,8 +119,8 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
             Between 0 and 1.
         """
         check_is_fitted(self)
-        layout, y = self._read_arguments(X, Y, y, reset=False)
-        features = self._read_features(layout, reset=False)
+        layout, y = read_arguments(self, X, Y, y, reset=False)
+        features = self._reader().read(layout, reset=False)
         if len(features) < 2:
             raise ValueError(
                 f"score needs two modalities or more; got {list(features)}."
@@ -158,98 +131,12 @@ class UnpairedMixin(CrossModalTransformer, metaclass=ABCMeta):
             return self._mean_map(parts, y, sample_weight=sample_weight)
         if sample_weight is not None:
             raise ValueError("sample_weight needs labels that all modalities share.")
-        _check_same_names(features, y)
+        check_label_names(y, features)
         parts = self._encode_parts(features)
         score = partial(mean_average_precision, metric=self._score_metric())
         directions = permutations(parts, 2)
         return float(
             np.mean([score(parts[q], parts[g], y[q], y[g]) for q, g in directions])
-        )
-
-    # -- reading ---------------------------------------------------------------
-
-    @property
-    def _modality_names(self):
-        return getattr(self, "modalities_", MODALITIES)
-
-    def _read_features(self, layout, *, reset):
-        if reset:
-            self._forget_modalities()
-        if layout.kind != "mapping":
-            if not reset:
-                self._check_pair_is_known(layout)
-            return super()._read_features(layout, reset=reset)
-        parts = layout.split()
-        if not parts:
-            raise ValueError("a mapping X must have a modality; got an empty one.")
-        check_unpaired(parts)
-        for name in parts:
-            _check_modality_name(name)
-        if not reset:
-            return {name: self._read_modality(X, name) for name, X in parts.items()}
-        checked = {name: self._check_part(part, name) for name, part in parts.items()}
-        self.modalities_ = tuple(checked)
-        self._remember_parts(layout, parts, checked)
-        return checked
-
-    def _forget_modalities(self):
-        for name in getattr(self, "modalities_", ()):
-            self.__dict__.pop(f"n_{name}_features_in_", None)
-        self.modalities_ = MODALITIES
-        self._names_added = {}
-
-    def _check_pair_is_known(self, layout):
-        """Raise if images and texts come in a form that the fit does not explain."""
-        pair, known = set(MODALITIES), set(self.modalities_)
-        if layout.kind == "plain":
-            # Its columns mean what they meant in `fit`.
-            is_known = known - set(self._names_added) == pair
-        else:
-            is_known = known >= pair
-        if not is_known:
-            raise ValueError(
-                f"{type(self).__name__} was fitted on the modalities "
-                f"{list(self.modalities_)}. Pass a mapping with some of these names, "
-                "or one modality to transform_modality."
-            )
-
-    def _fitted_names(self, modality):
-        if modality in self._names_added:
-            return self._names_added[modality]
-        return super()._fitted_names(modality)
-
-    def _read_labels(self, y, features):
-        if not is_mapping(y):
-            labels = super()._read_labels(y, features)
-            parts = dict.fromkeys(features, labels)
-            return LabelsByModality(labels.classes, parts, shared=True)
-        _check_same_names(features, y)
-        parts = {name: _as_labels(y[name]) for name in features}
-        for name, part in parts.items():
-            check_consistent_length(features[name], part)
-        first, *others = parts.values()
-        if any(
-            part.shape[1:] != first.shape[1:] or _kind(part) != _kind(first)
-            for part in others
-        ):
-            found = {name: f"{p.dtype}{list(p.shape)}" for name, p in parts.items()}
-            raise ValueError(
-                "The labels of all modalities must be of one kind: classes of one "
-                f"type, or indicators with the same columns; got {found}."
-            )
-        # Checked together, since no modality needs to have items of every class.
-        whole = check_labels(np.concatenate(list(parts.values())), self)
-        cuts = np.cumsum([len(part) for part in parts.values()])[:-1]
-        indicators = np.split(whole.indicator, cuts)
-        codes: list = [None] * len(parts)
-        if whole.codes is not None:
-            codes = np.split(whole.codes, cuts)
-        return LabelsByModality(
-            whole.classes,
-            {
-                name: Labels(whole.classes, indicator, own)
-                for name, indicator, own in zip(parts, indicators, codes, strict=True)
-            },
         )
 
     # -- training --------------------------------------------------------------
@@ -450,19 +337,16 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
             The estimator.
         """
         check_is_fitted(self)
-        _check_modality_name(name)
-        if name in self.modalities_:
-            raise ValueError(
-                f"The modality {name!r} is fitted already. Fit anew, or continue its "
-                "training by fit with warm_start=True."
-            )
-        check_unpaired({name: X})
-        features, y = self._usable_rows({name: self._check_part(X, name)}, y)
-        labels = check_labels(y, self, classes=self.classes_)
-        check_consistent_length(features[name], labels.indicator)
+        part = self._reader().read_new_modality(X, name)
+        features, own = read_labels(
+            y,
+            {name: part},
+            self,
+            classes=self.classes_,
+            missing=getattr(self, "missing_labels", "raise"),
+        )
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        own = LabelsByModality(self.classes_, {name: labels})
         tasks = self._make_task(features, own, device, seed)
         before = {key: copy.copy(self.__dict__[key]) for key in _CHANGED_BY_ADDING}
         shape = features[name].shape
@@ -479,9 +363,7 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
                 del networks[name]
             self.__dict__.update(before)
             raise
-        self.modalities_ = (*self.modalities_, name)
-        self._names_added[name] = _column_names(X, name)
-        setattr(self, f"n_{name}_features_in_", shape[-1])
+        self._reader().remember_modality(X, features[name], name)
         return self
 
     def _build_networks(self, n_features):
@@ -514,49 +396,15 @@ class SeparateTrainingMixin(UnpairedMixin, metaclass=ABCMeta):
         X_val, y_val = self._validation_set
         if X_val is None:
             return {}
-        features = self._read_features(PairLayout(X_val), reset=False)
-        if not is_mapping(y_val):
-            y_val = dict.fromkeys(features, y_val)
-        _check_same_names(features, y_val)
+        features = self._reader().read(PairLayout(X_val), reset=False)
+        _, labels = read_labels(
+            y_val, features, self, classes=self.classes_, by_modality=True
+        )
         held_out = {}
         for name, part in features.items():
-            labels = check_labels(y_val[name], self, classes=self.classes_)
-            check_consistent_length(part, labels.indicator)
-            held_out[name] = RowDataset({name: part}, labels.indicator, device)
+            indicator = labels.parts[name].indicator
+            held_out[name] = RowDataset({name: part}, indicator, device)
         return held_out
 
     def _validation(self, held_out, y):
         return {"dataset_valid": held_out}
-
-
-def _check_modality_name(name):
-    if not isinstance(name, str) or not name or "." in name or "__" in name:
-        raise ValueError(
-            "The name of a modality must be a string without '.' and '__'; got "
-            f"{name!r}."
-        )
-    if hasattr(nn.ModuleDict, name):
-        raise ValueError(f"{name!r} cannot name a modality; choose another name.")
-
-
-def _check_same_names(features, y):
-    if set(y) != set(features):
-        raise ValueError(
-            "The labels must have the names of the modalities: expected "
-            f"{list(features)}, got {list(y)}."
-        )
-
-
-def _column_names(X, modality):
-    return prefixed_names(X.columns, modality) if is_frame(X) else None
-
-
-def _as_labels(y):
-    y = y.toarray() if sparse.issparse(y) else np.asarray(y)
-    is_column = y.ndim == 2 and y.shape[1] == 1
-    return column_or_1d(y, warn=True) if is_column else y
-
-
-def _kind(y):
-    """Tell numbers, strings and other objects apart."""
-    return {"U": "text", "S": "bytes", "O": "object"}.get(y.dtype.kind, "number")

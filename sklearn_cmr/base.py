@@ -20,15 +20,15 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_cmr._fitting import Trainer, device_of, resolve_device
-from sklearn_cmr._inputs import FeatureReaderMixin, check_keys
-from sklearn_cmr._outputs import PairOutputMixin
+from sklearn_cmr._inputs.arguments import read_arguments, split_arguments
+from sklearn_cmr._inputs.features import FeatureReader
+from sklearn_cmr._inputs.layout import PairLayout, check_keys, check_same_length
+from sklearn_cmr._inputs.outputs import PairOutputMixin
 from sklearn_cmr.metrics import mean_average_precision
-from sklearn_cmr.pairs import PairLayout, check_same_length
 from sklearn_cmr.training import encode_in_blocks
 
 
 class CrossModalTransformer(
-    FeatureReaderMixin,
     PairOutputMixin,
     TransformerMixin,
     Trainer,
@@ -182,7 +182,8 @@ class CrossModalTransformer(
             Encoded modalities; see :meth:`transform`.
         """
         self.fit(X, Y, y)
-        return self.transform(X) if y is None or Y is None else self.transform(X, Y)
+        X, Y, _ = split_arguments(X, Y, y)
+        return self.transform(X, Y)
 
     def transform(self, X, Y=None):
         """Encode pairs, or the one modality of a mapping with one key.
@@ -217,7 +218,7 @@ class CrossModalTransformer(
         """
         check_is_fitted(self)
         layout = PairLayout(X, Y)
-        parts = self._encode_parts(self._read_features(layout, reset=False))
+        parts = self._encode_parts(self._reader().read(layout, reset=False))
         names = dict.fromkeys(parts, self._component_names())
         return layout.join(parts, names, self._output_adapter())
 
@@ -337,8 +338,8 @@ class CrossModalTransformer(
             numbers of rows.
         """
         check_is_fitted(self)
-        layout, y = self._read_arguments(X, Y, y, reset=False)
-        features = self._read_features(layout, reset=False)
+        layout, y = read_arguments(self, X, Y, y, reset=False)
+        features = self._reader().read(layout, reset=False)
         check_keys(features, need_both=True)
         parts = self._encode_parts(features)
         return self._mean_map(parts, y, sample_weight=sample_weight)
@@ -390,6 +391,28 @@ class CrossModalTransformer(
             # A model trained on an accelerator must load where there is none.
             state["module_"] = copy.deepcopy(module).cpu()
         return state
+
+    # -- reading ---------------------------------------------------------------
+
+    _any_modalities = False
+    _region_modalities: tuple[str, ...] = ()
+    _needs_same_regions = False
+
+    def _reader(self):
+        return FeatureReader(
+            self,
+            any_modalities=self._any_modalities,
+            region_modalities=self._region_modalities,
+            needs_same_regions=self._needs_same_regions,
+            reserved_names=dir(torch.nn.ModuleDict),
+        )
+
+    def _read_modality(self, X, modality):
+        return self._reader().read_modality(X, modality)
+
+    @property
+    def _modality_names(self):
+        return self._reader().modality_names
 
     # -- encoding --------------------------------------------------------------
 
@@ -463,7 +486,7 @@ class LabelProbabilityMixin(CrossModalTransformer, metaclass=ABCMeta):
         """
         check_is_fitted(self)
         if modality is None:
-            parts = self._read_features(PairLayout(X, Y), reset=False)
+            parts = self._reader().read(PairLayout(X, Y), reset=False)
             check_same_length(parts)
         elif Y is not None:
             raise TypeError(

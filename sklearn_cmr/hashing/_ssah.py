@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_cmr._fitting import TrainingTask, device_of
-from sklearn_cmr._labels import check_labels, drop_unlabelled
+from sklearn_cmr._inputs.labels import check_labels
 from sklearn_cmr._unpaired import SeparateTrainingMixin
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin, LabelProbabilityMixin
 from sklearn_cmr.metrics import mean_average_precision
@@ -25,7 +25,6 @@ from sklearn_cmr.nn.layers import MultiScale, ResponseNorm, dropout
 from sklearn_cmr.nn.losses import bce_label_loss, quantization_loss
 from sklearn_cmr.nn.pairwise import cosine_similarities, relevance
 from sklearn_cmr.nn.regions import RegionPooling
-from sklearn_cmr.pairs import is_mapping
 from sklearn_cmr.training import (
     BatchIterator,
     Phase,
@@ -1102,18 +1101,6 @@ class SSAHHasher(
             self.text_fusion_ = bool(fuses)
         self.train_codes_ = None
         return features, labels
-
-    def _usable_rows(self, features, y):
-        if self.missing_labels == "raise":
-            return features, y
-        if not is_mapping(y):
-            return drop_unlabelled(features, y, "y")
-        parts, labels = dict(features), dict(y)
-        for name in features.keys() & y.keys():
-            part = {name: features[name]}
-            part, labels[name] = drop_unlabelled(part, y[name], f"the {name} labels")
-            parts |= part
-        return parts, labels
 
     def _read_modality(self, X, modality):
         if modality != _LABEL:

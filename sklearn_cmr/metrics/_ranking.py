@@ -11,6 +11,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
+from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.metrics._measures import (
     average_precision,
     normalized_gain,
@@ -18,7 +19,6 @@ from sklearn_cmr.metrics._measures import (
     recall,
 )
 from sklearn_cmr.metrics._retrieval import Retrieval
-from sklearn_cmr.metrics._warnings import stacklevel_of_caller
 
 _TIES = {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}
 

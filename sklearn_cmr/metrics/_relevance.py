@@ -11,8 +11,8 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import assert_all_finite, gen_batches
 
 from sklearn_cmr._bits import as_words
-from sklearn_cmr._labels import read_labels
-from sklearn_cmr.metrics._warnings import stacklevel_of_caller
+from sklearn_cmr._inputs.labels import as_label_array
+from sklearn_cmr._warnings import stacklevel_of_caller
 
 
 class _SameClass:
@@ -104,7 +104,7 @@ def _check_one_labels(y, n_items, name, owner):
     if issparse(y):
         y = y.tocsr()
     else:
-        y = read_labels(y, name)
+        y = as_label_array(y, name)
         if y.ndim == 2 and y.shape[1] == 1:
             warnings.warn(
                 f"{name} is a column vector; it is read as a 1-D array of classes.",

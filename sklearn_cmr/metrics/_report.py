@@ -9,6 +9,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_params
 
+from sklearn_cmr._inputs.layout import is_mapping
 from sklearn_cmr.metrics._embeddings import read_embeddings, read_gallery
 from sklearn_cmr.metrics._measures import (
     average_precision,
@@ -26,7 +27,6 @@ from sklearn_cmr.metrics._ranking import (
     _warn_degenerate,
 )
 from sklearn_cmr.metrics._retrieval import Retrieval
-from sklearn_cmr.pairs import is_mapping
 
 
 def _measure_all(levels, *, cutoffs, normalizer, gains):

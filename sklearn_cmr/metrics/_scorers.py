@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.metadata_routing import UNUSED
 
+from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.metrics._embeddings import DIRECTIONS, split_output
 from sklearn_cmr.metrics._ranking import _OPTIONS, mean_average_precision
-from sklearn_cmr.metrics._warnings import stacklevel_of_caller
 
 
 def _warn_sorted_fold(estimator, y):

@@ -13,9 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_cmr._bits import pack_signs, refuse_booleans
-from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
-from sklearn_cmr.neighbors._real import RealSearch
-from sklearn_cmr.pairs import (
+from sklearn_cmr._inputs.layout import (
     MODALITIES,
     bare_names,
     frame_like,
@@ -23,6 +21,8 @@ from sklearn_cmr.pairs import (
     is_mapping,
     is_paired,
 )
+from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
+from sklearn_cmr.neighbors._real import RealSearch
 
 # Neighbours found at once, and queries whose balls are.
 _FOUND = 2**20

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_cmr._fitting import is_unbeaten
+from sklearn_cmr._inputs.layout import MODALITIES
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -25,7 +26,6 @@ from sklearn_cmr.nn.normalization import (
     make_normalized_layers,
     share_last_layer,
 )
-from sklearn_cmr.pairs import MODALITIES
 from sklearn_cmr.training import Player
 from sklearn_cmr.training.anchors import AnchorSampler, anchors_in_order
 

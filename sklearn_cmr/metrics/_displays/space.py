@@ -12,7 +12,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_cmr._labels import read_labels
+from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr.metrics._displays.style import class_colors, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings
 from sklearn_cmr.metrics._ranking import _OPTIONS
@@ -310,7 +310,7 @@ def _read_classes(labels, embeddings):
     for modality, y in labels.items():
         if y is None or issparse(y):
             return None
-        y = read_labels(y)
+        y = as_label_array(y)
         if y.ndim == 2 and y.shape[1] > 1:
             return None
         check_consistent_length(embeddings[modality], y)

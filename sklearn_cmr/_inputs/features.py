@@ -1,0 +1,564 @@
+"""Features: validate them, and compare them with those of the fit."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import re
+import warnings
+from collections import Counter
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array, gen_batches
+from sklearn.utils.validation import validate_data
+
+from sklearn_cmr._inputs.layout import (
+    MODALITIES,
+    PairLayout,
+    check_keys,
+    check_same_index,
+    check_same_length,
+    check_unpaired,
+    frame_like,
+    is_frame,
+    prefixed_names,
+    to_array,
+)
+from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.exceptions import ImplicitSplitWarning
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Values of items with regions that are checked for padding at once.
+_CHECKED_VALUES = 2**24
+# Whether this process has given the ImplicitSplitWarning.
+_split_warning_given = False
+
+
+class NumericChecks:
+    """Validate features as finite numbers in the range of float32.
+
+    Attributes
+    ----------
+    matrix_options : dict
+        Further options of `check_array` for a plain matrix.
+    """
+
+    matrix_options: dict = {}
+
+    def check_part(self, part, modality, estimator, *, may_have_regions=False):
+        """Return the validated features of one modality."""
+        name = f"{modality} features"
+        try:
+            part = to_array(part)
+        except ValueError as error:
+            raise ValueError(
+                f"The {name} have rows of different lengths. Each row must have the "
+                "same number of features"
+                + (", and missing regions must be NaN." if may_have_regions else ".")
+            ) from error
+        if _holds_strings(part):
+            raise ValueError(
+                f"The {name} are strings. Turn them into numbers first, e.g. with "
+                f"PairTransformer({modality}=TfidfVectorizer())."
+            )
+        has_regions = may_have_regions and np.ndim(part) == 3
+        try:
+            part = check_array(
+                part,
+                accept_sparse="csr",
+                dtype="numeric",
+                estimator=estimator,
+                input_name=name,
+                allow_nd=has_regions,
+                ensure_all_finite="allow-nan" if has_regions else True,
+            )
+        except ValueError as error:
+            if name in str(error):
+                raise
+            raise ValueError(f"The {name} cannot be used: {error}") from error
+        if has_regions:
+            _check_regions(part, name)
+        self.check_values(part, name)
+        return part
+
+    def check_values(self, X, name):
+        """Raise if values are not numbers or beyond the range of float32."""
+        values = X.data if sparse.issparse(X) else X
+        if values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} must hold numbers, got the dtype {values.dtype}. Turn them "
+                "into numbers first."
+            )
+        if values.dtype.kind != "f" or values.dtype.itemsize <= 4 or not values.size:
+            return
+        # Absent regions are NaN.
+        largest = max(np.nanmax(values), -np.nanmin(values))
+        if largest > _FLOAT32_MAX:
+            raise ValueError(
+                f"{name} hold values as large as {largest:.3g}, beyond the range of "
+                "float32, in which the networks compute. Scale the features first."
+            )
+
+
+class FeatureReader:
+    """Read the features of an estimator, and keep on it what later reads compare.
+
+    `fit` stores `n_features_in_`, `n_<modality>_features_in_`, `feature_names_in_`
+    (where features are named) and `modalities_` on the estimator, after all checks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Has the parameter `n_image_features`.
+
+    any_modalities : bool, default=False
+        Whether a mapping may have any names of modalities, with rows of their own.
+
+    region_modalities : tuple of str, default=()
+        Modalities whose items may have regions: features of shape
+        (n_samples, n_regions, n_features).
+
+    needs_same_regions : bool, default=False
+        Whether items must have as many regions as those of the fit.
+
+    reserved_names : container of str, default=()
+        Names that no modality may have.
+
+    checks : object, default=NumericChecks()
+        Validates values, with the methods and the attribute of
+        :class:`NumericChecks`.
+    """
+
+    def __init__(
+        self,
+        estimator,
+        *,
+        any_modalities=False,
+        region_modalities=(),
+        needs_same_regions=False,
+        reserved_names=(),
+        checks=NumericChecks(),  # noqa: B008
+    ):
+        self.estimator = estimator
+        self.any_modalities = any_modalities
+        self.region_modalities = region_modalities
+        self.needs_same_regions = needs_same_regions
+        self.reserved_names = reserved_names
+        self.checks = checks
+
+    @property
+    def modality_names(self):
+        """Names of the modalities that the estimator encodes."""
+        return getattr(self.estimator, "modalities_", MODALITIES)
+
+    def read(self, layout, *, reset):
+        """Validate the features of a container.
+
+        Parameters
+        ----------
+        layout : PairLayout
+
+        reset : bool
+            Whether to learn names and widths, as in `fit`, or to compare with them.
+
+        Returns
+        -------
+        features : dict of str to {ndarray, CSR}
+        """
+        if self.any_modalities and layout.kind == "mapping":
+            return self._read_modalities(layout, reset)
+        if not reset:
+            self._check_pair_is_known(layout)
+        if layout.kind == "plain":
+            read = self._learn_plain if reset else self._read_plain
+            return read(layout.X)
+        parts = layout.split()
+        check_unpaired(parts)
+        check_same_index(parts)
+        if layout.kind == "mapping":
+            check_keys(parts, need_both=reset)
+        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        self._check_same_length(checked)
+        self._learn_or_compare(layout, parts, checked, reset)
+        return checked
+
+    def read_modality(self, X, modality):
+        """Validate the features of one modality of a fitted estimator."""
+        if modality not in self.modality_names:
+            raise ValueError(
+                f"modality must be one of {list(self.modality_names)}, got "
+                f"{modality!r}."
+            )
+        check_unpaired({modality: X})
+        part = self._check_part(X, modality)
+        self._compare_part(X, part, modality)
+        return part
+
+    def read_new_modality(self, X, name):
+        """Validate the features of a modality that a fitted estimator does not know."""
+        self._check_name(name)
+        if name in self.modality_names:
+            raise ValueError(
+                f"The modality {name!r} is fitted already. Call fit again, or continue "
+                "its training by fit with warm_start=True."
+            )
+        check_unpaired({name: X})
+        return self._check_part(X, name)
+
+    def remember_modality(self, X, part, name):
+        """Store width and names of a modality that was added to the estimator.
+
+        Parameters
+        ----------
+        X : object
+            Features as they were passed.
+
+        part : {ndarray, CSR}
+            What :meth:`read_new_modality` returned for them.
+
+        name : str
+        """
+        estimator = self.estimator
+        estimator.modalities_ = (*estimator.modalities_, name)
+        estimator._names_added = estimator._names_added | {
+            name: prefixed_names(X.columns, name) if is_frame(X) else None
+        }
+        if len(part.shape) == 3:
+            estimator._n_regions_in = estimator._n_regions_in | {name: part.shape[1]}
+        setattr(estimator, f"n_{name}_features_in_", _width(part))
+
+    # -- containers with names -------------------------------------------------
+
+    def _read_modalities(self, layout, reset):
+        """Validate a mapping of any modalities, with rows of their own."""
+        parts = layout.split()
+        if not parts:
+            raise ValueError("a mapping X must have a modality; got an empty one.")
+        check_unpaired(parts)
+        for name in parts:
+            self._check_name(name)
+        if not reset:
+            return {name: self.read_modality(X, name) for name, X in parts.items()}
+        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        self._learn_or_compare(layout, parts, checked, reset)
+        return checked
+
+    def _check_name(self, name):
+        if not is_modality_name(name):
+            raise ValueError(
+                "The name of a modality must be a string without '.' and '__'; got "
+                f"{name!r}."
+            )
+        if name in self.reserved_names:
+            raise ValueError(f"{name!r} cannot name a modality; choose another name.")
+
+    def _check_pair_is_known(self, layout):
+        """Raise if images and texts come in a form that the fit does not explain."""
+        pair, known = set(MODALITIES), set(self.modality_names)
+        if layout.kind == "plain":
+            # Its columns mean what they meant in `fit`.
+            is_known = known - set(self.estimator._names_added) == pair
+        else:
+            is_known = known >= pair
+        if not is_known:
+            raise ValueError(
+                f"{type(self.estimator).__name__} was fitted on the modalities "
+                f"{list(self.modality_names)}. Pass a mapping with some of these "
+                "names, or one modality to transform_modality."
+            )
+
+    def _check_part(self, part, modality):
+        try:
+            return self.checks.check_part(
+                part,
+                modality,
+                self.estimator,
+                may_have_regions=modality in self.region_modalities,
+            )
+        except ValueError as error:
+            if self.any_modalities and "contains NaN" in str(error):
+                raise ValueError(f"{error}\n{_UNPAIRED_HINT}") from error
+            raise
+
+    def _check_same_length(self, parts):
+        try:
+            check_same_length(parts)
+        except ValueError as error:
+            if self.any_modalities:
+                raise ValueError(f"{error}. {_UNPAIRED_HINT}") from None
+            raise
+
+    def _learn_or_compare(self, layout, parts, checked, reset):
+        if not reset:
+            for name, part in checked.items():
+                self._compare_part(parts[name], part, name)
+            return
+        header = np.empty((0, sum(map(_width, checked.values()))))
+        names, frame = layout.column_names, layout.X
+        if names is None and all(is_frame(part) for part in parts.values()):
+            frame = next(iter(parts.values()))
+            names = [
+                name
+                for modality, part in parts.items()
+                for name in prefixed_names(part.columns, modality)
+            ]
+        if names is not None:
+            twice = sorted(name for name, n in Counter(names).items() if n > 1)
+            if twice:
+                raise ValueError(
+                    f"The column names must differ, but {twice[:5]} appear more than "
+                    "once."
+                )
+            header = frame_like(frame, header, names)
+        self._store(checked, header)
+
+    def _store(self, checked, header):
+        """Store on the estimator what later features are compared with."""
+        estimator = self.estimator
+        for name in self.modality_names:
+            vars(estimator).pop(f"n_{name}_features_in_", None)
+        for name, part in checked.items():
+            setattr(estimator, f"n_{name}_features_in_", _width(part))
+        estimator.modalities_ = tuple(checked)
+        estimator._names_added = {}
+        estimator._n_regions_in = {
+            name: part.shape[1]
+            for name, part in checked.items()
+            if len(part.shape) == 3
+        }
+        validate_data(estimator, header, reset=True, skip_check_array=True)
+
+    # -- one matrix ------------------------------------------------------------
+
+    def _learn_plain(self, X):
+        checked = check_array(
+            to_array(X),
+            accept_sparse="csr",
+            dtype="numeric",
+            estimator=self.estimator,
+            input_name="X",
+            ensure_min_features=2,
+            **self.checks.matrix_options,
+        )
+        n_image = _find_split(X, checked.shape[1], self.estimator.n_image_features)
+        self.checks.check_values(checked, "X")
+        parts = PairLayout(checked).split(n_image)
+        self._store(parts, X if is_frame(X) else checked)
+        return parts
+
+    def _read_plain(self, X):
+        estimator = self.estimator
+        self._check_image_first(X)
+        try:
+            X = validate_data(
+                estimator,
+                to_array(self._with_fitted_names(X)),
+                reset=False,
+                accept_sparse="csr",
+                dtype="numeric",
+                **self.checks.matrix_options,
+            )
+        except ValueError as error:
+            if "is expecting" not in str(error):
+                raise
+            raise ValueError(
+                f"{error} A plain array holds both modalities side by side "
+                f"({estimator.n_image_features_in_} image + "
+                f"{estimator.n_text_features_in_} text features); for one modality use "
+                "transform_image or transform_text."
+            ) from None
+        self.checks.check_values(X, "X")
+        return PairLayout(X).split(estimator.n_image_features_in_)
+
+    def _check_image_first(self, X):
+        """Raise if a plain matrix cannot have the column order of the fit."""
+        names = getattr(self.estimator, "feature_names_in_", ())
+        is_image = [str(name).startswith("image__") for name in names]
+        if any(is_image) and not is_frame(X) and is_image != sorted(is_image)[::-1]:
+            raise ValueError(
+                f"{type(self.estimator).__name__} was fitted on a dataframe whose "
+                "image columns do not come first, so that a plain array is ambiguous. "
+                "Pass a dataframe with the same columns, or two arrays."
+            )
+
+    def _with_fitted_names(self, X):
+        """Rename the bare columns of a plain frame as the fit knew them."""
+        fitted = getattr(self.estimator, "feature_names_in_", None)
+        if fitted is None or not is_frame(X) or X.shape[1] != len(fitted):
+            return X
+        n_image = self.estimator.n_image_features_in_
+        names = [
+            *prefixed_names(X.columns[:n_image], "image"),
+            *prefixed_names(X.columns[n_image:], "text"),
+        ]
+        return frame_like(X, X, fitted) if names == list(fitted) else X
+
+    # -- comparison with the fit -----------------------------------------------
+
+    def _compare_part(self, raw, part, modality):
+        """Raise if names or width of one modality are not those of the fit."""
+        estimator = self.estimator
+        expected = getattr(estimator, f"n_{modality}_features_in_")
+        fitted = self._fitted_names(modality) if is_frame(raw) else None
+        if fitted is not None:
+            names = prefixed_names(raw.columns, modality)
+            # What looks like the prefix may belong to the name.
+            if [f"{modality}__{name}" for name in raw.columns] != fitted:
+                _compare_names(names, fitted, modality)
+        if modality in self.region_modalities:
+            self._compare_regions(part, modality)
+        if _width(part) != expected:
+            raise ValueError(
+                f"X has {_width(part)} {modality} features, but "
+                f"{type(estimator).__name__} is expecting {expected} {modality} "
+                "features as input."
+            )
+
+    def _compare_regions(self, part, modality):
+        name = type(self.estimator).__name__
+        fitted = self.estimator._n_regions_in.get(modality)
+        n_regions = part.shape[1] if part.ndim == 3 else None
+        if (fitted is None) != (n_regions is None):
+            known = "3-D, with regions" if fitted is not None else "2-D"
+            raise ValueError(
+                f"X is a {part.ndim}-D array, but the {modality} features that {name} "
+                f"was fitted on are {known}."
+            )
+        if self.needs_same_regions and n_regions != fitted:
+            raise ValueError(
+                f"X has {n_regions} regions in each item, but {name} is expecting "
+                f"{fitted}, in the same order."
+            )
+
+    def _fitted_names(self, modality):
+        """Return the prefixed names of the features, or None if they had none."""
+        estimator = self.estimator
+        if modality in estimator._names_added:
+            return estimator._names_added[modality]
+        if not hasattr(estimator, "feature_names_in_"):
+            return None
+        names = list(estimator.feature_names_in_)
+        own = [name for name in names if name.startswith(f"{modality}__")]
+        other = [n for n in names if n.split("__")[0] in self.modality_names]
+        if len(other) < len(names):  # fitted on a plain frame with bare names
+            n_image = estimator.n_image_features_in_
+            own = names[:n_image] if modality == "image" else names[n_image:]
+        return prefixed_names(own, modality)
+
+
+# How to pass rows of which only one modality can be used.
+_UNPAIRED_HINT = (
+    "Rows need not be pairs: pass the features of each modality with labels of its "
+    "own, fit({'image': X_img, 'text': X_txt}, {'image': y_img, 'text': y_txt})."
+)
+
+
+def is_modality_name(name):
+    """Tell whether `name` can be part of the names of parameters and attributes."""
+    return isinstance(name, str) and name and "." not in name and "__" not in name
+
+
+def _find_split(X, n_features, n_image_features):
+    """Return the number of image columns of a plain matrix.
+
+    Without `n_image_features` it is half of the columns, with a warning; a frame whose
+    names say more than the numbers of its columns is refused.
+    """
+    if n_image_features is None:
+        _refuse_names(X)
+        n_image_features = n_features // 2
+        _warn_of_split(n_image_features, n_features)
+    if n_image_features >= n_features:
+        raise ValueError(
+            f"n_image_features={n_image_features} leaves no column for the text in a "
+            f"plain array with {n_features} features. A plain array holds both "
+            "modalities side by side; two arrays are passed as "
+            "fit(X_img, X_txt, y)."
+        )
+    return n_image_features
+
+
+def _refuse_names(X):
+    """Raise if a frame has names, other than one stem with numbers, as in "x0", "x1".
+
+    Such names come from scikit-learn and say nothing of modalities.
+    """
+    names = list(X.columns) if is_frame(X) else []
+    if not all(isinstance(name, str) for name in names):
+        return
+    by_stem = {re.sub(r"\d+$", "", name): name for name in names}
+    if len(by_stem) > 1:
+        first, *_, last = by_stem.values()
+        raise ValueError(
+            f"The columns of X are named, such as {first!r} and {last!r}, but the "
+            "names do not tell image from text features. Start every name with "
+            "'image__' or 'text__', or set n_image_features to the number of image "
+            "columns, which come first."
+        )
+
+
+def _warn_of_split(n_image_features, n_features):
+    global _split_warning_given
+    if _split_warning_given:
+        return
+    warnings.warn(
+        f"n_image_features is not set: the first {n_image_features} of the "
+        f"{n_features} columns are taken as image features. If the text features start "
+        "at another column, features of one modality leak into the other, and the "
+        "scores are too good. Set n_image_features, or pass "
+        "make_pairs(X_img, X_txt). This warning is given once.",
+        ImplicitSplitWarning,
+        stacklevel=stacklevel_of_caller(),
+    )
+    _split_warning_given = True
+
+
+def _width(part):
+    """Return the number of features; raw strings are one."""
+    return part.shape[-1] if len(part.shape) > 1 else 1
+
+
+def _check_regions(X, name):
+    """Raise if a region is NaN in part, or an item has no region."""
+    if X.dtype.kind != "f":
+        return
+    per_item = max(1, X.shape[1] * X.shape[2])
+    for rows in gen_batches(len(X), max(1, _CHECKED_VALUES // per_item)):
+        missing = np.isnan(X[rows])
+        absent = missing.all(axis=2)
+        if (missing.any(axis=2) != absent).any():
+            raise ValueError(
+                f"The {name} have regions with some values NaN. A region that is "
+                "absent, such as padding, must be NaN throughout; impute any other one."
+            )
+        empty = np.flatnonzero(absent.all(axis=1))
+        if len(empty):
+            raise ValueError(
+                f"The {name} have an item without any region: row "
+                f"{rows.start + empty[0]} is NaN throughout. Drop it."
+            )
+
+
+def _compare_names(names, fitted, modality):
+    if names == fitted:
+        return
+    message = (
+        f"The {modality} feature names should match those that were passed during fit."
+    )
+    unseen = [name for name in names if name not in set(fitted)]
+    missing = [name for name in fitted if name not in set(names)]
+    if unseen:
+        message += f"\nFeature names unseen at fit time: {unseen[:5]}."
+    if missing:
+        message += f"\nFeature names seen at fit time, yet now missing: {missing[:5]}."
+    if not unseen and not missing:
+        message += "\nFeature names must be in the same order as they were in fit."
+    raise ValueError(message)
+
+
+def _holds_strings(part):
+    if sparse.issparse(part) or is_frame(part):
+        return False
+    part = np.asarray(part)
+    if part.dtype.kind in "US":
+        return True
+    return part.dtype == object and part.size > 0 and isinstance(part.flat[0], str)
