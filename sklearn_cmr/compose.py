@@ -6,31 +6,53 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_cmr._inputs.arguments import read_arguments
-from sklearn_cmr._inputs.features import FeatureReader
-from sklearn_cmr._inputs.layout import MODALITIES, PairLayout, bare_names
+from sklearn_cmr._inputs.features import FeatureReader, is_modality_name
+from sklearn_cmr._inputs.labels import check_label_names
+from sklearn_cmr._inputs.layout import (
+    PairLayout,
+    bare_names,
+    check_same_length,
+    is_frame,
+    is_mapping,
+    to_array,
+)
 from sklearn_cmr._inputs.outputs import PairOutputMixin
 
+_TRANSFORMER = [StrOptions({"passthrough"}), HasMethods(["fit", "transform"])]
 
-class _PartChecks:
-    """Leave the checks of a part to its transformer."""
 
-    def __init__(self, transforms):
-        # Transformers check for themselves: an imputer must get to see NaN, also as
-        # the first step of a pipeline, whose tags do not tell.
-        self.plain_options = {"ensure_all_finite": False} if transforms else {}
+class UncheckedParts:
+    """Leave the checks of features to the transformers.
 
-    def check_part(self, part, modality, estimator, has_regions=False):
+    Parameters
+    ----------
+    matrix_options : dict
+        Further options of `check_array` for a plain matrix.
+    """
+
+    def __init__(self, matrix_options):
+        self.matrix_options = matrix_options
+
+    def check_part(self, part, modality, estimator, *, may_have_regions=False):
+        """Return features with rows."""
+        part = part if hasattr(part, "shape") else to_array(part)
         part = part if hasattr(part, "shape") else np.asarray(part)
         if len(part.shape) == 0:
             raise ValueError(f"The {modality} features have no rows: got {part!r}.")
         return part
 
-    def check_range(self, X, name):
+    def check_values(self, X, name):
         """Accept all values: scaling them may be what the transformer is for."""
 
 
@@ -40,11 +62,13 @@ class PairTransformer(  # type: ignore[call-arg]
     BaseEstimator,
     auto_wrap_output_keys=None,
 ):
-    """Apply one transformer to the images and another one to the texts.
+    """Apply a transformer of its own to each modality.
 
     The output has the form of the input: a mapping gives a mapping, a paired dataframe
-    a paired dataframe, one matrix one matrix. Each part is passed to its transformer
-    as it is, so that sparse text stays sparse and raw strings reach a vectorizer.
+    a paired dataframe, one matrix one matrix. The features of a modality are passed to
+    its transformer as they are, so that sparse text stays sparse. A transformer that
+    takes strings, such as a vectorizer, gets the only column of a dataframe or matrix
+    as a series or vector.
 
     Parameters
     ----------
@@ -56,32 +80,35 @@ class PairTransformer(  # type: ignore[call-arg]
         Transformer of the text features, with the prefix ``text__``.
 
     n_image_features : int, default=None
-        Where a plain matrix is cut: its first `n_image_features` columns are the image.
-        None takes half of the columns, with a warning. Other containers ignore it.
+        Number of leading image columns where one matrix holds both modalities. None
+        takes half of the columns, with a warning.
+
+    **modalities : estimator or "passthrough"
+        Transformers of further modalities by name, as in
+        ``PairTransformer(audio=StandardScaler())``. Modalities without a transformer
+        pass through.
 
     Attributes
     ----------
-    image_ : estimator or "passthrough"
-        The fitted transformer of the image features.
+    transformers_ : dict of str to estimator or "passthrough"
+        The fitted transformers by modality.
 
-    text_ : estimator or "passthrough"
-        The fitted transformer of the text features.
+    modalities_ : tuple of str
+        Names of the fitted modalities.
 
     n_features_in_ : int
-        Number of image and text features together; raw strings count as one.
+        Number of features of all modalities together; raw strings count as one.
 
-    n_image_features_in_ : int
-        Number of image features.
-
-    n_text_features_in_ : int
-        Number of text features.
+    n_image_features_in_, n_text_features_in_ : int
+        Number of features of the modality. Every other modality has an attribute of
+        the same form.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where dataframes were passed.
+        Names of the features, if all of them are strings.
 
     See Also
     --------
-    make_pairs : Put two feature matrices into one container.
+    make_pairs : Put the features of several modalities into one container.
     sklearn.compose.ColumnTransformer : The same for columns of one matrix.
 
     Examples
@@ -91,7 +118,7 @@ class PairTransformer(  # type: ignore[call-arg]
     >>> from sklearn.preprocessing import StandardScaler
     >>> from sklearn_cmr import PairTransformer, make_pairs
     >>> X_img = np.array([[0.0, 2.0], [4.0, 6.0]])
-    >>> pairs = make_pairs(X_img, np.array(["a red bird", "a blue bird"], dtype=object))
+    >>> pairs = make_pairs(X_img, ["a red bird", "a blue bird"])
     >>> prepare = PairTransformer(image=StandardScaler(), text=TfidfVectorizer())
     >>> Z = prepare.fit_transform(pairs)
     >>> Z["image"]
@@ -102,34 +129,77 @@ class PairTransformer(  # type: ignore[call-arg]
     """
 
     _parameter_constraints: dict = {
-        "image": [StrOptions({"passthrough"}), HasMethods(["fit", "transform"])],
-        "text": [StrOptions({"passthrough"}), HasMethods(["fit", "transform"])],
+        "image": _TRANSFORMER,
+        "text": _TRANSFORMER,
         "n_image_features": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
-        self, *, image="passthrough", text="passthrough", n_image_features=None
+        self,
+        *,
+        image="passthrough",
+        text="passthrough",
+        n_image_features=None,
+        **modalities,
     ):
         self.image = image
         self.text = text
         self.n_image_features = n_image_features
+        for name, transformer in modalities.items():
+            if not self._is_parameter(name) or hasattr(type(self), name):
+                raise TypeError(f"{name!r} cannot name a modality.")
+            setattr(self, name, transformer)
 
-    def fit(self, X, Y=None, y=None):
-        """Fit both transformers.
+    def get_params(self, deep=True):
+        """Return the parameters, with those of further modalities.
 
         Parameters
         ----------
-        X : container of pairs, or {array-like, sparse matrix} of shape \
-                (n_samples, n_image_features)
-            Container as :meth:`ACMRProjector.fit <sklearn_cmr.ACMRProjector.fit>`
-            takes it; or image features, if labels are passed too.
+        deep : bool, default=True
+            Whether to return the parameters of the transformers too.
 
-        Y : array-like, default=None
-            Labels, passed on to both transformers; the text features where `X` is no
-            container.
+        Returns
+        -------
+        params : dict of str to object
+        """
+        params = super().get_params(deep=deep)
+        for name in filter(self._is_parameter, list(vars(self))):
+            if name in params:
+                continue
+            params[name] = transformer = getattr(self, name)
+            if deep and hasattr(transformer, "get_params"):
+                for key, value in transformer.get_params().items():
+                    params[f"{name}__{key}"] = value
+        return params
+
+    @staticmethod
+    def _is_parameter(name):
+        """Tell parameters from fitted and private attributes by scikit-learn's rule."""
+        return is_modality_name(name) and name.strip("_") == name
+
+    def _transformers(self):
+        """Return the transformers by modality, unfitted."""
+        params = self.get_params(deep=False)
+        del params["n_image_features"]
+        return params
+
+    def fit(self, X, Y=None, y=None):
+        """Fit the transformers.
+
+        Parameters
+        ----------
+        X : container of pairs, mapping of modalities, or \
+                {array-like, sparse matrix} of shape (n_samples, n_image_features)
+            Container as :meth:`ACMRProjector.fit <sklearn_cmr.ACMRProjector.fit>`
+            takes it; a mapping with any names of modalities; or image features, if
+            labels are passed too.
+
+        Y : array-like or mapping, default=None
+            Labels for the transformers; a mapping has the labels of each modality. If
+            `X` is no container, the text features.
 
         y : array-like, default=None
-            Labels, where `Y` is the text features.
+            Labels, if `Y` is the text features.
 
         Returns
         -------
@@ -141,7 +211,7 @@ class PairTransformer(  # type: ignore[call-arg]
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, Y=None, y=None):
-        """Fit both transformers and apply them.
+        """Fit the transformers and apply them.
 
         Parameters
         ----------
@@ -151,32 +221,45 @@ class PairTransformer(  # type: ignore[call-arg]
         -------
         Z : container like `X`
         """
-        for modality in MODALITIES:
-            if isinstance(getattr(self, modality), type):
-                raise TypeError(
-                    f"{modality} must be an instance, got the class "
-                    f"{getattr(self, modality).__name__}: it needs parentheses."
-                )
+        transformers = self._transformers()
+        for name, transformer in transformers.items():
+            _check_transformer(transformer, name)
         layout, y = read_arguments(self, X, Y, y, reset=True, requires_labels=False)
-        parts = self._reader.read(layout, reset=True)
-        outputs = {}
-        for modality, part in parts.items():
-            transformer = getattr(self, modality)
-            if transformer != "passthrough":
+        parts = self._reader().read(layout, reset=True)
+        unused = [
+            name
+            for name, transformer in transformers.items()
+            if name not in parts and not _passes(transformer)
+        ]
+        if unused:
+            raise ValueError(
+                f"X has no features of {unused[0]!r}, which has a transformer; got the "
+                f"modalities {list(parts)}."
+            )
+        if is_mapping(y):
+            check_label_names(y, parts)
+        else:
+            if y is not None:
+                check_same_length(parts)
+            y = dict.fromkeys(parts, y)
+        fitted, outputs = {}, {}
+        for name, part in parts.items():
+            transformer = transformers.get(name, "passthrough")
+            if not _passes(transformer):
                 transformer = clone(transformer)
-                output = _fit_transform(transformer, part, y, modality)
-                part = _check_rows(output, part, modality, transformer)
-            setattr(self, f"{modality}_", transformer)
-            outputs[modality] = part
+                output = _fit_transform(transformer, part, y[name], name)
+                part = _check_rows(output, part, name, transformer)
+            fitted[name], outputs[name] = transformer, part
+        self.transformers_ = fitted
         return self._join(layout, outputs)
 
     def transform(self, X, Y=None):
-        """Apply both transformers, or the one of a mapping with one key.
+        """Apply the transformers to all modalities, or to some of a mapping.
 
         Parameters
         ----------
-        X : container of pairs, or {array-like, sparse matrix} of shape \
-                (n_samples, n_image_features)
+        X : container of pairs, mapping of modalities, or \
+                {array-like, sparse matrix} of shape (n_samples, n_image_features)
             A container, or image features.
 
         Y : {array-like, sparse matrix} of shape (n_samples, n_text_features), \
@@ -190,11 +273,12 @@ class PairTransformer(  # type: ignore[call-arg]
         check_is_fitted(self)
         layout = PairLayout(X, Y)
         outputs = {}
-        for modality, part in self._reader.read(layout, reset=False).items():
-            fitted = getattr(self, f"{modality}_")
-            if fitted != "passthrough":
-                part = _check_rows(fitted.transform(part), part, modality, fitted)
-            outputs[modality] = part
+        for name, part in self._reader().read(layout, reset=False).items():
+            fitted = self.transformers_[name]
+            if not _passes(fitted):
+                output = fitted.transform(_as_input(part, fitted))
+                part = _check_rows(output, part, name, fitted)
+            outputs[name] = part
         return self._join(layout, outputs)
 
     def get_feature_names_out(self, input_features=None):
@@ -208,44 +292,47 @@ class PairTransformer(  # type: ignore[call-arg]
         Returns
         -------
         names : ndarray of str objects
-            ``image__*``, then ``text__*``, with the names that the parts give.
+            ``image__*``, then ``text__*``, with the names from the transformers.
         """
         check_is_fitted(self)
         given = list(_check_feature_names_in(self, input_features))
-        names = []
-        for modality in MODALITIES:
+        names: list[str] = []
+        start = 0
+        for modality, fitted in self.transformers_.items():
+            stop = start + getattr(self, f"n_{modality}_features_in_")
             own = [name for name in given if name.startswith(f"{modality}__")]
-            if not own:
-                cut = self.n_image_features_in_
-                own = given[:cut] if modality == "image" else given[cut:]
-            own = bare_names(own, modality)
-            fitted = getattr(self, f"{modality}_")
-            if fitted != "passthrough":
+            own = bare_names(own or given[start:stop], modality)
+            if not _passes(fitted):
                 own = fitted.get_feature_names_out(own)
             names += [f"{modality}__{name}" for name in own]
+            start = stop
         return np.array(names, dtype=object)
 
     def __sklearn_is_fitted__(self):
         # A fit that failed may have left attributes that end in an underscore.
-        return hasattr(self, "text_")
+        return hasattr(self, "transformers_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        parts = [part for part in (self.image, self.text) if part != "passthrough"]
-        inputs = [get_tags(part).input_tags for part in parts]
+        parts = [get_tags(t) for t in self._transformers().values() if not _passes(t)]
         tags.input_tags.two_d_array = True
         tags.input_tags.dict = True
-        tags.input_tags.sparse = all(part.sparse for part in inputs)
-        tags.input_tags.allow_nan = any(part.allow_nan for part in inputs)
-        tags.target_tags.required = any(
-            get_tags(part).target_tags.required for part in parts
-        )
+        tags.input_tags.sparse = all(part.input_tags.sparse for part in parts)
+        tags.input_tags.allow_nan = any(part.input_tags.allow_nan for part in parts)
+        tags.target_tags.required = any(part.target_tags.required for part in parts)
         return tags
 
-    @property
     def _reader(self):
-        transforms = (self.image, self.text) != ("passthrough", "passthrough")
-        return FeatureReader(self, checks=_PartChecks(transforms))
+        # Transformers check for themselves: an imputer must get to see NaN, also as
+        # the first step of a pipeline, whose tags do not tell.
+        transforms = not all(map(_passes, self._transformers().values()))
+        options = {"ensure_all_finite": False} if transforms else {}
+        return FeatureReader(
+            self,
+            any_modalities=True,
+            reserved_names={*dir(type(self)), "n_image_features"},
+            checks=UncheckedParts(options),
+        )
 
     def _join(self, layout, outputs):
         adapter = self._output_adapter()
@@ -261,8 +348,45 @@ class PairTransformer(  # type: ignore[call-arg]
         return layout.join(outputs, by_modality, adapter)
 
 
+def _passes(transformer):
+    return isinstance(transformer, str) and transformer == "passthrough"
+
+
+def _check_transformer(transformer, modality):
+    """Raise unless `transformer` is an instance, with the methods of one."""
+    if isinstance(transformer, type):
+        raise TypeError(
+            f"{modality} must be an instance, got the class {transformer.__name__}: it "
+            "needs parentheses."
+        )
+    validate_parameter_constraints(
+        {modality: _TRANSFORMER}, {modality: transformer}, "PairTransformer"
+    )
+
+
+def _as_input(part, transformer):
+    """Return features as a transformer takes them: one column of strings as 1-D."""
+    first = transformer
+    while isinstance(first, Pipeline) and first.steps:
+        first = first.steps[0][1]
+    if _passes(first) or first is None:
+        return part
+    tags = get_tags(first).input_tags
+    if not tags.string or tags.two_d_array or _n_columns(part) != 1:
+        return part
+    if not is_frame(part):
+        return part[:, 0]
+    return part.iloc[:, 0] if hasattr(part, "iloc") else part.to_series()
+
+
+def _n_columns(part):
+    """Return the number of columns, None for what has none."""
+    return part.shape[1] if len(part.shape) == 2 else None
+
+
 def _fit_transform(transformer, part, y, modality):
-    """Fit the transformer of a part and apply it."""
+    """Fit the transformer of a modality and apply it."""
+    part = _as_input(part, transformer)
     try:
         if hasattr(transformer, "fit_transform"):
             return transformer.fit_transform(part, y)
@@ -279,12 +403,12 @@ def _fit_transform(transformer, part, y, modality):
 
 
 def _check_rows(output, part, modality, transformer):
-    """Raise if a transformer did not give one row for each of its input's."""
+    """Raise unless a transformer returned one row for each row of its input."""
     if output.shape[0] != part.shape[0]:
         raise ValueError(
             f"The {modality} transformer, {transformer}, made {output.shape[0]} rows "
-            f"of {part.shape[0]}. A vectorizer wants a 1-D array of strings, as in "
-            "make_pairs(X_img, frame['caption']); of a dataframe it sees the column "
-            "names, and needs a ColumnTransformer that names its column."
+            f"of {part.shape[0]}. A vectorizer takes one column of strings, as in "
+            "make_pairs(X_img, frame['caption']); for several columns use a "
+            "ColumnTransformer."
         )
     return output

@@ -1,96 +1,155 @@
-"""Containers of paired features that scikit-learn can slice."""
+"""A container of modalities whose rows belong together."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from numbers import Integral
+
 import numpy as np
 from scipy import sparse
+from sklearn.utils import _safe_indexing
 
 from sklearn_cmr._inputs.layout import (
+    MODALITIES,
     check_same_index,
     check_same_length,
     check_unpaired,
     is_frame,
-    is_pandas,
-    prefixed_names,
-    with_columns,
+    join_frames,
 )
 
+__all__ = ["Pairs", "make_pairs"]
 
-def make_pairs(X_img, X_txt):
-    """Put two feature matrices into one container that scikit-learn can slice.
+
+class Pairs(dict):
+    """Mapping from modalities to their features, sliced by rows.
+
+    :func:`make_pairs` checks the features and makes the container.
+
+    Parameters
+    ----------
+    **modalities : array, sparse matrix, tensor or dataframe
+        Features with as many rows each, by the name of the modality.
+    """
+
+    def __init__(self, **modalities):
+        check_same_length(modalities)
+        super().__init__(modalities)
+
+    def __len__(self):
+        return next((part.shape[0] for part in self.values()), 0)
+
+    @property
+    def shape(self):
+        """Number of rows, as a tuple; scikit-learn reads it."""
+        return (len(self),)
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return super().__getitem__(key)
+        if isinstance(key, Integral):
+            raise TypeError(
+                f"Pairs are indexed by the name of a modality or by several rows; got "
+                f"the integer {key}. For one row pass pairs[{key}:{int(key) + 1}]."
+            )
+        return type(self)(**{name: _rows(part, key) for name, part in self.items()})
+
+    def copy(self):
+        """Return a container of the same features."""
+        return type(self)(**self)
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(
+            f"{self!r} is a container of modalities and no array. Transform each "
+            "modality with PairTransformer(image=..., text=...), or take one out of "
+            "it: pairs['image']."
+        )
+
+    def __repr__(self):
+        parts = (f"{name}: {tuple(part.shape)}" for name, part in self.items())
+        return f"<{type(self).__name__} of {', '.join(parts)}>"
+
+
+def make_pairs(X_img=None, X_txt=None, **modalities):
+    """Put the features of several modalities into one container of pairs.
 
     ``GridSearchCV``, ``cross_validate``, ``train_test_split`` and ``Pipeline`` pass
-    one ``X`` around and slice its rows. The container made here is such an ``X``.
+    one ``X`` and select its rows. The container made here is such an ``X``.
 
     Parameters
     ----------
     X_img : {array-like, sparse matrix, tensor, dataframe} of shape \
-            (n_samples, n_image_features)
-        Image features; row `i` belongs to row `i` of `X_txt`.
+            (n_samples, n_image_features), default=None
+        Image features; row `i` belongs to row `i` of the other modalities.
 
     X_txt : {array-like, sparse matrix, tensor, dataframe} of shape \
-            (n_samples, n_text_features), or array-like of str of shape (n_samples,)
+            (n_samples, n_text_features), or array-like of str of shape (n_samples,), \
+            default=None
         Text features, or raw strings for a vectorizer in a
         :class:`~sklearn_cmr.PairTransformer`.
 
+    **modalities : array-like, sparse matrix, tensor or dataframe
+        Features of further modalities by their names. At least two modalities are
+        needed; they need not include the image and the text.
+
     Returns
     -------
-    pairs : SliceDict or DataFrame
-        ``SliceDict(image=X_img, text=X_txt)``; two dataframes give one dataframe with
-        the columns ``image__*`` and ``text__*``, because a `SliceDict` would slice
-        their columns instead of their rows.
+    pairs : Pairs or DataFrame
+        A mapping from the modalities to their features, with ``"image"`` and ``"text"``
+        first. A dataframe of images and a dataframe of texts give one dataframe with
+        the columns ``image__*`` and ``text__*``.
 
     Raises
     ------
     ValueError
-        If the numbers of rows or, for pandas objects, the indices differ.
+        If there are fewer than two modalities, or if the numbers of rows or, for pandas
+        objects, the indices differ.
 
     TypeError
-        If one of them is a container of pairs already.
+        If one of them is a container of pairs already, or a single string.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_cmr import make_pairs
     >>> pairs = make_pairs(np.zeros((4, 3)), np.ones((4, 2)))
-    >>> sorted(pairs), len(pairs)
-    (['image', 'text'], 4)
+    >>> pairs
+    <Pairs of image: (4, 3), text: (4, 2)>
     >>> pairs[1:3]["text"].shape
     (2, 2)
+    >>> make_pairs(text=np.ones((4, 2)), audio=np.zeros((4, 5)))
+    <Pairs of text: (4, 2), audio: (4, 5)>
     """
-    parts = {"image": X_img, "text": X_txt}
+    parts = dict(zip(MODALITIES, (X_img, X_txt), strict=True))
+    parts = {name: part for name, part in parts.items() if part is not None}
+    twice = sorted(parts.keys() & modalities.keys())
+    if twice:
+        raise TypeError(f"make_pairs got the {twice[0]} features twice.")
+    parts |= modalities
+    if len(parts) < 2:
+        raise ValueError(
+            f"make_pairs needs two modalities or more; got {list(parts)}. Pass "
+            "make_pairs(X_img, X_txt)."
+        )
     check_unpaired(parts)
     check_same_index(parts)
-    if is_frame(X_img) and is_frame(X_txt) and is_pandas(X_img) == is_pandas(X_txt):
-        return _join_frames(parts)
-    # Here, as it imports torch.
-    from skorch.helper import SliceDict
-
-    sliceable = {name: _sliceable(part, name) for name, part in parts.items()}
-    check_same_length(sliceable)
-    return SliceDict(**sliceable)
+    frame = join_frames(parts)
+    if frame is not None:
+        return frame
+    return Pairs(**{name: _sliceable(part, name) for name, part in parts.items()})
 
 
 def _sliceable(part, name):
     if sparse.issparse(part):
         return part.tocsr()
+    if is_frame(part):
+        return part
     if hasattr(part, "to_numpy") or not hasattr(part, "shape"):
-        # A SliceDict would slice the columns of a frame, and a series by its labels.
+        # A series would be sliced by its labels.
         part = np.asarray(part)
     if len(part.shape) == 0:
-        raise ValueError(f"The {name} part has no rows: got {part!r}.")
+        raise ValueError(f"The {name} features have no rows: got {part!r}.")
     return part
 
 
-def _join_frames(parts):
-    check_same_length(parts)
-    renamed = []
-    for modality, frame in parts.items():
-        names = prefixed_names(list(frame.columns), modality)
-        renamed.append(with_columns(frame, names))
-    first, second = renamed
-    if is_pandas(first):
-        import pandas as pd
-
-        return pd.concat(renamed, axis=1)
-    return first.hstack(second)
+def _rows(part, key):
+    return _safe_indexing(part, key) if is_frame(part) else part[key]

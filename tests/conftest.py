@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_cmr._inputs import features
+
 # Two busy threads on tiny networks are many times slower than one.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _forget_split_warning(monkeypatch):
+    """Let every test see the warning that a process gives once."""
+    monkeypatch.setattr(features, "_split_warning_given", False)
 
 
 @pytest.fixture(scope="session")

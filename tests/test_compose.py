@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import pickle
 import warnings
 
 import numpy as np
@@ -13,16 +14,33 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
+from sklearn.feature_extraction.text import (
+    HashingVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+)
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler
-from skorch.helper import SliceDict
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    OrdinalEncoder,
+    StandardScaler,
+)
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_cmr import AADAHHasher, ACMRProjector, PairTransformer, make_pairs
+from sklearn_cmr import (
+    AADAHHasher,
+    ACMRProjector,
+    DRCLProjector,
+    PairTransformer,
+    make_pairs,
+)
 from sklearn_cmr.metrics import map_scorer
+from sklearn_cmr.pairs import Pairs
 
 _RNG = np.random.RandomState(0)
 A = _RNG.randn(48, 6)
@@ -111,7 +129,7 @@ def test_sparse_text_stays_sparse(text):
     pairs = make_pairs(A, sparse.csr_array(B))
     prepare = PairTransformer(image=StandardScaler(), text=text).fit(pairs)
     Z = prepare.transform(pairs)
-    assert type(Z) is SliceDict
+    assert type(Z) is Pairs
     assert sparse.issparse(Z["text"]) and Z["text"].format == "csr"
     assert_allclose(Z["image"], SCALED)
     reduced = PairTransformer(text=TruncatedSVD(2)).fit_transform(pairs)["text"]
@@ -149,9 +167,10 @@ def test_raw_strings_in_a_dataframe_column():
     )
     Z = PairTransformer(image=StandardScaler(), text=by_column).fit_transform(frame)
     assert Z.shape == (48, 8) and Z.index.equals(frame.index)
-    # A vectorizer that gets the frame would take its column names for documents.
-    with pytest.raises(ValueError, match="made 1 rows of 48"):
-        PairTransformer(text=TfidfVectorizer()).fit(frame)
+    two = make_pairs(IMAGE_FRAME, pd.DataFrame({"a": WORDS, "b": WORDS}, index=INDEX))
+    # A vectorizer that gets a frame takes its column names for documents.
+    with pytest.raises(ValueError, match="made 2 rows of 48|empty vocabulary"):
+        PairTransformer(text=TfidfVectorizer(token_pattern=".")).fit(two)
 
 
 @pytest.mark.parametrize(
@@ -206,19 +225,20 @@ def test_labels_reach_both_parts(arguments):
         image=SelectKBest(k=2), text=_Recorder(), n_image_features=6
     ).fit(*arguments)
     assert_array_equal(
-        prepare.image_.get_support(), SelectKBest(k=2).fit(A, y).get_support()
+        prepare.transformers_["image"].get_support(),
+        SelectKBest(k=2).fit(A, y).get_support(),
     )
-    assert prepare.text_.y_ is y
-    assert_array_equal(prepare.text_.X_, B)
+    assert prepare.transformers_["text"].y_ is y
+    assert_array_equal(prepare.transformers_["text"].X_, B)
 
 
 def test_given_transformers_stay_unfitted():
     prepare = scaler_and_pca()
     prepare.fit(PAIRS)
     assert not hasattr(prepare.image, "scale_")
-    assert prepare.image_ is not prepare.image
+    assert prepare.transformers_["image"] is not prepare.image
     copied = clone(prepare)
-    assert not hasattr(copied, "image_")
+    assert not hasattr(copied, "transformers_")
     assert copied.get_params()["image__with_mean"]
     prepare.set_params(image__with_mean=False, text="passthrough")
     assert prepare.get_params()["image__with_mean"] is False
@@ -297,7 +317,7 @@ def test_set_output(library):
     frames = pytest.importorskip(library)
     prepare = scaler_and_pca().set_output(transform=library).fit(PAIRS)
     Z = prepare.transform(PAIRS)
-    assert type(Z) is SliceDict
+    assert type(Z) is Pairs
     assert all(isinstance(part, frames.DataFrame) for part in Z.values())
     assert list(Z["text"].columns) == ["text__pca0", "text__pca1"]
     assert isinstance(prepare.transform(WHOLE), frames.DataFrame)
@@ -347,7 +367,7 @@ def test_parts_that_make_frames_themselves():
 def test_one_key():
     prepare = scaler_and_pca().fit(PAIRS)
     assert_allclose(prepare.transform({"text": B})["text"], REDUCED)
-    assert list(prepare.transform(SliceDict(image=A[:3]))) == ["image"]
+    assert list(prepare.transform(Pairs(image=A[:3]))) == ["image"]
 
 
 def test_parts_of_a_plain_matrix_without_a_cut_warn():
@@ -365,8 +385,26 @@ def test_parts_of_a_plain_matrix_without_a_cut_warn():
         ({}, (PAIRS, B, y), TypeError, "got a paired container as X and two more"),
         ({}, (A, PAIRS, y), TypeError, "got a paired container as the text features"),
         ({}, ([A, B],), TypeError, "got a list of two arrays as X"),
-        ({}, ({"image": A},), ValueError, "must have the keys 'image' and 'text'"),
-        ({}, ({"image": A, "text": B[1:]},), ValueError, r"samples: \[48, 47\]"),
+        (
+            {"text": PCA()},
+            ({"image": A},),
+            ValueError,
+            r"no features of 'text', .*; got the modalities \['image'\]",
+        ),
+        ({}, ({"image": A, "text": B[1:]}, y), ValueError, r"samples: \[48, 47\]"),
+        (
+            {},
+            ({"image": A, "text": B[1:]}, {"image": y}),
+            ValueError,
+            "The labels must have the names of the modalities",
+        ),
+        (
+            {"text": TfidfVectorizer()},
+            ({"image": A, "text": "abc"},),
+            TypeError,
+            "got a single string as the text features: 'abc'",
+        ),
+        ({}, ((A, B),), TypeError, "got a tuple of two arrays as X"),
         ({}, ({"image": A, "text": None},), ValueError, "text features have no rows"),
         (
             {"image": "drop"},
@@ -403,7 +441,7 @@ def test_wrong_fit(params, arguments, error, text):
             "X has 5 image features, but PairTransformer is",
         ),
         (A, ValueError, "X has 6 features, but PairTransformer is expecting 11"),
-        ({}, ValueError, "or one of them; got"),
+        ({}, ValueError, "must have a modality; got an empty one"),
         ({"image": {"image": A}}, TypeError, "paired container as the image features"),
     ],
 )
@@ -433,3 +471,170 @@ def test_no_warning_in_a_pipeline():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pipeline.fit(make_pairs(A, sparse.csr_array(B)), y)
+
+
+# Columns of strings -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "vectorizer",
+    [
+        TfidfVectorizer(),
+        make_pipeline(TfidfVectorizer(), TruncatedSVD(2, random_state=0)),
+        Pipeline(
+            [("inner", make_pipeline(TfidfVectorizer())), ("last", "passthrough")]
+        ),
+        HashingVectorizer(n_features=16),
+    ],
+    ids=["vectorizer", "pipeline", "nested", "hashing"],
+)
+@pytest.mark.parametrize("form", ["frame", "mapping", "matrix", "polars"])
+def test_one_column_of_strings_reaches_a_vectorizer(form, vectorizer):
+    expected = clone(vectorizer).fit_transform(WORDS)
+    column = pd.DataFrame({"caption": WORDS}, index=INDEX)
+    X = {
+        "frame": lambda: make_pairs(IMAGE_FRAME, column),
+        "mapping": lambda: {"image": A, "text": column},
+        "matrix": lambda: make_pairs(A, WORDS[:, None]),
+        "polars": lambda: {
+            "image": A,
+            "text": pytest.importorskip("polars").DataFrame({"caption": list(WORDS)}),
+        },
+    }[form]()
+    dense = TruncatedSVD(2, random_state=0)
+    text = make_pipeline(vectorizer, dense) if form == "frame" else vectorizer
+    expected = clone(dense).fit_transform(expected) if form == "frame" else expected
+    prepare = PairTransformer(text=text)
+    for Z in (prepare.fit_transform(X), prepare.transform(X)):
+        Z_text = Z.to_numpy()[:, 6:] if form == "frame" else Z["text"]
+        assert_allclose(
+            *(
+                np.asarray(getattr(Z, "toarray", lambda Z=Z: Z)())
+                for Z in (Z_text, expected)
+            )
+        )
+
+
+def test_one_column_of_numbers_stays_a_column():
+    pairs = make_pairs(IMAGE_FRAME, TEXT_FRAME[["a"]])
+    Z = PairTransformer(text=StandardScaler()).fit_transform(pairs)
+    assert_allclose(Z["text__a"], StandardScaler().fit_transform(B[:, :1])[:, 0])
+
+
+# Any modalities ---------------------------------------------------------------
+
+SOUND = {"image": A, "text": B, "audio": A[:, :3] + 1}
+
+
+def test_any_modalities():
+    prepare = PairTransformer(audio=StandardScaler(), image=PCA(2)).fit(SOUND)
+    assert prepare.modalities_ == ("image", "text", "audio")
+    assert prepare.n_audio_features_in_ == 3 and prepare.n_features_in_ == 14
+    Z = prepare.transform(SOUND)
+    assert_allclose(Z["audio"], SCALED[:, :3])
+    assert Z["text"] is B and Z["image"].shape == (48, 2)
+    names = list(prepare.get_feature_names_out())
+    assert names[:2] == ["image__pca0", "image__pca1"]
+    assert names[-3:] == ["audio__x11", "audio__x12", "audio__x13"]
+    only = prepare.transform({"audio": SOUND["audio"][:5]})
+    assert_allclose(only["audio"], SCALED[:5, :3])
+    with pytest.raises(ValueError, match="modality must be one of"):
+        prepare.transform({"sketch": B})
+
+
+def test_parameters_of_any_modality():
+    prepare = PairTransformer(audio=StandardScaler())
+    assert prepare.get_params()["audio__with_mean"] is True
+    assert list(prepare.get_params(deep=False)) == [
+        "image",
+        "n_image_features",
+        "text",
+        "audio",
+    ]
+    copied = clone(prepare)
+    assert copied.audio is not prepare.audio
+    copied.set_params(audio__with_mean=False)
+    assert prepare.audio.with_mean and not copied.audio.with_mean
+    assert repr(copied) == "PairTransformer(audio=StandardScaler(with_mean=False))"
+    assert "audio" in copied._repr_html_()
+    # Fitted and private attributes are no parameters.
+    fitted = copied.set_output(transform="default").fit(SOUND)
+    assert fitted.get_params(deep=False).keys() == prepare.get_params(False).keys()
+    copied = pickle.loads(pickle.dumps(fitted))
+    assert_array_equal(
+        copied.transform(SOUND)["audio"], fitted.transform(SOUND)["audio"]
+    )
+    with pytest.raises(ValueError, match="Invalid parameter 'sketch'"):
+        prepare.set_params(sketch=PCA())
+
+
+def test_parameters_of_any_modality_in_a_grid():
+    pipeline = make_pipeline(
+        PairTransformer(audio=PCA()),
+        DRCLProjector(embedding_dim=8, hidden_layer_sizes=(), max_epochs=1),
+    )
+    search = GridSearchCV(
+        pipeline,
+        {"pairtransformer__audio__n_components": [1, 2]},
+        cv=StratifiedKFold(2, shuffle=True, random_state=0),
+        error_score="raise",
+    ).fit(make_pairs(**SOUND), y)
+    best = search.best_estimator_
+    assert best[-1].n_audio_features_in_ == best[0].audio.n_components
+    assert best[-1].modalities_ == ("image", "text", "audio")
+
+
+def test_modalities_with_rows_and_labels_of_their_own():
+    X = {"image": A, "audio": SOUND["audio"][:30]}
+    labels = {"image": y, "audio": y[:30]}
+    prepare = PairTransformer(image=SelectKBest(k=2), audio=SelectKBest(k=1))
+    Z = prepare.fit_transform(X, labels)
+    assert_array_equal(Z["image"], SelectKBest(k=2).fit_transform(A, y))
+    assert Z["audio"].shape == (30, 1)
+
+
+@pytest.mark.parametrize("name", ["fit", "transform", "_audio", "audio_", "a__b"])
+def test_names_that_no_modality_can_have(name):
+    with pytest.raises(TypeError, match="cannot name a modality"):
+        PairTransformer(**{name: PCA()})
+
+
+def test_wrong_transformer_of_any_modality():
+    with pytest.raises(InvalidParameterError, match="'audio' parameter of PairTransf"):
+        PairTransformer(audio=3).fit(SOUND)
+    with pytest.raises(TypeError, match="audio must be an instance"):
+        PairTransformer(audio=PCA).fit(SOUND)
+    with pytest.raises(ValueError, match="'n_image_features' cannot name a modality"):
+        PairTransformer().fit({"n_image_features": A})
+
+
+# Tags -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "allow_nan"),
+    [
+        ({}, False),
+        ({"image": StandardScaler()}, True),
+        ({"text": SimpleImputer()}, True),
+        ({"audio": SimpleImputer()}, True),
+        ({"image": PCA(), "text": TruncatedSVD()}, False),
+        ({"image": PCA(), "text": SimpleImputer()}, True),
+    ],
+)
+def test_missing_values_are_allowed_if_some_transformer_takes_them(params, allow_nan):
+    assert get_tags(PairTransformer(**params)).input_tags.allow_nan is allow_nan
+
+
+@pytest.mark.parametrize(
+    ("params", "sparse_input", "required"),
+    [
+        ({}, True, False),
+        ({"image": PCA(), "text": OrdinalEncoder()}, False, False),
+        ({"image": StandardScaler(), "text": SelectKBest()}, True, True),
+    ],
+)
+def test_tags_of_the_parts(params, sparse_input, required):
+    tags = get_tags(PairTransformer(**params))
+    assert tags.input_tags.sparse is sparse_input
+    assert tags.target_tags.required is required

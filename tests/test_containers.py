@@ -397,8 +397,8 @@ TWO_MORE = (
     "or (X_img, X_txt, y) with arrays."
 )
 LIST = (
-    "got a list of two arrays as X. Pass (X_img, X_txt, y), or "
-    "SliceDict(image=X_img, text=X_txt)."
+    "got a list of two arrays as X. Pass (X_img, X_txt, y), or (make_pairs(X_img, "
+    "X_txt), y)."
 )
 KEYS = "a mapping X must have the keys 'image' and 'text'; got ['img', 'txt']."
 TAGS = (B > 0).astype(int)
@@ -412,7 +412,7 @@ WRONG_FITS = {
     "frame and text": ((*FORMS["prefixed"], B, y), TypeError, TWO_MORE),
     "levels and text": ((*FORMS["levels"], B, y), TypeError, TWO_MORE),
     "list": (([A, B], y), TypeError, LIST),
-    "tuple": (((A, B), y), TypeError, LIST),
+    "tuple": (((A, B), y), TypeError, LIST.replace("list", "tuple")),
     "list of frames": (([IMAGE_FRAME, TEXT_FRAME], y), TypeError, LIST),
     "list of lists": (([A.tolist(), B.tolist()], y), TypeError, LIST),
     "keys": (({"img": A, "txt": B}, y), ValueError, KEYS),

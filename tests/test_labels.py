@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 
 from sklearn_cmr import ACMRProjector
-from sklearn_cmr._labels import check_labels
+from sklearn_cmr._inputs.labels import check_labels
 
 CODES = np.array([2, 0, 1, 1, 0, 2])
 INDICATOR = np.eye(3, dtype=int)[CODES]
@@ -132,8 +132,8 @@ def test_empty_classes_of_an_indicator_are_kept():
         (np.full(6, "ant"), "only one class: 'ant'."),
         (np.eye(3, dtype=int)[[1] * 6], "only one class."),
         (SEVERAL * [[1], [0], [1], [1], [0], [1]],
-         "2 of 6 rows of y have no label (the first rows: 1, 4). Such a "
-         "row is similar to nothing: drop it from the features and from y."),
+         "2 of 6 rows of y have no label (the first rows: 1, 4). Drop them "
+         "from the features and from y."),
         (np.array([np.nan, 0, 1, 1, 0, 2]), "Input y contains NaN"),
         (np.array([np.inf, 0, 1, 1, 0, 2]), "Input y contains infinity"),
         (np.array([None, "a", "b", None, "a", "b"], dtype=object),

@@ -1,7 +1,8 @@
-"""make_pairs: containers that scikit-learn slices row by row."""
+"""make_pairs: containers whose rows scikit-learn can select."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import copy
 import pickle
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from sklearn import config_context
+from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
-from skorch.helper import SliceDict
 
 from sklearn_cmr import make_pairs
+from sklearn_cmr.pairs import Pairs
 
 A = np.arange(24.0).reshape(8, 3)
 B = np.arange(16.0).reshape(8, 2)
@@ -32,7 +36,7 @@ def dense(part):
     [
         (np.asarray, np.ndarray),
         (np.ndarray.tolist, np.ndarray),
-        (pd.DataFrame, np.ndarray),
+        (pd.DataFrame, pd.DataFrame),
         (torch.tensor, torch.Tensor),
         (sparse.csr_array, sparse.csr_array),
         (sparse.csr_matrix, sparse.csr_matrix),
@@ -43,7 +47,7 @@ def dense(part):
 )
 def test_any_text_features(make, kind):
     pairs = make_pairs(A, make(B))
-    assert type(pairs) is SliceDict
+    assert type(pairs) is Pairs
     assert type(pairs["text"]) is kind
     assert _num_samples(pairs) == 8
     assert_array_equal(dense(pairs["text"]), B)
@@ -116,7 +120,7 @@ def test_polars_frames_make_one_frame():
 def test_frames_of_two_libraries_make_a_mapping():
     pl = pytest.importorskip("polars")
     pairs = make_pairs(pd.DataFrame(A), pl.DataFrame(B))
-    assert type(pairs) is SliceDict
+    assert type(pairs) is Pairs
     assert_array_equal(pairs["text"], B)
 
 
@@ -139,10 +143,13 @@ def test_different_lengths_raise(make):
         make_pairs(make(A), make(B[:-1]))
 
 
-@pytest.mark.parametrize("part", [3, None, "a caption"])
-def test_no_rows_raise(part):
-    with pytest.raises(ValueError, match="The text part has no rows"):
-        make_pairs(A, part)
+def test_no_rows_raise():
+    with pytest.raises(ValueError, match="The text features have no rows: got 3"):
+        make_pairs(A, 3)
+    with pytest.raises(TypeError, match="got a single string as the text features"):
+        make_pairs(A, "a caption")
+    with pytest.raises(ValueError, match=r"two modalities or more; got \['image'\]"):
+        make_pairs(A, None)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +171,66 @@ def test_pairs_pickle_and_nothing_is_copied():
     pairs = make_pairs(A, B)
     assert pairs["image"] is A
     assert_array_equal(pickle.loads(pickle.dumps(pairs))["text"], B)
+
+
+# Any modalities ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame, sparse.csr_array])
+def test_any_names(make):
+    pairs = make_pairs(text=make(B), audio=make(A), sketch=WORDS)
+    assert list(pairs) == ["text", "audio", "sketch"]
+    some = _safe_indexing(pairs, ROWS)
+    assert_array_equal(dense(some["audio"]), A[ROWS])
+    assert list(some["sketch"]) == [WORDS[i] for i in ROWS]
+    train, test = train_test_split(pairs, shuffle=False)
+    assert_array_equal(dense(test["text"]), B[6:])
+    assert list(make_pairs(A, B, audio=make(A))) == ["image", "text", "audio"]
+
+
+def test_a_modality_twice_raises():
+    with pytest.raises(TypeError):
+        make_pairs(A, B, X_img=A)
+    with pytest.raises(TypeError, match="got the image features twice"):
+        make_pairs(A, B, image=A)
+
+
+def test_frames_keep_their_names_in_a_mapping():
+    frame = pd.DataFrame(A, columns=list("xyz"), index=list("hgfedcba"))
+    pairs = make_pairs(audio=frame, text=B)
+    assert list(pairs[ROWS[:1]]["audio"].index) == ["c"]
+
+
+# The container ----------------------------------------------------------------
+
+
+def test_a_container_of_pairs_is_no_array():
+    pairs = make_pairs(np.zeros((500, 100)), np.ones((500, 50)))
+    for use in (np.asarray, np.array, StandardScaler().fit, PCA(2).fit):
+        with pytest.raises(TypeError, match="is a container of modalities") as caught:
+            use(pairs)
+        assert "PairTransformer(image=" in str(caught.value)
+        assert len(str(caught.value)) < 250
+
+
+def test_container_like_a_mapping():
+    pairs = make_pairs(A, B)
+    assert repr(pairs) == "<Pairs of image: (8, 3), text: (8, 2)>"
+    assert pairs.shape == (8,) and len(pairs) == 8 and len(Pairs()) == 0
+    for copied in (pairs.copy(), copy.copy(pairs), pickle.loads(pickle.dumps(pairs))):
+        assert type(copied) is Pairs and list(copied) == ["image", "text"]
+        assert_array_equal(copied["text"], B)
+    assert dict(pairs) == {"image": pairs["image"], "text": pairs["text"]}
+    with pytest.raises(TypeError, match=r"For one row pass pairs\[2:3\]"):
+        pairs[2]
+    with pytest.raises(KeyError):
+        pairs["audio"]
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        Pairs(image=A, text=B[:-1])
+
+
+@pytest.mark.parametrize("dispatch", [False, True])
+def test_rows_under_array_api_dispatch(dispatch):
+    with config_context(array_api_dispatch=dispatch):
+        some = _safe_indexing(make_pairs(A, torch.tensor(B)), ROWS)
+    assert_array_equal(some["text"], B[ROWS])

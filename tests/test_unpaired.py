@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from sklearn_cmr import DRCLProjector, make_pairs
-from sklearn_cmr._labels import check_labels
+from sklearn_cmr._inputs.labels import check_labels
 from sklearn_cmr.metrics import mean_average_precision
 
 rng = np.random.default_rng(0)

@@ -1,3 +1,3 @@
-"""What X, Y and y may be, and in what form the output comes back."""
+"""What X, Y and y may be, and what comes back."""
 
 # SPDX-License-Identifier: BSD-3-Clause

@@ -1,57 +1,86 @@
-"""The rule of two or three arguments, and its messages."""
+"""The rule for arguments: three are image, text and labels; two a container, labels."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numpy as np
+from sklearn_cmr._inputs.layout import (
+    PairLayout,
+    check_index_of_labels,
+    check_same_index,
+    has_two_dimensions,
+    is_mapping,
+    is_paired,
+    shape_of_labels,
+)
 
-from sklearn_cmr._inputs.labels import has_two_dimensions
-from sklearn_cmr._inputs.layout import PairLayout, is_paired
+
+def split_arguments(X, Y=None, y=None):
+    """Separate the features from the labels by the number of arguments.
+
+    Parameters
+    ----------
+    X, Y, y : object
+        Image features, text features and labels; or a container and its labels, as
+        `Y` or as `y`.
+
+    Returns
+    -------
+    X : object
+        Image features, or the container.
+
+    Y : object or None
+        Text features; None if `X` is the container.
+
+    y : object or None
+        Labels.
+    """
+    if Y is None or y is None:
+        return X, None, y if Y is None else Y
+    if is_paired(X):
+        raise TypeError(
+            "got a paired container as X and two more arguments. Pass (X, y) with a "
+            "container or (X_img, X_txt, y) with arrays."
+        )
+    return X, Y, y
 
 
 def read_arguments(estimator, X, Y, y, *, reset, requires_labels=True):
-    """Apply the rule of `fit` and `score`: (X, Y, y), or (X, y) with a container.
+    """Apply the rule for arguments to those of `fit` or `score`.
 
     Parameters
     ----------
     estimator : estimator
-        Named in messages; has the parameter `n_image_features`.
+        Has the parameter `n_image_features`.
 
     X, Y, y : object
-        Arguments of the caller.
+        Arguments of the method.
 
     reset : bool
-        Whether this is a `fit`.
+        Whether the method is `fit`. Otherwise, the estimator is fitted.
 
     requires_labels : bool, default=True
-        Whether labels must be there.
+        Whether to raise if there are no labels.
 
     Returns
     -------
     layout : PairLayout
+        Features, unchecked.
 
-    y : object
-        Labels, unchecked; None if they are neither there nor required.
+    y : object or None
+        Labels, unchecked.
     """
-    if Y is not None and y is not None:
-        if is_paired(X):
-            raise TypeError(
-                "got a paired container as X and two more arguments. Pass (X, y) "
-                "with a container or (X_img, X_txt, y) with arrays."
-            )
-        return PairLayout(X, Y), y
-    y = y if Y is None else Y
+    X, Y, y = split_arguments(X, Y, y)
     if y is None and requires_labels:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but "
             "the target y is None."
         )
-    layout = PairLayout(X)
+    layout = PairLayout(X, Y)
     # Text given as 0/1 tags looks exactly like a label indicator.
     if (
-        y is not None
-        and layout.kind == "plain"
+        layout.kind == "plain"
+        and y is not None
         and has_two_dimensions(y)
-        and _is_like_image(estimator, X, reset)
+        and _may_be_image(estimator, X, reset)
     ):
         remedy = "pass the labels too: fit(X_img, X_txt, y)"
         if not requires_labels:
@@ -61,17 +90,18 @@ def read_arguments(estimator, X, Y, y, *, reset, requires_labels=True):
             f"text features, {remedy}. If the first one is the [image | text] features "
             "side by side and the second the label indicators, set n_image_features."
         )
+    if y is not None and layout.kind != "plain":
+        parts = layout.split()
+        check_index_of_labels(parts, y)
+        if not is_mapping(y):
+            check_same_index(parts)
+    elif y is not None:
+        check_index_of_labels({"image": X}, y)
     return layout, y
 
 
-def features_of_arguments(X, Y, y):
-    """Return the arguments of `transform` among those of `fit_transform`."""
-    return (X,) if Y is None or y is None else (X, Y)
-
-
-def _is_like_image(estimator, X, reset):
+def _may_be_image(estimator, X, reset):
     """Tell whether a plain matrix may be the image features alone."""
     if reset:
         return estimator.n_image_features is None
-    X = X if hasattr(X, "shape") else np.asarray(X)
-    return X.shape[1:] == (estimator.n_image_features_in_,)
+    return shape_of_labels(X)[1:] == (estimator.n_image_features_in_,)

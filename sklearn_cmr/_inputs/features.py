@@ -1,7 +1,8 @@
-"""Features: validation, and comparison with those of the fit."""
+"""Features: validate them, and compare them with those of the fit."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import re
 import warnings
 from collections import Counter
 
@@ -13,70 +14,53 @@ from sklearn.utils.validation import validate_data
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
+    check_keys,
     check_same_index,
     check_same_length,
     check_unpaired,
     frame_like,
     is_frame,
     prefixed_names,
+    to_array,
 )
+from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.exceptions import ImplicitSplitWarning
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Values of items with regions that are checked for padding at once.
 _CHECKED_VALUES = 2**24
-
-
-def cut_plain(n_features, n_image_features):
-    """Return where a plain matrix is cut, or raise if it cannot be cut there.
-
-    Half of the columns, with a warning, if `n_image_features` is None: a wrong cut
-    puts image columns into the text, which makes scores look *better*.
-    """
-    if n_image_features is None:
-        n_image_features = n_features // 2
-        warnings.warn(
-            f"n_image_features is not set: the first {n_image_features} of the "
-            f"{n_features} columns are taken as image features.",
-            UserWarning,
-            stacklevel=2,
-        )
-    if n_image_features >= n_features:
-        raise ValueError(
-            f"n_image_features={n_image_features} leaves no column for the text in a "
-            f"plain array with {n_features} features. A plain array holds both "
-            "modalities side by side; two arrays are passed as "
-            "fit(X_img, X_txt, y)."
-        )
-    return n_image_features
-
-
-def check_keys(parts, *, need_both):
-    """Raise if a mapping of features has other keys than the modalities."""
-    keys, wanted = set(parts), set(MODALITIES)
-    is_right = keys == wanted if need_both else keys <= wanted
-    if not parts or not is_right:
-        raise ValueError(
-            "a mapping X must have the keys 'image' and 'text'"
-            + ("" if need_both else ", or one of them")
-            + f"; got {list(parts)}."
-        )
+# Whether this process has given the ImplicitSplitWarning.
+_split_warning_given = False
 
 
 class NumericChecks:
-    """Checks of features that an estimator computes with."""
+    """Validate features as finite numbers in the range of float32.
 
-    # Options of the validation of a plain matrix.
-    plain_options: dict = {}
+    Attributes
+    ----------
+    matrix_options : dict
+        Further options of `check_array` for a plain matrix.
+    """
 
-    def check_part(self, part, modality, estimator, has_regions=False):
-        """Validate the features of one modality."""
+    matrix_options: dict = {}
+
+    def check_part(self, part, modality, estimator, *, may_have_regions=False):
+        """Return the validated features of one modality."""
         name = f"{modality} features"
-        part = _as_array(part)
+        try:
+            part = to_array(part)
+        except ValueError as error:
+            raise ValueError(
+                f"The {name} have rows of different lengths. Each row must have the "
+                "same number of features"
+                + (", and missing regions must be NaN." if may_have_regions else ".")
+            ) from error
         if _holds_strings(part):
             raise ValueError(
                 f"The {name} are strings. Turn them into numbers first, e.g. with "
                 f"PairTransformer({modality}=TfidfVectorizer())."
             )
+        has_regions = may_have_regions and np.ndim(part) == 3
         try:
             part = check_array(
                 part,
@@ -93,11 +77,11 @@ class NumericChecks:
             raise ValueError(f"The {name} cannot be used: {error}") from error
         if has_regions:
             _check_regions(part, name)
-        self.check_range(part, name)
+        self.check_values(part, name)
         return part
 
-    def check_range(self, X, name):
-        """Raise if values are no numbers or overflow where the networks compute."""
+    def check_values(self, X, name):
+        """Raise if values are not numbers or beyond the range of float32."""
         values = X.data if sparse.issparse(X) else X
         if values.dtype.kind not in "biuf":
             raise ValueError(
@@ -116,26 +100,32 @@ class NumericChecks:
 
 
 class FeatureReader:
-    """Read the features of an estimator: validate them, compare them with its fit.
+    """Read the features of an estimator, and keep on it what later reads compare.
 
-    What a fit has seen is stored on the estimator: `n_features_in_`,
-    `n_image_features_in_` and alike, `feature_names_in_`, `modalities_`.
+    `fit` stores `n_features_in_`, `n_<modality>_features_in_`, `feature_names_in_`
+    (where features are named) and `modalities_` on the estimator, after all checks.
 
     Parameters
     ----------
     estimator : estimator
+        Has the parameter `n_image_features`.
 
     any_modalities : bool, default=False
-        Whether a mapping may have any names, with rows of their own.
+        Whether a mapping may have any names of modalities, with rows of their own.
 
     region_modalities : tuple of str, default=()
-        Modalities whose items may have regions: (n_samples, n_regions, n_features).
+        Modalities whose items may have regions: features of shape
+        (n_samples, n_regions, n_features).
 
     needs_same_regions : bool, default=False
-        Whether all items need as many regions as those of the fit.
+        Whether items must have as many regions as those of the fit.
+
+    reserved_names : container of str, default=()
+        Names that no modality may have.
 
     checks : object, default=NumericChecks()
-        How the values are checked.
+        Validates values, with the methods and the attribute of
+        :class:`NumericChecks`.
     """
 
     def __init__(
@@ -145,60 +135,50 @@ class FeatureReader:
         any_modalities=False,
         region_modalities=(),
         needs_same_regions=False,
-        checks=None,
+        reserved_names=(),
+        checks=NumericChecks(),  # noqa: B008
     ):
         self.estimator = estimator
         self.any_modalities = any_modalities
         self.region_modalities = region_modalities
         self.needs_same_regions = needs_same_regions
-        self.checks = NumericChecks() if checks is None else checks
+        self.reserved_names = reserved_names
+        self.checks = checks
 
     @property
     def modality_names(self):
         """Names of the modalities that the estimator encodes."""
         return getattr(self.estimator, "modalities_", MODALITIES)
 
-    @property
-    def _name(self):
-        return type(self.estimator).__name__
-
-    # -- reading ---------------------------------------------------------------
-
     def read(self, layout, *, reset):
-        """Validate features.
+        """Validate the features of a container.
 
         Parameters
         ----------
         layout : PairLayout
 
         reset : bool
-            Whether this is a fit, with which later features are compared.
+            Whether to learn names and widths, as in `fit`, or to compare with them.
 
         Returns
         -------
-        parts : dict of str to {ndarray, CSR}
-            By modality.
+        features : dict of str to {ndarray, CSR}
         """
-        if reset:
-            self._forget()
+        if self.any_modalities and layout.kind == "mapping":
+            return self._read_modalities(layout, reset)
+        if not reset:
+            self._check_pair_is_known(layout)
         if layout.kind == "plain":
-            self._check_pair_is_known(layout, reset)
-            return self._read_plain(layout, reset)
+            read = self._learn_plain if reset else self._read_plain
+            return read(layout.X)
         parts = layout.split()
         check_unpaired(parts)
-        if layout.kind == "mapping" and self.any_modalities:
-            return self._read_any(layout, parts, reset)
+        check_same_index(parts)
         if layout.kind == "mapping":
             check_keys(parts, need_both=reset)
-        self._check_pair_is_known(layout, reset)
-        check_same_index(parts)
         checked = {name: self._check_part(part, name) for name, part in parts.items()}
-        check_same_length(checked)
-        if reset:
-            self._remember(layout, parts, checked)
-        else:
-            for name, part in checked.items():
-                self._compare(parts[name], part, name)
+        self._check_same_length(checked)
+        self._learn_or_compare(layout, parts, checked, reset)
         return checked
 
     def read_modality(self, X, modality):
@@ -210,54 +190,69 @@ class FeatureReader:
             )
         check_unpaired({modality: X})
         part = self._check_part(X, modality)
-        self._compare(X, part, modality)
+        self._compare_part(X, part, modality)
         return part
 
     def read_new_modality(self, X, name):
-        """Validate the features of a modality that is new to a fitted estimator."""
-        check_modality_name(name)
+        """Validate the features of a modality that a fitted estimator does not know."""
+        self._check_name(name)
         if name in self.modality_names:
             raise ValueError(
-                f"The modality {name!r} is fitted already. Fit anew, or continue its "
-                "training by fit with warm_start=True."
+                f"The modality {name!r} is fitted already. Call fit again, or continue "
+                "its training by fit with warm_start=True."
             )
         check_unpaired({name: X})
         return self._check_part(X, name)
 
     def remember_modality(self, X, part, name):
-        """Store what later features of a new modality are compared with."""
+        """Store width and names of a modality that was added to the estimator.
+
+        Parameters
+        ----------
+        X : object
+            Features as they were passed.
+
+        part : {ndarray, CSR}
+            What :meth:`read_new_modality` returned for them.
+
+        name : str
+        """
         estimator = self.estimator
         estimator.modalities_ = (*estimator.modalities_, name)
-        columns = prefixed_names(X.columns, name) if is_frame(X) else None
-        estimator._names_added = {**estimator._names_added, name: columns}
-        if part.ndim == 3:
-            regions = {**estimator._n_regions_in, name: part.shape[1]}
-            estimator._n_regions_in = regions
+        estimator._names_added = estimator._names_added | {
+            name: prefixed_names(X.columns, name) if is_frame(X) else None
+        }
+        if len(part.shape) == 3:
+            estimator._n_regions_in = estimator._n_regions_in | {name: part.shape[1]}
         setattr(estimator, f"n_{name}_features_in_", _width(part))
 
-    def _read_any(self, layout, parts, reset):
+    # -- containers with names -------------------------------------------------
+
+    def _read_modalities(self, layout, reset):
+        """Validate a mapping of any modalities, with rows of their own."""
+        parts = layout.split()
         if not parts:
             raise ValueError("a mapping X must have a modality; got an empty one.")
+        check_unpaired(parts)
         for name in parts:
-            check_modality_name(name)
+            self._check_name(name)
         if not reset:
             return {name: self.read_modality(X, name) for name, X in parts.items()}
         checked = {name: self._check_part(part, name) for name, part in parts.items()}
-        self.estimator.modalities_ = tuple(checked)
-        self._remember(layout, parts, checked)
+        self._learn_or_compare(layout, parts, checked, reset)
         return checked
 
-    def _forget(self):
-        estimator = self.estimator
-        for name in getattr(estimator, "modalities_", ()):
-            vars(estimator).pop(f"n_{name}_features_in_", None)
-        estimator.modalities_ = MODALITIES
-        estimator._names_added = {}
+    def _check_name(self, name):
+        if not is_modality_name(name):
+            raise ValueError(
+                "The name of a modality must be a string without '.' and '__'; got "
+                f"{name!r}."
+            )
+        if name in self.reserved_names:
+            raise ValueError(f"{name!r} cannot name a modality; choose another name.")
 
-    def _check_pair_is_known(self, layout, reset):
+    def _check_pair_is_known(self, layout):
         """Raise if images and texts come in a form that the fit does not explain."""
-        if reset or not self.any_modalities:
-            return
         pair, known = set(MODALITIES), set(self.modality_names)
         if layout.kind == "plain":
             # Its columns mean what they meant in `fit`.
@@ -266,85 +261,38 @@ class FeatureReader:
             is_known = known >= pair
         if not is_known:
             raise ValueError(
-                f"{self._name} was fitted on the modalities "
-                f"{list(self.modality_names)}. Pass a mapping with some of these names, "
-                "or one modality to transform_modality."
+                f"{type(self.estimator).__name__} was fitted on the modalities "
+                f"{list(self.modality_names)}. Pass a mapping with some of these "
+                "names, or one modality to transform_modality."
             )
-
-    # -- one matrix ------------------------------------------------------------
-
-    def _read_plain(self, layout, reset):
-        estimator = self.estimator
-        X = layout.X if reset else self._with_fitted_names(layout.X)
-        if not reset:
-            self._check_image_first(X)
-        try:
-            X = validate_data(
-                estimator,
-                _as_array(X),
-                reset=reset,
-                accept_sparse="csr",
-                dtype="numeric",
-                ensure_min_features=2 if reset else 1,
-                **self.checks.plain_options,
-            )
-        except ValueError as error:
-            if reset or "is expecting" not in str(error):
-                raise
-            raise ValueError(
-                f"{error} A plain array holds both modalities side by side "
-                f"({estimator.n_image_features_in_} image + "
-                f"{estimator.n_text_features_in_} text features); for one modality use "
-                "transform_image or transform_text."
-            ) from None
-        if reset:
-            n_image = cut_plain(X.shape[1], estimator.n_image_features)
-            estimator.n_image_features_in_ = n_image
-            estimator.n_text_features_in_ = X.shape[1] - n_image
-            estimator._n_regions_in = {}
-        self.checks.check_range(X, "X")
-        return PairLayout(X).split(estimator.n_image_features_in_)
-
-    def _check_image_first(self, X):
-        """Raise if a plain matrix cannot have the column order of the fit."""
-        names = getattr(self.estimator, "feature_names_in_", ())
-        is_image = [str(name).startswith("image__") for name in names]
-        if any(is_image) and not is_frame(X) and is_image != sorted(is_image)[::-1]:
-            raise ValueError(
-                f"{self._name} was fitted on a dataframe whose image columns do not "
-                "come first, so that a plain array is ambiguous. Pass a dataframe with "
-                "the same columns, or two arrays."
-            )
-
-    def _with_fitted_names(self, X):
-        """Rename the bare columns of a plain frame as the fit knew them."""
-        fitted = getattr(self.estimator, "feature_names_in_", None)
-        if fitted is None or not is_frame(X) or X.shape[1] != len(fitted):
-            return X
-        cut = self.estimator.n_image_features_in_
-        names = [
-            *prefixed_names(X.columns[:cut], "image"),
-            *prefixed_names(X.columns[cut:], "text"),
-        ]
-        return frame_like(X, X, fitted) if names == list(fitted) else X
-
-    # -- one modality ----------------------------------------------------------
 
     def _check_part(self, part, modality):
-        part = _as_array(part)
-        has_regions = modality in self.region_modalities and np.ndim(part) == 3
-        return self.checks.check_part(part, modality, self.estimator, has_regions)
+        try:
+            return self.checks.check_part(
+                part,
+                modality,
+                self.estimator,
+                may_have_regions=modality in self.region_modalities,
+            )
+        except ValueError as error:
+            if self.any_modalities and "contains NaN" in str(error):
+                raise ValueError(f"{error}\n{_UNPAIRED_HINT}") from error
+            raise
 
-    def _remember(self, layout, parts, checked):
-        estimator = self.estimator
-        widths = {modality: _width(part) for modality, part in checked.items()}
-        for modality, width in widths.items():
-            setattr(estimator, f"n_{modality}_features_in_", width)
-        estimator._n_regions_in = {
-            modality: part.shape[1]
-            for modality, part in checked.items()
-            if part.ndim == 3
-        }
+    def _check_same_length(self, parts):
+        try:
+            check_same_length(parts)
+        except ValueError as error:
+            if self.any_modalities:
+                raise ValueError(f"{error}. {_UNPAIRED_HINT}") from None
+            raise
+
+    def _learn_or_compare(self, layout, parts, checked, reset):
+        if not reset:
+            for name, part in checked.items():
+                self._compare_part(parts[name], part, name)
+            return
+        header = np.empty((0, sum(map(_width, checked.values()))))
         names, frame = layout.column_names, layout.X
         if names is None and all(is_frame(part) for part in parts.values()):
             frame = next(iter(parts.values()))
@@ -353,7 +301,6 @@ class FeatureReader:
                 for modality, part in parts.items()
                 for name in prefixed_names(part.columns, modality)
             ]
-        header = np.empty((0, sum(widths.values())))
         if names is not None:
             twice = sorted(name for name, n in Counter(names).items() if n > 1)
             if twice:
@@ -362,11 +309,95 @@ class FeatureReader:
                     "once."
                 )
             header = frame_like(frame, header, names)
+        self._store(checked, header)
+
+    def _store(self, checked, header):
+        """Store on the estimator what later features are compared with."""
+        estimator = self.estimator
+        for name in self.modality_names:
+            vars(estimator).pop(f"n_{name}_features_in_", None)
+        for name, part in checked.items():
+            setattr(estimator, f"n_{name}_features_in_", _width(part))
+        estimator.modalities_ = tuple(checked)
+        estimator._names_added = {}
+        estimator._n_regions_in = {
+            name: part.shape[1]
+            for name, part in checked.items()
+            if len(part.shape) == 3
+        }
         validate_data(estimator, header, reset=True, skip_check_array=True)
 
-    def _compare(self, raw, part, modality):
+    # -- one matrix ------------------------------------------------------------
+
+    def _learn_plain(self, X):
+        checked = check_array(
+            to_array(X),
+            accept_sparse="csr",
+            dtype="numeric",
+            estimator=self.estimator,
+            input_name="X",
+            ensure_min_features=2,
+            **self.checks.matrix_options,
+        )
+        n_image = _find_split(X, checked.shape[1], self.estimator.n_image_features)
+        self.checks.check_values(checked, "X")
+        parts = PairLayout(checked).split(n_image)
+        self._store(parts, X if is_frame(X) else checked)
+        return parts
+
+    def _read_plain(self, X):
+        estimator = self.estimator
+        self._check_image_first(X)
+        try:
+            X = validate_data(
+                estimator,
+                to_array(self._with_fitted_names(X)),
+                reset=False,
+                accept_sparse="csr",
+                dtype="numeric",
+                **self.checks.matrix_options,
+            )
+        except ValueError as error:
+            if "is expecting" not in str(error):
+                raise
+            raise ValueError(
+                f"{error} A plain array holds both modalities side by side "
+                f"({estimator.n_image_features_in_} image + "
+                f"{estimator.n_text_features_in_} text features); for one modality use "
+                "transform_image or transform_text."
+            ) from None
+        self.checks.check_values(X, "X")
+        return PairLayout(X).split(estimator.n_image_features_in_)
+
+    def _check_image_first(self, X):
+        """Raise if a plain matrix cannot have the column order of the fit."""
+        names = getattr(self.estimator, "feature_names_in_", ())
+        is_image = [str(name).startswith("image__") for name in names]
+        if any(is_image) and not is_frame(X) and is_image != sorted(is_image)[::-1]:
+            raise ValueError(
+                f"{type(self.estimator).__name__} was fitted on a dataframe whose "
+                "image columns do not come first, so that a plain array is ambiguous. "
+                "Pass a dataframe with the same columns, or two arrays."
+            )
+
+    def _with_fitted_names(self, X):
+        """Rename the bare columns of a plain frame as the fit knew them."""
+        fitted = getattr(self.estimator, "feature_names_in_", None)
+        if fitted is None or not is_frame(X) or X.shape[1] != len(fitted):
+            return X
+        n_image = self.estimator.n_image_features_in_
+        names = [
+            *prefixed_names(X.columns[:n_image], "image"),
+            *prefixed_names(X.columns[n_image:], "text"),
+        ]
+        return frame_like(X, X, fitted) if names == list(fitted) else X
+
+    # -- comparison with the fit -----------------------------------------------
+
+    def _compare_part(self, raw, part, modality):
         """Raise if names or width of one modality are not those of the fit."""
-        expected = getattr(self.estimator, f"n_{modality}_features_in_")
+        estimator = self.estimator
+        expected = getattr(estimator, f"n_{modality}_features_in_")
         fitted = self._fitted_names(modality) if is_frame(raw) else None
         if fitted is not None:
             names = prefixed_names(raw.columns, modality)
@@ -377,23 +408,25 @@ class FeatureReader:
             self._compare_regions(part, modality)
         if _width(part) != expected:
             raise ValueError(
-                f"X has {_width(part)} {modality} features, but {self._name} is "
-                f"expecting {expected} {modality} features as input."
+                f"X has {_width(part)} {modality} features, but "
+                f"{type(estimator).__name__} is expecting {expected} {modality} "
+                "features as input."
             )
 
     def _compare_regions(self, part, modality):
+        name = type(self.estimator).__name__
         fitted = self.estimator._n_regions_in.get(modality)
         n_regions = part.shape[1] if part.ndim == 3 else None
         if (fitted is None) != (n_regions is None):
             known = "3-D, with regions" if fitted is not None else "2-D"
             raise ValueError(
-                f"X is a {part.ndim}-D array, but the {modality} features that "
-                f"{self._name} was fitted on are {known}."
+                f"X is a {part.ndim}-D array, but the {modality} features that {name} "
+                f"was fitted on are {known}."
             )
         if self.needs_same_regions and n_regions != fitted:
             raise ValueError(
-                f"X has {n_regions} regions in each item, but {self._name} is "
-                f"expecting {fitted}, in the same order."
+                f"X has {n_regions} regions in each item, but {name} is expecting "
+                f"{fitted}, in the same order."
             )
 
     def _fitted_names(self, modality):
@@ -407,32 +440,76 @@ class FeatureReader:
         own = [name for name in names if name.startswith(f"{modality}__")]
         other = [n for n in names if n.split("__")[0] in self.modality_names]
         if len(other) < len(names):  # fitted on a plain frame with bare names
-            cut = estimator.n_image_features_in_
-            own = names[:cut] if modality == "image" else names[cut:]
+            n_image = estimator.n_image_features_in_
+            own = names[:n_image] if modality == "image" else names[n_image:]
         return prefixed_names(own, modality)
 
 
-def check_modality_name(name):
-    """Raise if a name cannot be that of a modality."""
-    if not isinstance(name, str) or not name or "." in name or "__" in name:
+# How to pass rows of which only one modality can be used.
+_UNPAIRED_HINT = (
+    "Rows need not be pairs: pass the features of each modality with labels of its "
+    "own, fit({'image': X_img, 'text': X_txt}, {'image': y_img, 'text': y_txt})."
+)
+
+
+def is_modality_name(name):
+    """Tell whether `name` can be part of the names of parameters and attributes."""
+    return isinstance(name, str) and name and "." not in name and "__" not in name
+
+
+def _find_split(X, n_features, n_image_features):
+    """Return the number of image columns of a plain matrix.
+
+    Without `n_image_features` it is half of the columns, with a warning; a frame whose
+    names say more than the numbers of its columns is refused.
+    """
+    if n_image_features is None:
+        _refuse_names(X)
+        n_image_features = n_features // 2
+        _warn_of_split(n_image_features, n_features)
+    if n_image_features >= n_features:
         raise ValueError(
-            "The name of a modality must be a string without '.' and '__'; got "
-            f"{name!r}."
+            f"n_image_features={n_image_features} leaves no column for the text in a "
+            f"plain array with {n_features} features. A plain array holds both "
+            "modalities side by side; two arrays are passed as "
+            "fit(X_img, X_txt, y)."
+        )
+    return n_image_features
+
+
+def _refuse_names(X):
+    """Raise if a frame has names, other than one stem with numbers, as in "x0", "x1".
+
+    Such names come from scikit-learn and say nothing of modalities.
+    """
+    names = list(X.columns) if is_frame(X) else []
+    if not all(isinstance(name, str) for name in names):
+        return
+    by_stem = {re.sub(r"\d+$", "", name): name for name in names}
+    if len(by_stem) > 1:
+        first, *_, last = by_stem.values()
+        raise ValueError(
+            f"The columns of X are named, such as {first!r} and {last!r}, but the "
+            "names do not tell image from text features. Start every name with "
+            "'image__' or 'text__', or set n_image_features to the number of image "
+            "columns, which come first."
         )
 
 
-def _as_array(X):
-    """Turn lists and tensors into what scikit-learn's checks see through.
-
-    They leave lists of None or of huge integers as objects, and stop at tensors that
-    record gradients.
-    """
-    if isinstance(X, (list, tuple)):
-        return np.asarray(X)
-    if hasattr(X, "detach"):  # a tensor, maybe one that records gradients
-        X = X.detach()
-        return X.float() if "bfloat16" in str(X.dtype) else X
-    return X
+def _warn_of_split(n_image_features, n_features):
+    global _split_warning_given
+    if _split_warning_given:
+        return
+    warnings.warn(
+        f"n_image_features is not set: the first {n_image_features} of the "
+        f"{n_features} columns are taken as image features. If the text features start "
+        "at another column, features of one modality leak into the other, and the "
+        "scores are too good. Set n_image_features, or pass "
+        "make_pairs(X_img, X_txt). This warning is given once.",
+        ImplicitSplitWarning,
+        stacklevel=stacklevel_of_caller(),
+    )
+    _split_warning_given = True
 
 
 def _width(part):
@@ -441,7 +518,7 @@ def _width(part):
 
 
 def _check_regions(X, name):
-    """Raise unless every region is all there or all NaN, and every item has one."""
+    """Raise if a region is NaN in part, or an item has no region."""
     if X.dtype.kind != "f":
         return
     per_item = max(1, X.shape[1] * X.shape[2])

@@ -1,4 +1,4 @@
-"""Labels: one class per row, or an indicator of several."""
+"""Labels: one class for each row, or an indicator of several."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -17,30 +17,21 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
-from sklearn_cmr._inputs.layout import is_mapping
+from sklearn_cmr._inputs.layout import (
+    check_same_length,
+    has_two_dimensions,
+    is_mapping,
+    to_array,
+)
+from sklearn_cmr._warnings import stacklevel_of_caller
 
-# Rows that an error message names.
+# Rows or labels that an error message names.
 _N_NAMED = 5
-
-
-def has_two_dimensions(y):
-    """Tell whether `y` is a matrix rather than a vector."""
-    return len(shape_of_labels(y)) == 2
-
-
-def shape_of_labels(y):
-    """Return the shape of `y`, where lists of different lengths count as items."""
-    if sparse.issparse(y):
-        return y.shape
-    try:
-        return np.asarray(y).shape
-    except ValueError:
-        return (len(y),)
 
 
 @dataclass
 class Labels:
-    """Checked labels.
+    """Validated labels.
 
     Attributes
     ----------
@@ -71,6 +62,7 @@ class LabelsByModality(NamedTuple):
     classes : ndarray of shape (n_classes,)
 
     parts : dict of str to Labels
+        The same object for every modality if `shared`.
 
     shared : bool
         Whether the modalities came with one array of labels: their rows belong
@@ -81,71 +73,85 @@ class LabelsByModality(NamedTuple):
     parts: dict[str, Labels]
     shared: bool = False
 
+    @property
+    def has_single_labels(self):
+        """Whether every row of every modality has exactly one label."""
+        return all(part.has_single_labels for part in self.parts.values())
+
 
 def read_labels(
     y, features, estimator, *, classes=None, missing="raise", by_modality=False
 ):
-    """Validate the labels of features that are validated already.
+    """Validate the labels of features.
 
     Parameters
     ----------
-    y : array-like of shape (n_samples,), {array-like, sparse matrix} of shape \
-(n_samples, n_classes), or mapping of them
-        Labels of all modalities, or by modality.
+    y : array-like, sparse matrix, or mapping of them
+        One array of labels for all modalities, or a mapping from each modality to its
+        labels.
 
-    features : dict of str to {ndarray, CSR} of shape (n_samples, ...)
+    features : dict of str to {ndarray, CSR}
+        Validated features by modality.
 
     estimator : estimator
         Named in messages.
 
     classes : ndarray of shape (n_classes,), default=None
-        What the labels have to belong to; found in `y` by default.
+        Classes that the labels must belong to; found in `y` by default.
 
     missing : {"raise", "drop"}, default="raise"
-        What happens to rows without a label.
+        Whether rows without a label raise, or are left out with a warning.
 
     by_modality : bool, default=False
-        Whether `y` may be a mapping.
+        Whether a mapping of labels is allowed.
 
     Returns
     -------
     features : dict of str to {ndarray, CSR}
-        Without the rows that have no label.
+        Features of the rows with a label.
 
     labels : LabelsByModality
     """
-    if not is_mapping(y) or not by_modality:
+    if not is_mapping(y):
+        if by_modality:
+            _check_pairs(features, y)
+        check_consistent_length(*features.values(), y)
         if missing == "drop":
-            features, y = drop_unlabelled(features, y, "y")
-        labels = check_labels(y, estimator, classes=classes)
-        check_consistent_length(*features.values(), labels.indicator)
+            features, y = _drop_unlabelled(features, y, "y")
+        labels = check_labels(y, estimator, classes)
         parts = dict.fromkeys(features, labels)
         return features, LabelsByModality(labels.classes, parts, shared=True)
-    check_same_names(features, y)
-    if missing == "drop":
-        features, y = _drop_by_modality(features, y)
-    parts = {name: _as_labels(y[name]) for name in features}
-    for name, part in parts.items():
-        check_consistent_length(features[name], part)
+    if not by_modality:
+        raise ValueError(
+            f"got a mapping of labels, but {type(estimator).__name__} learns from "
+            "pairs. Pass one array of labels for all modalities."
+        )
+    check_label_names(y, features)
+    usable, parts = {}, {}
+    for name in features:
+        part, own = {name: features[name]}, y[name]
+        check_consistent_length(features[name], own)
+        if missing == "drop":
+            part, own = _drop_unlabelled(part, own, f"the {name} labels")
+        usable |= part
+        parts[name] = _as_dense(own, f"the {name} labels")
     _check_same_kind(parts)
     # Checked together, since no modality needs to have items of every class.
     whole = check_labels(np.concatenate(list(parts.values())), estimator, classes)
     cuts = np.cumsum([len(part) for part in parts.values()])[:-1]
     indicators = np.split(whole.indicator, cuts)
-    codes = [None] * len(parts)
+    codes: list = [None] * len(parts)
     if whole.codes is not None:
         codes = np.split(whole.codes, cuts)
-    return features, LabelsByModality(
+    by_name = zip(parts, indicators, codes, strict=True)
+    return usable, LabelsByModality(
         whole.classes,
-        {
-            name: Labels(whole.classes, indicator, own)
-            for name, indicator, own in zip(parts, indicators, codes, strict=True)
-        },
+        {name: Labels(whole.classes, *own) for name, *own in by_name},
     )
 
 
-def check_same_names(features, y):
-    """Raise if a mapping of labels has other names than the modalities."""
+def check_label_names(y, features):
+    """Raise unless a mapping of labels has the names of the modalities."""
     if set(y) != set(features):
         raise ValueError(
             "The labels must have the names of the modalities: expected "
@@ -153,23 +159,19 @@ def check_same_names(features, y):
         )
 
 
-def _drop_by_modality(features, y):
-    parts, labels = dict(features), dict(y)
-    for name in features:
-        part = {name: features[name]}
-        part, labels[name] = drop_unlabelled(part, y[name], f"the {name} labels")
-        parts |= part
-    return parts, labels
-
-
-def _as_labels(y):
-    y = y.toarray() if sparse.issparse(y) else as_label_array(y)
-    is_column = y.ndim == 2 and y.shape[1] == 1
-    return column_or_1d(y, warn=True) if is_column else y
+def _check_pairs(features, y):
+    """Raise if modalities with one array of labels differ in the number of rows."""
+    try:
+        check_same_length(features)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. One array of labels is for pairs; otherwise pass a mapping of "
+            f"labels with the names {list(features)}."
+        ) from None
 
 
 def _check_same_kind(parts):
-    """Raise unless the labels of all modalities are comparable."""
+    """Raise unless the labels of all modalities can be compared."""
     first, *others = parts.values()
     if any(
         part.shape[1:] != first.shape[1:] or _kind(part) != _kind(first)
@@ -177,9 +179,15 @@ def _check_same_kind(parts):
     ):
         found = {name: f"{p.dtype}{list(p.shape)}" for name, p in parts.items()}
         raise ValueError(
-            "The labels of all modalities must be of one kind: classes of one type, or "
-            f"indicators with the same columns; got {found}."
+            "The labels of all modalities must be of one kind: classes of one "
+            f"type, or indicators with the same columns; got {found}."
         )
+
+
+def _as_dense(y, name):
+    y = y.toarray() if sparse.issparse(y) else as_label_array(y, name)
+    is_column = y.ndim == 2 and y.shape[1] == 1
+    return column_or_1d(y, warn=True) if is_column else y
 
 
 def _kind(y):
@@ -188,7 +196,7 @@ def _kind(y):
 
 
 def check_labels(y, estimator, classes=None):
-    """Check training labels.
+    """Validate labels without features.
 
     Parameters
     ----------
@@ -200,7 +208,7 @@ def check_labels(y, estimator, classes=None):
         Named in messages.
 
     classes : ndarray of shape (n_classes,), default=None
-        What the labels have to belong to; found in `y` by default.
+        Classes that the labels must belong to; found in `y` by default.
 
     Returns
     -------
@@ -219,12 +227,14 @@ def check_labels(y, estimator, classes=None):
         y = as_label_array(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y.toarray() if sparse.issparse(y) else y, warn=True)
-    if y.ndim > 2:
+    if y.ndim not in (1, 2):
         raise ValueError(f"y must be 1-D or 2-D, got an array of shape {y.shape}.")
+    if y.shape[0] == 0:
+        raise ValueError(f"{name} needs labels, but y has no rows.")
     if not sparse.issparse(y):
         assert_all_finite(y, input_name="y", estimator_name=name)
     check_classification_targets(y)
-    labels = _check_classes(y) if y.ndim == 1 else _check_indicator(y)
+    labels = _check_classes(y) if y.ndim == 1 else _check_indicator(y, estimator)
     if classes is not None:
         return _among_classes(labels, classes)
     n_used = int((labels.indicator.sum(axis=0) > 0).sum())
@@ -234,7 +244,25 @@ def check_labels(y, estimator, classes=None):
             f"{name} needs labels of at least two classes, but y has only one "
             f"class{found}."
         )
+    _warn_of_marked_rows(labels)
     return labels
+
+
+def _warn_of_marked_rows(labels):
+    """Warn of a class -1 beside others that are not negative."""
+    if labels.codes is None or labels.classes.dtype.kind not in "if":
+        return
+    lowest, *others = labels.classes.tolist()
+    # Of two classes, -1 is the negative one.
+    if lowest == -1 and len(others) > 1 and min(others) >= 0:
+        n_marked = int((labels.codes == 0).sum())
+        warnings.warn(
+            f"{n_marked} of {len(labels.codes)} rows of y have the label -1, which is "
+            "learned as a class. If it marks rows without a label, replace it by None "
+            "or NaN, and leave these rows out, e.g. by missing_labels='drop'.",
+            UserWarning,
+            stacklevel=stacklevel_of_caller(),
+        )
 
 
 def as_label_array(y, name="y"):
@@ -246,15 +274,16 @@ def as_label_array(y, name="y"):
         One label or one row of an indicator for each item.
 
     name : str
-        Stands in messages.
+        Name in messages.
 
     Returns
     -------
     y : ndarray
     """
+    given = y
     is_ragged = False
     try:
-        y = np.asarray(y)
+        y = np.asarray(to_array(y))
     except ValueError:  # lists of different lengths
         is_ragged = True
     if is_ragged or (
@@ -266,6 +295,9 @@ def as_label_array(y, name="y"):
             f"{name} holds a collection of labels for each row. Turn it into an "
             "indicator with sklearn.preprocessing.MultiLabelBinarizer."
         )
+    if y.ndim == 1 and y.dtype.kind in "US" and isinstance(given, (list, tuple)):
+        # NumPy turns everything beside a string into a string, NaN and numbers too.
+        y = np.array(given, dtype=object)
     if y.dtype != object or y.ndim not in (1, 2):
         return y
     by_row = y.reshape(len(y), -1)
@@ -276,32 +308,29 @@ def as_label_array(y, name="y"):
             f"Input {name} contains NaN or None in {len(rows)} of {len(y)} rows (the "
             f"first rows: {named})."
         )
-    # Integers and booleans that a dataframe has kept as objects.
+    if y.ndim == 1:
+        _refuse_mixed_types(y, name)
+    # Integers and booleans that a dataframe has kept as objects; strings of a list.
     plain = np.asarray(y.tolist())
-    return plain if plain.dtype.kind in "biu" else y
+    is_string = plain.dtype.kind == "U" and isinstance(given, (list, tuple))
+    return plain if plain.dtype.kind in "biu" or is_string else y
 
 
-def drop_unlabelled(features, y, name):
+def _refuse_mixed_types(y, name):
+    strings = [label for label in y if isinstance(label, str)]
+    if 0 < len(strings) < len(y):
+        other = next(label for label in y if not isinstance(label, str))
+        raise ValueError(
+            f"Unknown label type: {name} mixes strings with other labels, such as "
+            f"{strings[0]!r} and {other!r}. Make all labels strings, or all numbers."
+        )
+
+
+def _drop_unlabelled(features, y, name):
     """Leave out rows without a label, with a warning.
 
-    Parameters
-    ----------
-    features : dict of str to {ndarray, CSR} of shape (n_samples, ...)
-        Aligned rows.
-
-    y : array-like of shape (n_samples,) or {array-like, sparse matrix} of shape \
-            (n_samples, n_classes)
-        Unchecked labels. None and NaN are no classes; an indicator row of zeros has no
-        label.
-
-    name : str
-        What the warning calls the labels.
-
-    Returns
-    -------
-    features, y : like the arguments
+    None and NaN are no classes; an indicator row of zeros has no label.
     """
-    check_consistent_length(*features.values(), y)
     labelled = _has_label(y)
     if labelled.all():
         return features, y
@@ -311,16 +340,17 @@ def drop_unlabelled(features, y, name):
         f"{(~labelled).sum()} of {len(labelled)} rows of {name} have no label and are "
         "left out.",
         UserWarning,
-        stacklevel=2,
+        stacklevel=stacklevel_of_caller(),
     )
     rows = np.flatnonzero(labelled)
-    kept = {modality: part[rows] for modality, part in features.items()}
-    return kept, _safe_indexing(y, rows)
+    usable = {modality: part[rows] for modality, part in features.items()}
+    return usable, _safe_indexing(y, rows)
 
 
 def _has_label(y):
     if sparse.issparse(y):
         return np.asarray((y != 0).sum(axis=1)).ravel() > 0
+    y = to_array(y) if hasattr(y, "detach") else y
     if has_two_dimensions(y) and np.shape(y)[1] > 1:
         return (np.asarray(y) != 0).any(axis=1)
     labels = np.asarray(y, dtype=object).reshape(-1)
@@ -339,7 +369,7 @@ def _check_classes(y):
 
 
 def _among_classes(labels, classes):
-    """Express labels by given classes, not all of which need to occur."""
+    """Encode labels by given classes, not all of which need to occur."""
     if labels.codes is None:
         if len(labels.classes) != len(classes):
             raise ValueError(
@@ -359,7 +389,7 @@ def _among_classes(labels, classes):
     return Labels(classes, np.eye(len(classes), dtype=np.uint8)[codes], codes)
 
 
-def _check_indicator(y):
+def _check_indicator(y, estimator):
     kind = type_of_target(y)
     values = np.unique(y.data if sparse.issparse(y) else y)
     if kind != "multilabel-indicator" or not np.isin(values, (0, 1)).all():
@@ -371,9 +401,11 @@ def _check_indicator(y):
     unlabelled = np.flatnonzero(indicator.sum(axis=1) == 0)
     if len(unlabelled):
         named = ", ".join(map(str, unlabelled[:_N_NAMED]))
+        remedy = "Drop them from the features and from y"
+        if hasattr(estimator, "missing_labels"):
+            remedy += ", or set missing_labels='drop'"
         raise ValueError(
             f"{len(unlabelled)} of {len(indicator)} rows of y have no label (the first "
-            f"rows: {named}). Such a row is similar to nothing: drop it from the "
-            "features and from y."
+            f"rows: {named}). {remedy}."
         )
     return Labels(np.arange(indicator.shape[1]), indicator, None)

@@ -1,9 +1,10 @@
-"""Containers of modalities: how they are told apart, split and rebuilt."""
+"""Containers of modalities: find the kind of one, split it and rebuild it."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections import UserDict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,26 +13,107 @@ from scipy import sparse
 MODALITIES = ("image", "text")
 
 
+def to_array(X):
+    """Turn a list or a tensor into an array; leave everything else as it is.
+
+    scikit-learn's checks leave lists of None or of huge integers as objects, and stop
+    at tensors that require gradients.
+    """
+    if isinstance(X, (list, tuple)):
+        return np.asarray(X)
+    if hasattr(X, "detach"):
+        X = X.detach()
+        X = X.float() if "bfloat16" in str(X.dtype) else X
+        return X.cpu().numpy()
+    return X
+
+
+def shape_of_labels(y):
+    """Return the shape of `y`, where lists of different lengths count as items."""
+    if hasattr(y, "shape"):
+        return tuple(y.shape)
+    try:
+        return np.asarray(y).shape
+    except ValueError:
+        return (len(y),)
+
+
+def has_two_dimensions(y):
+    """Tell whether `y` is a matrix rather than a vector."""
+    return len(shape_of_labels(y)) == 2
+
+
 def check_same_index(parts):
-    """Raise if two pandas objects name their rows differently."""
-    indices = [part.index for part in parts.values() if is_pandas(part)]
-    if len(indices) == 2 and len(indices[0]) == len(indices[1]):
-        if not indices[0].equals(indices[1]):
+    """Raise if pandas objects of the same length have different indices."""
+    indices = {name: part.index for name, part in parts.items() if _is_pandas(part)}
+    for (first, index), (second, other) in pairwise(indices.items()):
+        if len(index) == len(other) and not index.equals(other):
             raise ValueError(
-                "The image and the text features have different indices, so that their "
-                "rows cannot be paired. Reset both indices, or reindex one like the "
-                "other."
+                f"The {first} and the {second} features have different indices, so "
+                "that their rows cannot be paired. Reset both indices, or reindex one "
+                "like the other."
             )
 
 
-def is_pandas(part):
+def check_index_of_labels(parts, y):
+    """Raise if the index of the labels is a permutation of the features' index.
+
+    Other labels belong to the features by position, as in scikit-learn.
+    """
+    labels = y if is_mapping(y) else dict.fromkeys(parts, y)
+    for name in parts.keys() & labels.keys():
+        if not _is_pandas(parts[name]) or not _is_pandas(labels[name]):
+            continue
+        index, other = parts[name].index, labels[name].index
+        if len(index) != len(other) or index.equals(other):
+            continue
+        if set(index) == set(other):
+            raise ValueError(
+                f"The labels and the {name} features have the same index in another "
+                "order, so that they would be mismatched. Reindex the labels like the "
+                "features, or pass y.to_numpy() if the rows are in the same order."
+            )
+
+
+def _is_pandas(part):
     return hasattr(part, "iloc")
 
 
-def with_columns(frame, names):
-    frame = frame.copy(deep=False) if is_pandas(frame) else frame.clone()
+def _with_columns(frame, names):
+    frame = frame.copy(deep=False) if _is_pandas(frame) else frame.clone()
     frame.columns = names
     return frame
+
+
+def join_frames(parts):
+    """Join a dataframe of images and one of texts; None for any other features."""
+    frames = list(parts.values())
+    if set(parts) != set(MODALITIES) or not all(map(is_frame, frames)):
+        return None
+    if len(set(map(_is_pandas, frames))) > 1:
+        return None
+    check_same_length(parts)
+    renamed = [
+        _with_columns(parts[name], prefixed_names(list(parts[name].columns), name))
+        for name in MODALITIES
+    ]
+    if not _is_pandas(frames[0]):
+        return renamed[0].hstack(renamed[1])
+    import pandas as pd
+
+    return pd.concat(renamed, axis=1)
+
+
+def check_keys(parts, *, need_both):
+    """Raise if a mapping of features has other keys than the modalities."""
+    keys, wanted = set(parts), set(MODALITIES)
+    is_right = keys == wanted if need_both else keys <= wanted
+    if not parts or not is_right:
+        raise ValueError(
+            "a mapping X must have the keys 'image' and 'text'"
+            + ("" if need_both else ", or one of them")
+            + f"; got {list(parts)}."
+        )
 
 
 def check_same_length(parts):
@@ -54,25 +136,31 @@ def is_mapping(X):
 
 
 def is_paired(X):
-    """Tell whether one object names the features of both modalities."""
+    """Tell whether one object holds the features of both modalities by name."""
     if not is_frame(X):
         return is_mapping(X)
     if getattr(X.columns, "nlevels", 1) > 1:
         return set(X.columns.get_level_values(0)) == set(MODALITIES)
-    return set(map(modality_of, X.columns)) >= set(MODALITIES)
+    return set(map(_modality_of, X.columns)) >= set(MODALITIES)
 
 
 def check_unpaired(parts):
-    """Raise if what stands for one modality is a container of both."""
+    """Raise if the features of one modality are a container of both, or a string."""
     for modality, part in parts.items():
+        if isinstance(part, (str, bytes)):
+            raise TypeError(
+                f"got a single string as the {modality} features: {part[:40]!r}. Pass "
+                "a list or an array of strings, one for each row."
+            )
         if is_paired(part):
             raise TypeError(
                 f"got a paired container as the {modality} features. Pass it as the "
                 f"only features, or take the {modality} features out of it."
             )
-        if is_list_of_arrays(part):
+        if _is_list_of_arrays(part):
             raise TypeError(
-                f"got a list of two arrays as the {modality} features. Pass one array."
+                f"got a {type(part).__name__} of two arrays as the {modality} "
+                "features. Pass one array."
             )
 
 
@@ -91,7 +179,7 @@ def bare_names(names, modality):
     return [name.removeprefix(prefix) for name in prefixed_names(names, modality)]
 
 
-def modality_of(column):
+def _modality_of(column):
     """Return the modality that a flat column name starts with, or None."""
     if isinstance(column, str):
         for modality in MODALITIES:
@@ -102,33 +190,33 @@ def modality_of(column):
 
 def frame_like(frame, values, names, index=None):
     """Build a dataframe of the same library with the given values and column names."""
-    if is_pandas(frame):
+    if _is_pandas(frame):
         built = type(frame)(values, index=index)
         built.columns = names
         return built
     return type(frame)(np.asarray(values), schema=list(names))
 
 
-def take_columns(frame, positions):
-    return frame.iloc[:, positions] if is_pandas(frame) else frame[:, positions]
+def _take_columns(frame, positions):
+    return frame.iloc[:, positions] if _is_pandas(frame) else frame[:, positions]
 
 
 class PairLayout:
-    """The form in which a caller passed the modalities.
+    """Kind of container that holds the modalities, and how to split and rebuild it.
 
     Parameters
     ----------
     X : object
-        The first argument of the caller.
+        Container of the modalities, or the image features.
 
     Y : object, default=None
-        The text features, where the modalities came as two arrays.
+        Text features, if `X` is the image features.
 
     Attributes
     ----------
     kind : {"arrays", "mapping", "levels", "prefixed", "plain"}
         Two arrays; a mapping; a dataframe with two column levels; a dataframe with the
-        columns ``image__*`` and ``text__*``; one matrix with the columns side by side.
+        columns ``image__*`` and ``text__*``; one matrix with the image columns first.
     """
 
     def __init__(self, X, Y=None):
@@ -141,10 +229,10 @@ class PairLayout:
             return "arrays"
         if is_mapping(X):
             return "mapping"
-        if is_list_of_arrays(X):
+        if _is_list_of_arrays(X):
             raise TypeError(
-                "got a list of two arrays as X. Pass (X_img, X_txt, y), or "
-                "SliceDict(image=X_img, text=X_txt)."
+                f"got a {type(X).__name__} of two arrays as X. Pass (X_img, X_txt, y), "
+                "or (make_pairs(X_img, X_txt), y)."
             )
         if not is_frame(X):
             return "plain"
@@ -162,7 +250,7 @@ class PairLayout:
                     f"one with {levels}."
                 )
             return "levels"
-        modalities = [modality_of(column) for column in X.columns]
+        modalities = [_modality_of(column) for column in X.columns]
         n_bare = modalities.count(None)
         if n_bare == len(modalities):
             return "plain"
@@ -185,7 +273,7 @@ class PairLayout:
         """Mask of the image columns of a paired dataframe, in its column order."""
         if self.kind == "levels":
             return np.asarray(self.X.columns.get_level_values(0) == "image")
-        return np.array([modality_of(column) == "image" for column in self.X.columns])
+        return np.array([_modality_of(column) == "image" for column in self.X.columns])
 
     @property
     def column_names(self):
@@ -197,9 +285,16 @@ class PairLayout:
         return None
 
     def split(self, n_image_features=None):
-        """Return the parts as a dict from modality to features.
+        """Return the features by modality.
 
-        `n_image_features` is where a plain matrix is cut; the others ignore it.
+        Parameters
+        ----------
+        n_image_features : int, default=None
+            Number of image columns of a plain matrix; other containers ignore it.
+
+        Returns
+        -------
+        parts : dict of str to object
         """
         X = self.X
         if self.kind == "arrays":
@@ -213,24 +308,24 @@ class PairLayout:
             if is_frame(X):
                 order = list(range(X.shape[1]))
                 return {
-                    "image": take_columns(X, order[:n_image_features]),
-                    "text": take_columns(X, order[n_image_features:]),
+                    "image": _take_columns(X, order[:n_image_features]),
+                    "text": _take_columns(X, order[n_image_features:]),
                 }
             return {"image": X[:, :n_image_features], "text": X[:, n_image_features:]}
         is_image = self.image_columns
         parts = {
-            "image": take_columns(X, np.flatnonzero(is_image).tolist()),
-            "text": take_columns(X, np.flatnonzero(~is_image).tolist()),
+            "image": _take_columns(X, np.flatnonzero(is_image).tolist()),
+            "text": _take_columns(X, np.flatnonzero(~is_image).tolist()),
         }
         if self.kind == "levels":
             return {name: part.droplevel(0, axis=1) for name, part in parts.items()}
         return {
-            name: with_columns(part, bare_names(part.columns, name))
+            name: _with_columns(part, bare_names(part.columns, name))
             for name, part in parts.items()
         }
 
     def join(self, parts: Mapping[str, Any], names: Mapping[str, Sequence], adapter):
-        """Build the like of the caller's container from encoded parts.
+        """Return a container of the same kind that holds encoded features.
 
         Parameters
         ----------
@@ -242,6 +337,10 @@ class PairLayout:
 
         adapter : object or None
             scikit-learn's adapter of the dataframe library chosen by `set_output`.
+
+        Returns
+        -------
+        Z : object
         """
         is_wanted_frame = adapter is None or adapter.is_supported_container(self.X)
         if self.kind in ("levels", "prefixed") and is_wanted_frame:
@@ -276,10 +375,10 @@ class PairLayout:
             part = parts[modality]
             flat = [f"{modality}__{name}" for name in names[modality]]
             if type(part) is type(self.X):
-                frames.append(with_columns(part, flat))
+                frames.append(_with_columns(part, flat))
             else:
                 frames.append(frame_like(self.X, _dense(part), flat, index))
-        if not is_pandas(self.X):
+        if not _is_pandas(self.X):
             return frames[0].hstack(frames[1])
         import pandas as pd
 
@@ -290,7 +389,7 @@ class PairLayout:
         return whole
 
 
-def is_list_of_arrays(X):
+def _is_list_of_arrays(X):
     return isinstance(X, (list, tuple)) and len(X) == 2 and all(map(_is_matrix, X))
 
 
@@ -304,8 +403,8 @@ def _dense(part):
     if sparse.issparse(part):
         raise ValueError(
             "A dataframe cannot hold the sparse output of a transformer. Make it "
-            "dense, e.g. with TruncatedSVD, or pass the pairs as "
-            "SliceDict(image=..., text=...)."
+            "dense, e.g. with TruncatedSVD, or pass the features as "
+            "{'image': ..., 'text': ...}."
         )
     part = np.asarray(part)
     if part.ndim > 2:

@@ -84,6 +84,8 @@ class NetworkTransformer(CrossModalTransformer):
     _rows: Paired | Joint | Separate = Paired()
     # Parameters that shape the networks, and so cannot change in a warm start.
     _network_parameters: tuple[str, ...] = ("hidden_layer_sizes",)
+    # A modality is an entry of a ModuleDict.
+    _reserved_names = frozenset({*dir(torch.nn.ModuleDict), "training"})
 
     @property
     def _any_modalities(self):  # type: ignore[override]
@@ -189,7 +191,6 @@ container of pairs, or mapping of modalities
         with restored_on_failure(self), standard_settings(device.type):
             continues = self.warm_start and self.__sklearn_is_fitted__()
             features, labels = self._read_training_set(X, Y, y, reset=not continues)
-            _check_module_names(features)
             self._inspect_training_set(features, labels)
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)
@@ -469,7 +470,6 @@ container of pairs, or mapping of modalities
                 "fit with self_supervision=True."
             )
         features = {name: reader.read_new_modality(X, name)}
-        _check_module_names(features)
         features, labels = read_labels(
             {name: y},
             features,
@@ -603,13 +603,6 @@ container of pairs, or mapping of modalities
     def _apply(self, function, X):
         """Apply a function of a float32 tensor to all rows, block by block."""
         return encode_in_blocks(function, X, device_of(self.module_))
-
-
-def _check_module_names(modalities):
-    """Raise if a name cannot be an entry of a ModuleDict."""
-    for name in modalities:
-        if hasattr(torch.nn.ModuleDict, name) or name == "training":
-            raise ValueError(f"{name!r} cannot name a modality; choose another name.")
 
 
 def _is_perfect(accuracies):

@@ -14,9 +14,9 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from sklearn_cmr._inputs.arguments import features_of_arguments, read_arguments
+from sklearn_cmr._inputs.arguments import read_arguments, split_arguments
 from sklearn_cmr._inputs.features import FeatureReader
-from sklearn_cmr._inputs.labels import check_same_names, read_labels
+from sklearn_cmr._inputs.labels import check_label_names, read_labels
 from sklearn_cmr._inputs.layout import PairLayout, check_same_length, is_mapping
 from sklearn_cmr._inputs.outputs import PairOutputMixin
 from sklearn_cmr._warnings import stacklevel_of_caller
@@ -63,6 +63,9 @@ class CrossModalTransformer(
     _region_modalities: tuple[str, ...] = ()
     # Whether all items need as many regions as those of the fit.
     _needs_same_regions = False
+
+    # Names that no modality may have.
+    _reserved_names: frozenset[str] = frozenset()
 
     # Set by the reader of features.
     modalities_: tuple[str, ...]
@@ -180,7 +183,8 @@ container of pairs, or mapping of modalities
             Encoded modalities; see :meth:`transform`.
         """
         self.fit(X, Y, y)
-        return self.transform(*features_of_arguments(X, Y, y))
+        X, Y, _ = split_arguments(X, Y, y)
+        return self.transform(X, Y)
 
     def transform(self, X, Y=None):
         """Encode pairs, or the modalities of a mapping.
@@ -347,7 +351,7 @@ container of pairs, or mapping of modalities
         if not is_mapping(y):
             check_same_length(features)
         else:
-            check_same_names(features, y)
+            check_label_names(y, features)
             if sample_weight is not None:
                 raise ValueError(
                     "sample_weight needs labels that all modalities share; got a "
@@ -408,6 +412,7 @@ container of pairs, or mapping of modalities
             any_modalities=self._any_modalities,
             region_modalities=self._region_modalities,
             needs_same_regions=self._needs_same_regions,
+            reserved_names=self._reserved_names,
         )
 
     def _read_training_set(self, X, Y, y, *, reset=True):

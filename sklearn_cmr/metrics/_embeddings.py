@@ -7,13 +7,13 @@ import re
 import numpy as np
 from scipy.sparse import issparse
 
-from sklearn_cmr._inputs.labels import has_two_dimensions
+from sklearn_cmr._inputs.arguments import split_arguments
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
+    has_two_dimensions,
     is_frame,
     is_mapping,
-    is_paired,
 )
 from sklearn_cmr.pairs import make_pairs
 
@@ -99,20 +99,13 @@ def split_output(estimator, output):
 
 def _read_arguments(X, Y, y, *, needs_labels):
     """Apply the argument rule: two modalities and labels, or a container and labels."""
-    if Y is not None and y is not None:
-        if is_paired(X):
-            raise TypeError(
-                "got a paired container as X and two more arguments. Pass (X, y) with "
-                "a container or (X_img, X_txt, y) with arrays."
-            )
-        return (X, Y), y
-    y = y if Y is None else Y
+    X, Y, y = split_arguments(X, Y, y)
     if y is None and needs_labels:
         raise ValueError(
             "Labels are needed to know what is relevant, but y is None. Pass "
             "(X_img, X_txt, y), or a container of both modalities and y."
         )
-    return X, y
+    return X if Y is None else (X, Y), y
 
 
 def labels_by_modality(y, embeddings, sample_weight=None):

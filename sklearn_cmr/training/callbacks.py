@@ -1,4 +1,4 @@
-"""Callbacks that every fit uses: validation mAP, early stopping, progress."""
+"""Callbacks that every fit uses: early stopping, progress."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -10,24 +10,6 @@ from tqdm.auto import tqdm
 
 # Share of the epochs between two lines of progress in a log file.
 _LOG_EVERY = 0.1
-
-
-class ValidationScore(Callback):
-    """Record `valid_map`, the mAP of held-out rows, at the end of every epoch.
-
-    Parameters
-    ----------
-    score : callable
-        Takes the module, in evaluation mode, and returns a float.
-    """
-
-    def __init__(self, score):
-        self.score = score
-
-    def on_epoch_end(self, net, **kwargs):
-        net.module_.eval()
-        net.history.record("valid_map", self.score(net.module_))
-        net.record_best("valid_map", lower_is_better=False)
 
 
 def make_early_stopping(patience, tol, monitor="valid_map"):

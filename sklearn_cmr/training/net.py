@@ -5,7 +5,6 @@
 import copy
 import math
 import time
-from collections import ChainMap
 
 import torch
 from skorch import NeuralNet
@@ -14,7 +13,6 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
 from sklearn_cmr.training.batches import BatchIterator, whole_dataset
 from sklearn_cmr.training.callbacks import (
     ProgressBar,
-    ValidationScore,
     make_early_stopping,
 )
 from sklearn_cmr.training.phases import EpochState, Terms
@@ -152,8 +150,6 @@ class PairNet(NeuralNet):
     def initialize_callbacks(self):
         """Put what the phase needs before copies of the caller's callbacks."""
         phase, added, given = self.phase, [], self.callbacks
-        if phase.score_valid is not None:
-            added.append(ValidationScore(phase.score_valid))
         if self.verbose == 1:
             added.append(ProgressBar(phase.max_epochs, self._phase_label()))
         if phase.dataset_valid is not None and self.patience is not None:
@@ -230,7 +226,9 @@ class PairNet(NeuralNet):
             raise
         finally:
             try:
-                self.notify("on_train_end", X=X, y=y)
+                # Before the first epoch, there is nothing to bring back or to show.
+                if self.history:
+                    self.notify("on_train_end", X=X, y=y)
             finally:
                 self.module_.eval()
                 self.epochs_ = self._finished_epochs()
@@ -296,6 +294,10 @@ class PairNet(NeuralNet):
             self.module_.eval()
             for name, value in phase.end_epoch(self.module_, self.state_).items():
                 self.history.record(name, value)
+        if phase.score_valid is not None:
+            self.module_.eval()
+            self.history.record("valid_map", phase.score_valid(self.module_))
+            self.record_best("valid_map", lower_is_better=False)
         self.epoch_ += 1
         self.good_weights_.keep()
         if self.keep_moments:
@@ -444,15 +446,29 @@ class _AllOptimizers(torch.optim.Optimizer):
     def __init__(self, optimizers):
         first, *_ = optimizers
         super().__init__(first.param_groups[0]["params"], first.defaults)
-        self.param_groups = [
-            group for optimizer in optimizers for group in optimizer.param_groups
-        ]
-        self.state = ChainMap(*[optimizer.state for optimizer in optimizers])
+        self.optimizers = optimizers
+        self._collect_groups()
         # Where torch's schedulers look for steps that came before theirs.
         self._opt_called = True
 
+    def _collect_groups(self):
+        self.param_groups = [
+            group for optimizer in self.optimizers for group in optimizer.param_groups
+        ]
+
     def step(self, closure=None):
         """Do nothing: the optimizers of the players take the steps."""
+
+    def state_dict(self):
+        """Return the states of all optimizers, in the order of the players."""
+        return {"optimizers": [own.state_dict() for own in self.optimizers]}
+
+    def load_state_dict(self, state_dict):
+        """Load the states of all optimizers."""
+        states = state_dict["optimizers"]
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
+        self._collect_groups()
 
 
 def _copied(item):

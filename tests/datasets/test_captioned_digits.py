@@ -14,9 +14,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
-from skorch.helper import SliceDict
 
 from sklearn_cmr.datasets import load_captioned_digits
+from sklearn_cmr.pairs import Pairs
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_n_class_keeps_the_captions(digits):
 
 def test_return_X_y(digits):
     X, y = load_captioned_digits(return_X_y=True)
-    assert isinstance(X, SliceDict)
+    assert isinstance(X, Pairs)
     assert sorted(X) == ["image", "text"]
     assert_array_equal(X["image"], digits.image)
     assert_array_equal(X["text"], digits.text)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from scipy.io import savemat
-from skorch.helper import SliceDict
 
 from sklearn_cmr.datasets import _wikipedia, fetch_wikipedia
+from sklearn_cmr.pairs import Pairs
 
 FEATURES = "raw_features.mat"
 LISTS = {"train": "trainset_txt_img_cat.list", "test": "testset_txt_img_cat.list"}
@@ -156,7 +156,7 @@ def test_return_X_y(files, arrays, tmp_path):
     _put(tmp_path / "wikipedia", files)
     X, y = fetch_wikipedia(data_home=tmp_path, subset="test", return_X_y=True)
     image, text, target = arrays["test"]
-    assert isinstance(X, SliceDict)
+    assert isinstance(X, Pairs)
     assert_array_equal(X["image"], image)
     assert_array_equal(X["text"], text)
     assert_array_equal(y, target)
