@@ -100,11 +100,32 @@ class _SharedLabel:
             yield query[rows, None] & gallery[items]
 
 
+def read_dense_labels(y, name):
+    """Return dense labels as an array, or raise if they are not of one type."""
+    if isinstance(y, list | tuple):
+        _check_one_type(y, name)  # an array would turn the numbers into strings
+    y = read_labels(y.detach() if hasattr(y, "detach") else y, name)
+    _check_one_type(y, name)
+    return y
+
+
+def _check_one_type(y, name):
+    """Raise if some of the labels are strings and others are not."""
+    if isinstance(y, np.ndarray) and (y.dtype != object or y.ndim != 1):
+        return
+    examples = {isinstance(label, str): label for label in y}
+    if len(examples) > 1:
+        raise ValueError(
+            f"{name} mixes strings with other labels, such as {examples[True]!r} and "
+            f"{examples[False]!r}. Use labels of one type."
+        )
+
+
 def _check_one_labels(y, n_items, name, owner):
     if issparse(y):
         y = y.tocsr()
     else:
-        y = read_labels(y, name)
+        y = read_dense_labels(y, name)
         if y.ndim == 2 and y.shape[1] == 1:
             warnings.warn(
                 f"{name} is a column vector; it is read as a 1-D array of classes.",

@@ -8,10 +8,11 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_array, check_scalar, column_or_1d, gen_batches
+from sklearn.utils import check_scalar, column_or_1d, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_cmr._arrays import check_matrix
 from sklearn_cmr.codes import pack_signs, refuse_booleans
 from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
 from sklearn_cmr.neighbors._real import RealSearch
@@ -359,7 +360,7 @@ class CrossModalNeighbors(BaseEstimator):
         `reset` is for `fit`, `keep` for rows that become part of the gallery.
         """
         given = _one_modality(X)
-        X = check_array(given, order="C", copy=keep, estimator=self, input_name="X")
+        X = check_matrix(given, "X", order="C", copy=keep, estimator=self)
         is_code = X.dtype in (np.int8, np.uint8)
         if reset:
             self.effective_metric_ = self.metric

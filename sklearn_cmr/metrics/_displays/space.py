@@ -12,10 +12,10 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_cmr._labels import read_labels
 from sklearn_cmr.metrics._displays.style import class_colors, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings
 from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
+from sklearn_cmr.metrics._relevance import read_dense_labels
 from sklearn_cmr.metrics._similarity import check_embeddings
 
 _MARKERS = "o^sDPX*v"
@@ -310,7 +310,7 @@ def _read_classes(labels, embeddings):
     for modality, y in labels.items():
         if y is None or issparse(y):
             return None
-        y = read_labels(y)
+        y = read_dense_labels(y, "y")
         if y.ndim == 2 and y.shape[1] > 1:
             return None
         check_consistent_length(embeddings[modality], y)
