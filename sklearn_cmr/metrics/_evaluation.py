@@ -53,8 +53,8 @@ CUTOFF_CONSTRAINTS: dict[str, list] = {
 def evaluate_queries(retrieval, measure, *, k, chunk_size):
     """Apply a measure to every query; return it and the numbers of relevant items."""
     chunks = [
-        (measure(levels), levels.n_relevant)
-        for levels in retrieval.chunks(k=k, chunk_size=chunk_size)
+        (measure(groups), groups.n_relevant)
+        for groups in retrieval.chunks(k=k, chunk_size=chunk_size)
     ]
     values, n_relevant = map(np.concatenate, zip(*chunks, strict=True))
     return values, n_relevant

@@ -122,7 +122,7 @@ class _Hamming:
             )
         packed = query.dtype == np.uint8
         self.n_gallery = len(gallery)
-        self.n_levels = query.shape[1] * (8 if packed else 1) + 1
+        self.n_distances = query.shape[1] * (8 if packed else 1) + 1
         if not packed:
             query = pack_signs(query, "query")
             gallery = pack_signs(gallery, "gallery")
@@ -131,7 +131,7 @@ class _Hamming:
 
     def distances(self, rows, items=slice(None)):
         query, gallery = self.query[:, rows], self.gallery[:, items]
-        return count_differing(query, gallery, self.n_levels - 1)
+        return count_differing(query, gallery, self.n_distances - 1)
 
 
 SIMILARITIES: dict[str, type[_Cosine] | type[_Euclidean] | type[_Hamming]] = {
