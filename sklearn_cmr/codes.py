@@ -6,8 +6,10 @@ from functools import partial, reduce
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, validate_params
+
+from sklearn_cmr._arrays import check_matrix
 
 __all__ = ["hamming_distances", "pack_codes", "unpack_codes"]
 
@@ -50,7 +52,7 @@ def pack_codes(codes):
     array([[160],
            [  0]], dtype=uint8)
     """
-    codes = check_array(codes, ensure_min_samples=0, input_name="codes")
+    codes = check_matrix(codes, "codes", ensure_min_samples=0)
     return pack_signs(codes, "codes")
 
 
@@ -92,7 +94,7 @@ def unpack_codes(packed, n_bits):
     array([[ 1, -1,  1],
            [-1, -1, -1]], dtype=int8)
     """
-    packed = check_array(packed, ensure_min_samples=0, input_name="packed")
+    packed = check_matrix(packed, "packed", ensure_min_samples=0)
     n_bytes = -(-n_bits // 8)
     if packed.dtype != np.uint8:
         raise ValueError(
@@ -155,7 +157,7 @@ def hamming_distances(A, B=None):
     array([[0, 1, 3]], dtype=int32)
     """
     given = {"A": A} if B is None else {"A": A, "B": B}
-    codes = {name: check_array(X, input_name=name) for name, X in given.items()}
+    codes = {name: check_matrix(X, name) for name, X in given.items()}
     first, last = codes["A"], codes.get("B", codes["A"])
     if (first.dtype == np.uint8) != (last.dtype == np.uint8):
         raise ValueError(

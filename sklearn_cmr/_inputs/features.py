@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
@@ -21,7 +22,6 @@ from sklearn_cmr._inputs.layout import (
     frame_like,
     is_frame,
     prefixed_names,
-    to_array,
 )
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.exceptions import ImplicitSplitWarning

@@ -17,11 +17,11 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr._inputs.layout import (
     check_same_length,
     has_two_dimensions,
     is_mapping,
-    to_array,
 )
 from sklearn_cmr._warnings import stacklevel_of_caller
 

@@ -13,21 +13,6 @@ from scipy import sparse
 MODALITIES = ("image", "text")
 
 
-def to_array(X):
-    """Turn a list or a tensor into an array; leave everything else as it is.
-
-    scikit-learn's checks leave lists of None or of huge integers as objects, and stop
-    at tensors that require gradients.
-    """
-    if isinstance(X, (list, tuple)):
-        return np.asarray(X)
-    if hasattr(X, "detach"):
-        X = X.detach()
-        X = X.float() if "bfloat16" in str(X.dtype) else X
-        return X.cpu().numpy()
-    return X
-
-
 def shape_of_labels(y):
     """Return the shape of `y`, where lists of different lengths count as items."""
     if hasattr(y, "shape"):

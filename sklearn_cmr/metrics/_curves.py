@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
+from sklearn_cmr._arrays import as_array
 from sklearn_cmr.metrics._evaluation import (
     INPUT_CONSTRAINTS,
     RANKING_CONSTRAINTS,
@@ -35,7 +36,7 @@ class _QueryWeights:
     def __init__(self, retrieval, sample_weight, zero_relevant):
         queries = np.empty(retrieval.n_query)
         self.weights = _check_sample_weight(
-            sample_weight,
+            as_array(sample_weight, "sample_weight"),
             queries,
             dtype=np.float64,
             ensure_non_negative=True,
@@ -79,15 +80,15 @@ def _curve_by_rank(retrieval, queries, *, k, average, chunk_size):
     # How the slopes of two functions of the rank change: of the hits of all queries,
     # and of the shares of their relevant items. A level spreads its hits evenly.
     bends = np.zeros((2, retrieval.n_gallery + 1))
-    for levels in retrieval.chunks(k=k, chunk_size=chunk_size):
-        n_relevant = levels.n_relevant
-        weights = queries.read(levels.rows, n_relevant)
+    for groups in retrieval.chunks(k=k, chunk_size=chunk_size):
+        n_relevant = groups.n_relevant
+        weights = queries.read(groups.rows, n_relevant)
         shares = weights / np.maximum(n_relevant, 1)
-        slope = levels.hits / levels.size
+        slope = groups.hits / groups.size
         for bend, weight in zip(bends, (weights, shares), strict=True):
-            rise = slope * weight[levels.query]
-            bend += np.bincount(levels.start, rise, len(bend))
-            bend -= np.bincount(levels.start + levels.size, rise, len(bend))
+            rise = slope * weight[groups.query]
+            bend += np.bincount(groups.start, rise, len(bend))
+            bend -= np.bincount(groups.start + groups.size, rise, len(bend))
     ranks = np.arange(1, min(k, retrieval.n_gallery) + 1)
     hits, share = bends.cumsum(axis=1).cumsum(axis=1)[:, : len(ranks)]
     if average == "macro":
@@ -142,9 +143,9 @@ def _curve_by_recall(retrieval, queries, *, average, chunk_size):
         precision = np.append(best, 0)[reached]
     else:
         precision = np.zeros(len(recall))
-        for levels in retrieval.chunks(chunk_size=chunk_size):
-            weights = queries.read(levels.rows, levels.n_relevant)
-            precision += weights @ interpolated_precision(levels, _TENTHS)
+        for groups in retrieval.chunks(chunk_size=chunk_size):
+            weights = queries.read(groups.rows, groups.n_relevant)
+            precision += weights @ interpolated_precision(groups, _TENTHS)
         precision = _divide(precision, queries.total)
     return PrecisionRecallCurve(precision, recall, recall, np.zeros(len(recall)))
 

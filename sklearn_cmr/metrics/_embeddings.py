@@ -7,6 +7,7 @@ import re
 import numpy as np
 from scipy.sparse import issparse
 
+from sklearn_cmr._arrays import as_array
 from sklearn_cmr._inputs.arguments import split_arguments
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
@@ -70,7 +71,7 @@ def split_output(estimator, output):
         return dict(zip(MODALITIES, output, strict=True))
 
     names = _output_names(estimator, output)
-    array = np.asarray(output)
+    array = np.asarray(as_array(output, "the output of transform"))
     if array.ndim != 2:
         raise ValueError(
             "transform must return embeddings of both modalities: a mapping with the "

@@ -10,6 +10,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
+from sklearn_cmr._arrays import as_array
 from sklearn_cmr._warnings import stacklevel_of_caller
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
@@ -52,8 +53,8 @@ CUTOFF_CONSTRAINTS: dict[str, list] = {
 def evaluate_queries(retrieval, measure, *, k, chunk_size):
     """Apply a measure to every query; return it and the numbers of relevant items."""
     chunks = [
-        (measure(levels), levels.n_relevant)
-        for levels in retrieval.chunks(k=k, chunk_size=chunk_size)
+        (measure(groups), groups.n_relevant)
+        for groups in retrieval.chunks(k=k, chunk_size=chunk_size)
     ]
     values, n_relevant = map(np.concatenate, zip(*chunks, strict=True))
     return values, n_relevant
@@ -98,7 +99,10 @@ def average_queries(values, n_relevant, *, zero_relevant, per_query, sample_weig
     """Apply `zero_relevant` and average over queries unless `per_query`."""
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
-            sample_weight, values, dtype=np.float64, ensure_non_negative=True
+            as_array(sample_weight, "sample_weight"),
+            values,
+            dtype=np.float64,
+            ensure_non_negative=True,
         )
     if zero_relevant != "zero":
         values[n_relevant == 0] = np.nan

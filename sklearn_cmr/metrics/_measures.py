@@ -26,82 +26,82 @@ def _discount_sums(n):
     return np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(2, n + 2)))])
 
 
-def _last_levels(levels, k):
-    """Find the last level that begins within the first `k` items of each query.
+def _last_groups(groups, k):
+    """Find the last group that begins within the first `k` items of each query.
 
     Returns its index, and how many of its positions count, both of shape
-    (n_rows, len(k)). Without such a level there is any index, and no position.
+    (n_rows, len(k)). Without such a group there is any index, and no position.
     """
-    width = levels.n_items + 1
-    row = np.arange(len(levels.totals))[:, None]
-    place = levels.query * width + levels.start
+    width = groups.n_items + 1
+    row = np.arange(len(groups.totals))[:, None]
+    place = groups.query * width + groups.start
     last = np.maximum(np.searchsorted(place, row * width + k) - 1, 0)
-    taken = np.clip(k - levels.start[last], 0, levels.size[last])
-    return last, np.where(levels.query[last] == row, taken, 0)
+    taken = np.clip(k - groups.start[last], 0, groups.size[last])
+    return last, np.where(groups.query[last] == row, taken, 0)
 
 
-def _hits(levels, k):
+def _hits(groups, k):
     """Count the relevant items in the first `k`, on average over all orders."""
-    if len(levels.query) == 0:
-        return np.zeros((len(levels.totals), len(k)))
-    last, taken = _last_levels(levels, k)
-    hits = levels.found[last] + levels.hits[last] / levels.size[last] * taken
+    if len(groups.query) == 0:
+        return np.zeros((len(groups.totals), len(k)))
+    last, taken = _last_groups(groups, k)
+    hits = groups.found[last] + groups.hits[last] / groups.size[last] * taken
     return np.where(taken > 0, hits, 0)
 
 
-def precision(levels, k):
+def precision(groups, k):
     """Share of relevant items in the first `k`, an array."""
-    return _hits(levels, k) / k
+    return _hits(groups, k) / k
 
 
-def recall(levels, k):
+def recall(groups, k):
     """Share of the relevant items that are in the first `k`, an array."""
-    return _hits(levels, k) / np.maximum(levels.n_relevant, 1)[:, None]
+    return _hits(groups, k) / np.maximum(groups.n_relevant, 1)[:, None]
 
 
-def interpolated_precision(levels, tenths):
+def interpolated_precision(groups, tenths):
     """Highest precision at any rank where the recall is at least some tenths."""
-    values = np.zeros((len(levels.totals), len(tenths)))
-    row = np.flatnonzero(levels.n_relevant)
+    values = np.zeros((len(groups.totals), len(tenths)))
+    row = np.flatnonzero(groups.n_relevant)
     if len(row) == 0:
         return values
-    # All in integers, ten times as large: the level that reaches each recall, ...
-    wanted = tenths * levels.n_relevant[row, None]
-    end = levels.found + levels.hits
-    width = 10 * (levels.n_items + 1)
-    level = np.searchsorted(
-        levels.query * width + 10 * end, row[:, None] * width + wanted
+    # All in integers, ten times as large: the group that reaches each recall, ...
+    wanted = tenths * groups.n_relevant[row, None]
+    end = groups.found + groups.hits
+    width = 10 * (groups.n_items + 1)
+    group = np.searchsorted(
+        groups.query * width + 10 * end, row[:, None] * width + wanted
     )
-    # ... and its first rank there. Within a level the precision rises or falls all
-    # along, so that this rank and the ends of levels hold the highest.
-    size, hits, found = levels.size[level], levels.hits[level], levels.found[level]
+    # ... and its first rank there. Within a group the precision rises or falls all
+    # along, so that this rank and the ends of groups hold the highest.
+    size, hits, found = groups.size[group], groups.hits[group], groups.found[group]
     inside = np.maximum(-((10 * found - wanted) * size // (10 * hits)), 1)
-    first = (found + hits / size * inside) / (levels.start[level] + inside)
-    at_end = end / (levels.start + levels.size)
-    best = np.maximum.reduceat(at_end, level.ravel()).reshape(level.shape)
+    first = (found + hits / size * inside) / (groups.start[group] + inside)
+    at_end = end / (groups.start + groups.size)
+    best = np.maximum.reduceat(at_end, group.ravel()).reshape(group.shape)
     best = np.maximum(best, first)
     values[row] = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
     return values
 
 
-def normalized_gain(levels, k, gains):
+def normalized_gain(groups, k, gains):
     """Discounted cumulative gain of the first `k`, divided by the highest possible.
 
     `k` is an array; `gains` says what an item of every grade is worth.
     """
-    if len(levels.query) == 0:
-        return np.zeros((len(levels.totals), len(k)))
-    sums = _discount_sums(levels.n_items)
-    last, taken = _last_levels(levels, k)
-    # The gain at each position of a level is on average that of its items.
-    gain = levels.gain / levels.size
-    whole = gain * (sums[levels.start + levels.size] - sums[levels.start])
-    start = levels.start[last]
+    if len(groups.query) == 0:
+        return np.zeros((len(groups.totals), len(k)))
+    sums = _discount_sums(groups.n_items)
+    last, taken = _last_groups(groups, k)
+    # The gain at each position of a group is on average that of its items.
+    gain = groups.gain / groups.size
+    whole = gain * (sums[groups.start + groups.size] - sums[groups.start])
+    start = groups.start[last]
     part = gain[last] * (sums[start + taken] - sums[start])
-    total = levels.sum_before(whole)[last] + part
+    total = groups.sum_before(whole)[last] + part
 
     # Best are the items of the highest grade, followed by those of the next one.
-    end = np.cumsum(levels.totals[:, :0:-1], axis=1)[:, :, None]
+    end = np.cumsum(groups.totals[:, :0:-1], axis=1)[:, :, None]
     worth = np.diff(sums[np.minimum(end, k)], axis=1, prepend=0)
     ideal = np.einsum("g,rgk->rk", gains[:0:-1], worth)
     return np.where(taken > 0, total, 0) / np.where(ideal > 0, ideal, 1)
@@ -110,39 +110,39 @@ def normalized_gain(levels, k, gains):
 # Average precision --------------------------------------------------------------
 
 
-def average_precision(levels, k, normalizer):
+def average_precision(groups, k, normalizer):
     """Average precision of the first `k` items of each query."""
-    if len(levels.query) == 0:
-        return np.zeros(len(levels.totals))
-    taken = levels.size
-    if k < levels.n_items:
-        taken = np.clip(k - levels.start, 0, levels.size)
-    if levels.is_single:
-        precisions = (levels.found + 1) / (levels.start + 1)
-        if k < levels.n_items:
+    if len(groups.query) == 0:
+        return np.zeros(len(groups.totals))
+    taken = groups.size
+    if k < groups.n_items:
+        taken = np.clip(k - groups.start, 0, groups.size)
+    if groups.is_single:
+        precisions = (groups.found + 1) / (groups.start + 1)
+        if k < groups.n_items:
             precisions *= taken
     else:
-        harmonic = _harmonic_numbers(levels.n_items)
-        precisions = _mean_level_precisions(
-            levels.start, levels.found, levels.size, levels.hits, taken, harmonic
+        harmonic = _harmonic_numbers(groups.n_items)
+        precisions = _mean_group_precisions(
+            groups.start, groups.found, groups.size, groups.hits, taken, harmonic
         )
-    total = levels.sum(precisions)
+    total = groups.sum(precisions)
     if normalizer == "all":
-        divisor = levels.n_relevant
+        divisor = groups.n_relevant
     elif normalizer == "min":
-        divisor = np.minimum(levels.n_relevant, k)
-    elif levels.is_single:
-        divisor = levels.sum(taken)
+        divisor = np.minimum(groups.n_relevant, k)
+    elif groups.is_single:
+        divisor = groups.sum(taken)
     else:
-        return _average_over_retrieved(levels, precisions, total, k)
+        return _average_over_retrieved(groups, precisions, total, k)
     # Without a hit the sum is zero, and so is the average.
     return total / np.maximum(divisor, 1)
 
 
-def _mean_level_precisions(start, found, size, hits, taken, harmonic):
-    """Sum of the precisions at the relevant items of a level, mean over all orders.
+def _mean_group_precisions(start, found, size, hits, taken, harmonic):
+    """Sum of the precisions at the relevant items of a group, mean over all orders.
 
-    The level holds `size` items, `hits` of them relevant. `start` items, `found` of
+    The group holds `size` items, `hits` of them relevant. `start` items, `found` of
     them relevant, stand before it. Only its first `taken` positions count.
     """
     rho = np.where(size > 1, (hits - 1) / np.maximum(size - 1, 1), 0.0)
@@ -151,16 +151,16 @@ def _mean_level_precisions(start, found, size, hits, taken, harmonic):
     return hits / np.maximum(size, 1) * precisions
 
 
-def _average_over_retrieved(levels, precisions, total, k):
+def _average_over_retrieved(groups, precisions, total, k):
     """Average over the relevant items in the first `k`, mean over all orders.
 
-    Their number depends on the order in one level only, the one that holds rank k.
+    Their number depends on the order in one group only, the one that holds rank k.
     Given that number, all orders are still equally likely.
     """
-    last, taken = _last_levels(levels, np.array([k]))
+    last, taken = _last_groups(groups, np.array([k]))
     start, found, size, hits = (
         values[last]
-        for values in (levels.start, levels.found, levels.size, levels.hits)
+        for values in (groups.start, groups.found, groups.size, groups.hits)
     )
     fewest = np.maximum(0, taken - (size - hits))
     most = np.minimum(taken, hits)
@@ -168,11 +168,11 @@ def _average_over_retrieved(levels, precisions, total, k):
     possible = drawn <= most
     drawn = np.minimum(drawn, most)
     total = total[:, None] - np.where(taken > 0, precisions[last], 0)
-    harmonic = _harmonic_numbers(levels.n_items)
-    total = total + _mean_level_precisions(start, found, taken, drawn, taken, harmonic)
+    harmonic = _harmonic_numbers(groups.n_items)
+    total = total + _mean_group_precisions(start, found, taken, drawn, taken, harmonic)
 
     # Hypergeometric distribution of the hits drawn, by logarithms of factorials.
-    factorial = _log_factorials(levels.n_items)
+    factorial = _log_factorials(groups.n_items)
     log_odds = -factorial[drawn] - factorial[hits - drawn]
     log_odds -= factorial[taken - drawn] + factorial[size - hits - (taken - drawn)]
     log_odds[~possible] = -np.inf

@@ -28,19 +28,19 @@ from sklearn_cmr.metrics._measures import (
 from sklearn_cmr.metrics._retrieval import Retrieval
 
 
-def _measure_all(levels, *, cutoffs, normalizer, gains):
+def _measure_all(groups, *, cutoffs, normalizer, gains):
     """Return all values of every query in one array, in the order of the columns."""
-    n_items = levels.n_items
+    n_items = groups.n_items
     averages = [
-        average_precision(levels, k, normalizer if k < n_items else "all")
+        average_precision(groups, k, normalizer if k < n_items else "all")
         for k in (n_items, *cutoffs)
     ]
     return np.column_stack(
         [
             *averages,
-            precision(levels, cutoffs),
-            recall(levels, cutoffs),
-            normalized_gain(levels, cutoffs, gains),
+            precision(groups, cutoffs),
+            recall(groups, cutoffs),
+            normalized_gain(groups, cutoffs, gains),
         ]
     )
 

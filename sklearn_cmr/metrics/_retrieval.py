@@ -25,11 +25,11 @@ _COUNTS = 2**16
 
 
 @dataclass
-class Levels:
+class TieGroups:
     """The ranked lists of some queries, as groups of tied items in any order.
 
-    A level is a group of items at the same place, all orders of which are equally
-    likely; where the order is fixed it is a single item. Only levels with a relevant
+    A group is a group of items at the same place, all orders of which are equally
+    likely; where the order is fixed it is a single item. Only groups with a relevant
     item are kept, query after query, the nearest first.
 
     Attributes
@@ -40,23 +40,23 @@ class Levels:
     totals : ndarray of shape (n_rows, n_grades)
         Number of gallery items of every grade of relevance for each query.
 
-    query : ndarray of shape (n_levels,)
-        Which of the rows the level belongs to.
+    query : ndarray of shape (n_distances,)
+        Which of the rows the group belongs to.
 
-    start : ndarray of shape (n_levels,)
-        Number of items before the level.
+    start : ndarray of shape (n_distances,)
+        Number of items before the group.
 
-    found : ndarray of shape (n_levels,)
-        Number of relevant items before the level.
+    found : ndarray of shape (n_distances,)
+        Number of relevant items before the group.
 
-    size, hits : ndarray of shape (n_levels,)
-        Number of items in the level, and of relevant ones.
+    size, hits : ndarray of shape (n_distances,)
+        Number of items in the group, and of relevant ones.
 
-    gain : ndarray of shape (n_levels,)
-        Sum of the gains in the level.
+    gain : ndarray of shape (n_distances,)
+        Sum of the gains in the group.
 
     is_single : bool
-        Whether every level is a single item.
+        Whether every group is a single item.
     """
 
     rows: slice
@@ -85,16 +85,16 @@ class Levels:
         return self.totals[:, 1:].sum(axis=1)
 
     def sum(self, values):
-        """Sum one value of each level over the levels of every query."""
+        """Sum one value of each group over the groups of every query."""
         return np.bincount(self.query, weights=values, minlength=len(self.totals))
 
     def sum_before(self, values):
-        """Sum one value of each level over the levels before it, for every level."""
+        """Sum one value of each group over the groups before it, for every group."""
         before = np.cumsum(values) - values
         return before - before[self._first_of_query()]
 
     def _first_of_query(self):
-        """Return for every level the index of the first one of its query."""
+        """Return for every group the index of the first one of its query."""
         first = np.searchsorted(self.query, np.arange(len(self.totals)))
         return first[self.query]
 
@@ -157,18 +157,18 @@ def _stable_order(distances, grades=None):
     return np.take_along_axis(by_grade, _stable_order(distances), axis=1)
 
 
-def _count(distances, grades, n_levels, n_grades):
-    """Count the items of every grade at the distances 0, ..., n_levels - 1."""
+def _count(distances, grades, n_distances, n_grades):
+    """Count the items of every grade at the distances 0, ..., n_distances - 1."""
     n_rows = len(distances)
     # The bins of a row: the distances of the items of grade 0, then of grade 1, ...
-    n_bins = n_grades * n_levels
-    bins = np.multiply(grades, n_levels, dtype=np.min_scalar_type(n_bins))
+    n_bins = n_grades * n_distances
+    bins = np.multiply(grades, n_distances, dtype=np.min_scalar_type(n_bins))
     bins += distances
     # bincount would copy any narrower integers.
     first = np.arange(0, n_rows * n_bins, n_bins)[:, None]
     bins = np.add(bins, first, dtype=np.intp)
     counts = np.bincount(bins.ravel(), minlength=n_rows * n_bins)
-    return counts.reshape(n_rows, n_grades, n_levels)
+    return counts.reshape(n_rows, n_grades, n_distances)
 
 
 def _split_positions(positions, shape):
@@ -219,13 +219,13 @@ class Retrieval:
             ties = "expected" if metric == "hamming" else "stable"
         self.similarity: Any = SIMILARITIES[metric](query, gallery)
         self.ties = ties
-        self.n_distances = getattr(self.similarity, "n_levels", None)
+        self.n_distances = getattr(self.similarity, "n_distances", None)
         self.order = None
         if ties == "random":
             self.order = check_random_state(random_state).permutation(self.n_gallery)
 
     def chunks(self, *, k=None, chunk_size=None):
-        """Yield the :class:`Levels` of a chunk of queries after the other.
+        """Yield the :class:`TieGroups` of a chunk of queries after the other.
 
         Parameters
         ----------
@@ -237,7 +237,7 @@ class Retrieval:
         """
         if self.n_distances is not None and self.ties not in ("stable", "random"):
             for rows, counts in self.distance_counts(chunk_size=chunk_size):
-                yield self._counted_levels(rows, counts)
+                yield self._counted_groups(rows, counts)
             return
         for block in self._batches(chunk_size, _PRODUCT_PAIRS, 2 * BLOCK_ROWS):
             distances = self.similarity.distances(block)
@@ -245,7 +245,7 @@ class Retrieval:
                 len(distances), max(1, _SORTED_PAIRS // self.n_gallery)
             ):
                 rows = slice(block.start + part.start, block.start + part.stop)
-                yield self._sorted_levels(rows, distances[part], k)
+                yield self._sorted_groups(rows, distances[part], k)
 
     def distance_counts(self, *, chunk_size=None):
         """Yield the queries of a chunk, and how many items are at each distance.
@@ -291,7 +291,7 @@ class Retrieval:
         n_relevant = self.relevance.n_relevant(rows, grades)
         return np.column_stack([self.n_gallery - n_relevant, n_relevant])
 
-    def _sorted_levels(self, rows, distances, k):
+    def _sorted_groups(self, rows, distances, k):
         """Return the items, or those at one distance, by sorting."""
         grades = self._grades(rows)
         totals = self._count_grades(rows, grades)
@@ -301,10 +301,10 @@ class Retrieval:
             distances = distances.take(self.order, axis=1)
             grades = grades.take(self.order, axis=1)
         if self.ties == "expected":
-            return self._tied_levels(rows, totals, distances, grades)
-        return self._ranked_levels(rows, totals, distances, grades, k)
+            return self._tied_groups(rows, totals, distances, grades)
+        return self._ranked_groups(rows, totals, distances, grades, k)
 
-    def _ranked_levels(self, rows, totals, distances, grades, k):
+    def _ranked_groups(self, rows, totals, distances, grades, k):
         """Return the items of lists in a fixed order."""
         last = self.n_grades - 1
         if self.ties == "optimistic":
@@ -313,14 +313,14 @@ class Retrieval:
         _, grades = _sort(distances, grades, self.n_grades, tie_break=tie_break, k=k)
         if self.ties == "optimistic":
             grades = last - grades
-        return self._single_levels(rows, totals, grades, self._find_relevant(grades))
+        return self._single_groups(rows, totals, grades, self._find_relevant(grades))
 
     def _find_relevant(self, grades):
         """Return the positions of the relevant items in the flat array."""
         # Searching an array of booleans is several times faster.
         return np.flatnonzero(grades.view(bool) if self.n_grades == 2 else grades)
 
-    def _tied_levels(self, rows, totals, distances, grades):
+    def _tied_groups(self, rows, totals, distances, grades):
         """Return groups of items at one distance, by sorting."""
         ranked, grades = _sort(distances, grades, self.n_grades, tie_break=None)
         relevant = self._find_relevant(grades)
@@ -329,16 +329,16 @@ class Retrieval:
         tied[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
         tied = np.flatnonzero(tied)
         if len(tied) == 0:
-            return self._single_levels(rows, totals, grades, relevant)
-        # The first and the last item of every level of more than one.
+            return self._single_groups(rows, totals, grades, relevant)
+        # The first and the last item of every group of more than one.
         breaks = np.flatnonzero(np.diff(tied) > 1)
         first = tied[np.append(0, breaks + 1)] - 1
         last = tied[np.append(breaks, -1)]
-        # The first item and the size of the level of every relevant item.
-        level = np.maximum(np.searchsorted(first, relevant, side="right") - 1, 0)
-        is_tied = (first[level] <= relevant) & (relevant <= last[level])
-        begin = np.where(is_tied, first[level], relevant)
-        size = np.where(is_tied, last[level] - first[level] + 1, 1)
+        # The first item and the size of the group of every relevant item.
+        group = np.maximum(np.searchsorted(first, relevant, side="right") - 1, 0)
+        is_tied = (first[group] <= relevant) & (relevant <= last[group])
+        begin = np.where(is_tied, first[group], relevant)
+        size = np.where(is_tied, last[group] - first[group] + 1, 1)
 
         once = np.flatnonzero(np.diff(begin, prepend=-1))
         hits = np.diff(once, append=len(begin))
@@ -346,15 +346,15 @@ class Retrieval:
         if self.n_grades > 2:
             gain = np.add.reduceat(self.gains[grades.flat[relevant]], once)
         query, start = _split_positions(begin[once], grades.shape)
-        return Levels(rows, totals, query, start, size[once], hits, gain)
+        return TieGroups(rows, totals, query, start, size[once], hits, gain)
 
-    def _single_levels(self, rows, totals, grades, relevant):
+    def _single_groups(self, rows, totals, grades, relevant):
         query, start = _split_positions(relevant, grades.shape)
         ones = np.broadcast_to(1, relevant.shape)
         gain = self.gains[grades.flat[relevant]] if self.n_grades > 2 else ones
-        return Levels(rows, totals, query, start, ones, ones, gain, is_single=True)
+        return TieGroups(rows, totals, query, start, ones, ones, gain, is_single=True)
 
-    def _counted_levels(self, rows, counts):
+    def _counted_groups(self, rows, counts):
         """Return groups of items at one distance, by counts for every grade."""
         totals = counts.sum(axis=2)
         if self.ties == "expected":
@@ -362,7 +362,7 @@ class Retrieval:
             hits = counts[:, 1:].sum(axis=1)
             gain = hits if self.n_grades == 2 else self.gains @ counts
         else:
-            # Ordered by grade, a level falls into one for each grade.
+            # Ordered by grade, a group falls into one for each grade.
             step = -1 if self.ties == "optimistic" else 1
             by_grade = counts[:, ::step].transpose(0, 2, 1)
             size = by_grade.reshape(len(counts), -1)
@@ -373,4 +373,4 @@ class Retrieval:
         query, _ = _split_positions(kept, hits.shape)
         start = np.cumsum(size, axis=1) - size
         values = (each.ravel()[kept] for each in (start, size, hits, gain))
-        return Levels(rows, totals, query, *values)
+        return TieGroups(rows, totals, query, *values)

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.metadata_routing import UNUSED
 
+from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.metrics._directions import DIRECTIONS, mean_map
 from sklearn_cmr.metrics._embeddings import split_output
@@ -23,7 +24,7 @@ def _warn_sorted_fold(estimator, y):
     that it does not. With less than ten rows a class, missing classes say nothing.
     """
     classes = np.asarray(getattr(estimator, "classes_", ()))
-    y = np.asarray(y.toarray() if issparse(y) else y)
+    y = y.toarray() if issparse(y) else as_label_array(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or classes.ndim != 1 or len(classes) == 0 or len(y) == 0:
@@ -51,10 +52,12 @@ def _warn_sorted_fold(estimator, y):
     )
 
 
-class _MapScorer(BaseEstimator):
-    """Mean average precision of a fitted estimator, see :func:`make_map_scorer`.
+class MapScorer(BaseEstimator):
+    """Score retrieval by the mean average precision, see :func:`make_map_scorer`.
 
-    Being an estimator gives the scorer parameters, cloning and metadata routing.
+    The scorer is an estimator for the sake of parameters, cloning and metadata routing.
+    Its parameters have no defaults, as scikit-learn leaves defaults out of the
+    representation of a search.
     """
 
     # The first argument of a scorer is no metadata.
@@ -63,14 +66,14 @@ class _MapScorer(BaseEstimator):
     def __init__(
         self,
         *,
-        direction="mean",
-        metric="auto",
-        k=None,
-        normalizer="retrieved",
-        ties="auto",
-        zero_relevant="zero",
-        chunk_size=None,
-        random_state=None,
+        direction,
+        metric,
+        k,
+        normalizer,
+        ties,
+        zero_relevant,
+        chunk_size,
+        random_state,
     ):
         self.direction = direction
         self.metric = metric
@@ -129,6 +132,16 @@ class _MapScorer(BaseEstimator):
             sample_weight=sample_weight,
             **options,
         )
+
+    @property
+    def __name__(self):
+        # Labels the axis of scikit-learn's curves, without the underscores.
+        name = "mean_average_precision"
+        if self.k is not None:
+            name += f"_at_{self.k}"
+        if self.direction != "mean":
+            name += "_{}_to_{}".format(*DIRECTIONS[self.direction])
+        return name
 
     def _accept_sample_weight(self):
         # Asked by searches while metadata routing is off.
@@ -232,7 +245,7 @@ def make_map_scorer(
     >>> scorer.get_params()["k"]
     50
     """
-    return _MapScorer(
+    return MapScorer(
         direction=direction,
         metric=metric,
         k=k,

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
-from sklearn.utils import check_array
 
+from sklearn_cmr._arrays import check_matrix
 from sklearn_cmr.codes import (
     as_words,
     count_differing,
@@ -122,7 +122,7 @@ class _Hamming:
             )
         packed = query.dtype == np.uint8
         self.n_gallery = len(gallery)
-        self.n_levels = query.shape[1] * (8 if packed else 1) + 1
+        self.n_distances = query.shape[1] * (8 if packed else 1) + 1
         if not packed:
             query = pack_signs(query, "query")
             gallery = pack_signs(gallery, "gallery")
@@ -131,7 +131,7 @@ class _Hamming:
 
     def distances(self, rows, items=slice(None)):
         query, gallery = self.query[:, rows], self.gallery[:, items]
-        return count_differing(query, gallery, self.n_levels - 1)
+        return count_differing(query, gallery, self.n_distances - 1)
 
 
 SIMILARITIES: dict[str, type[_Cosine] | type[_Euclidean] | type[_Hamming]] = {
@@ -143,8 +143,8 @@ SIMILARITIES: dict[str, type[_Cosine] | type[_Euclidean] | type[_Hamming]] = {
 
 def check_embeddings(query, gallery, metric):
     """Validate both sets and return the similarity that ranks them."""
-    query = check_array(query, input_name="query")
-    gallery = check_array(gallery, input_name="gallery")
+    query = check_matrix(query, "query")
+    gallery = check_matrix(gallery, "gallery")
     if query.shape[1] != gallery.shape[1]:
         raise ValueError(
             f"query has {query.shape[1]} columns and gallery has {gallery.shape[1]}. "

@@ -170,7 +170,8 @@ class FaissHammingSearch(HammingSearch):
         radius = int(min(radius, self.n_bits))
         ends, distances, rows = self.index.range_search(query, radius + 1)
         counts = np.diff(ends.astype(np.int64))
-        return np.repeat(np.arange(len(query)), counts), distances, rows
+        owners = np.repeat(np.arange(len(query)), counts)
+        return owners, distances.astype(np.int32), rows  # floats, from faiss
 
     def _nearest_keys(self, query, k):
         # Which of the items at the last distance faiss returns is not documented. All

@@ -12,6 +12,7 @@ from sklearn.utils import check_scalar, column_or_1d, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_cmr._arrays import check_matrix
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     bare_names,
@@ -145,8 +146,8 @@ class CrossModalNeighbors(BaseEstimator):
             Ignored; for scikit-learn's conventions.
 
         ids : array-like of shape (n_samples,), default=None
-            Names of the items, which the searches return instead of the numbers of
-            the rows. They need not differ: the captions of one image may share one.
+            Unique names of the items, which the searches return in place of row
+            numbers.
 
         Returns
         -------
@@ -157,14 +158,15 @@ class CrossModalNeighbors(BaseEstimator):
         ------
         ValueError
             If the gallery is empty, not finite, a container of both modalities, or
-            holds no codes although the metric needs them; if `ids` does not have one
-            entry for each row.
+            does not hold codes although the metric needs them; if `ids` does not have
+            one entry per row, or is not unique.
 
         ImportError
             If `algorithm="faiss"` and faiss is not installed.
         """
-        gallery = self._read(X, reset=True)
+        gallery = self._read(X, reset=True, keep=True)
         self.ids_ = self._read_ids(ids, len(gallery))
+        self._known_ids = None
         self._blocks = [gallery]
         self.n_samples_fit_ = len(gallery)
         self._index = self._make_index()
@@ -186,7 +188,7 @@ class CrossModalNeighbors(BaseEstimator):
             Ignored; for scikit-learn's conventions.
 
         ids : array-like of shape (n_samples,), default=None
-            Names of the items; needed if those in the gallery have names.
+            Unique names of the items, required if the items of the gallery have names.
 
         Returns
         -------
@@ -197,11 +199,11 @@ class CrossModalNeighbors(BaseEstimator):
         ------
         ValueError
             If the items do not fit the gallery: another width, another form, `ids`
-            for one part only.
+            for one part only, or an id that the gallery has already.
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, ids=ids)
-        added = self._read(X, reset=False)
+        added = self._read(X, reset=False, keep=True)
         new = self._read_ids(ids, len(added))
         if (new is None) != (self.ids_ is None):
             raise ValueError(
@@ -210,7 +212,11 @@ class CrossModalNeighbors(BaseEstimator):
                 + (" have not." if new is None else " have, those in it have not.")
             )
         if new is not None:
-            self.ids_ = _join_ids(self.ids_, new)
+            joined = _join_ids(self.ids_, new)
+            if self._known_ids is None:
+                self._known_ids = set(self.ids_.tolist())
+            self._known_ids |= _check_unique(new, self._known_ids)
+            self.ids_ = joined
         self._blocks = [*self._blocks, added]
         self.n_samples_fit_ += len(added)
         self._index = None
@@ -344,13 +350,17 @@ class CrossModalNeighbors(BaseEstimator):
 
     def __getstate__(self):
         # Made anew from the gallery, maybe where there is no faiss.
-        return super().__getstate__() | {"_index": None}
+        return super().__getstate__() | {"_index": None, "_known_ids": None}
 
     # -- reading ---------------------------------------------------------------
 
-    def _read(self, X, *, reset):
-        """Validate rows; return packed bits or floating numbers."""
-        X = validate_data(self, _one_modality(X), reset=reset, order="C")
+    def _read(self, X, *, reset, keep=False):
+        """Validate rows; return packed bits or floating numbers.
+
+        `reset` is for `fit`, `keep` for rows that become part of the gallery.
+        """
+        given = _one_modality(X)
+        X = check_matrix(given, "X", order="C", copy=keep, estimator=self)
         is_code = X.dtype in (np.int8, np.uint8)
         if reset:
             self.effective_metric_ = self.metric
@@ -360,7 +370,9 @@ class CrossModalNeighbors(BaseEstimator):
             self._packed = X.dtype == np.uint8
         is_hamming = self.effective_metric_ == "hamming"
         if not reset:
+            # Before the widths, which differ between packed and unpacked codes.
             self._check_form(X.dtype, is_code, is_hamming)
+        validate_data(self, given, reset=reset, skip_check_array=True)
         if not is_hamming:
             return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
         return X if self._packed else pack_signs(X, "X")
@@ -381,9 +393,10 @@ class CrossModalNeighbors(BaseEstimator):
     def _read_ids(ids, n_rows):
         if ids is None:
             return None
-        ids = column_or_1d(ids)
+        ids = column_or_1d(ids).copy()
         if len(ids) != n_rows:
             raise ValueError(f"Got {len(ids)} ids for {n_rows} rows.")
+        _check_unique(ids)
         return ids
 
     # -- searching -------------------------------------------------------------
@@ -444,6 +457,20 @@ def _one_modality(X):
                 # Images may ask for texts: their columns mean the same.
                 return frame_like(X, X, bare_names(columns, modality))
     return X
+
+
+def _check_unique(ids, known=frozenset()):
+    """Return ids as a set, or raise if one occurs twice or is known already."""
+    seen = set()
+    for name in ids.tolist():
+        if name in seen or name in known:
+            raise ValueError(
+                f"ids must be unique, but {name!r} names more than one item. Number "
+                "the items, or leave ids out: the rows that a search returns can index "
+                "an array of names that are not unique."
+            )
+        seen.add(name)
+    return seen
 
 
 def _join_ids(old, new):

@@ -738,7 +738,7 @@ def test_views_of_foreign_memory():
         ({"y_query": [{0}, {1}, {0, 1}]}, "y_query holds a collection.*Binarizer"),
         ({"y_query": [[0], [1], [0, 1]]}, "y_query holds a collection.*Binarizer"),
         ({"y_query": [0.5, 1.0, 1.5]}, "Unknown label type: y_query"),
-        ({"y_query": np.array(["a", 1, 2], dtype=object)}, "numbers or all strings"),
+        ({"y_query": np.array(["a", 1, 2], dtype=object)}, "mixes strings with other"),
         ({"y_query": [0, 1, np.nan]}, "y_query contains NaN"),
         (
             {"y_query": np.eye(3), "y_gallery": np.eye(5)},

@@ -5,6 +5,7 @@
 import pickle
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     KFold,
     StratifiedKFold,
+    ValidationCurveDisplay,
     cross_val_score,
     cross_validate,
     train_test_split,
@@ -404,6 +406,31 @@ def test_repr_tells_what_is_computed():
     )
     assert repr(eval(repr(scorer))) == repr(scorer)
     assert "direction='mean'" in str(map_scorer)
+    shown = repr(GridSearchCV(ClassMeans(), {"power": [1]}, scoring=map_scorer))
+    for name in ("direction", "metric", "k", "normalizer", "ties"):
+        assert f"{name}={getattr(map_scorer, name)!r}" in shown
+    assert "k=50" in repr(GridSearchCV(ClassMeans(), {"power": [1]}, scoring=scorer))
+
+
+def test_name():
+    assert map_scorer.__name__ == "mean_average_precision"
+    assert map_t2i_scorer.__name__ == "mean_average_precision_text_to_image"
+    scorer = make_map_scorer(direction="i2t", k=50)
+    assert scorer.__name__ == "mean_average_precision_at_50_image_to_text"
+
+
+def test_validation_curve(pairs):
+    plt.switch_backend("Agg")
+    display = ValidationCurveDisplay.from_estimator(
+        ClassMeans(),
+        *pairs,
+        param_name="power",
+        param_range=[0.5, 1, 2],
+        scoring=map_scorer,
+        cv=SHUFFLED,
+    )
+    assert display.ax_.get_ylabel() == "Mean average precision"
+    plt.close("all")
 
 
 def test_pickle_and_clone(embeddings):

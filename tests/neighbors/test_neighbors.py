@@ -451,8 +451,8 @@ def test_order_of_a_ball():
 @pytest.mark.parametrize(
     "ids",
     [
-        [10, 20, 20, 5],
-        ["b", "a", "c", "a"],
+        [10, 20, 30, 5],
+        ["b", "a", "c", "d"],
         np.array([1.5, 2, 3, 4]),
         pd.Series(range(4)),
     ],
@@ -492,6 +492,51 @@ def test_ids_must_fit():
         model.partial_fit(X, ids=["a", "b", "c"])
     assert_array_equal(model.kneighbors(X)[1], [[1], [2], [3]])
     assert model.n_samples_fit_ == 3
+
+
+def test_ids_must_be_unique():
+    X = np.eye(3)
+    model = CrossModalNeighbors(n_neighbors=1)
+    with pytest.raises(ValueError, match="ids must be unique, but 'a' names more"):
+        model.fit(X, ids=["a", "b", "a"])
+    model.fit(X, ids=["a", "b", "c"]).partial_fit(X, ids=["d", "e", "f"])
+    for copied in (model, pickle.loads(pickle.dumps(model))):
+        for name in ("a", "f"):
+            with pytest.raises(ValueError, match=f"unique, but '{name}' names"):
+                copied.partial_fit(X[:2], ids=["new", name])
+        assert copied.n_samples_fit_ == 6
+        copied.partial_fit(X[:1], ids=["new"])
+        assert copied.ids_.tolist() == [*"abcdef", "new"]
+
+
+@pytest.mark.parametrize("form", [np.asarray, torch.from_numpy, pd.DataFrame])
+@pytest.mark.parametrize(
+    "gallery", [np.eye(4), random_codes(4, 8), pack_codes(random_codes(4, 8))]
+)
+def test_later_changes_of_the_input_have_no_effect(form, gallery):
+    values, ids = gallery.copy(), np.arange(4)
+    model = CrossModalNeighbors(n_neighbors=1).fit(form(values), ids=ids)
+    expected = model.kneighbors(form(gallery))
+    for array in (values, ids):
+        array[:] = array[::-1].copy()
+    for copied in (model, pickle.loads(pickle.dumps(model))):
+        assert_same(copied.kneighbors(form(gallery)), expected)
+        assert copied.ids_.tolist() == [0, 1, 2, 3]
+
+    added, ids = 1 * gallery[2:], np.array([20, 21])
+    model.partial_fit(form(added), ids=ids)
+    for array in (added, ids):
+        array[:] = array[::-1].copy()
+    assert_same(model.kneighbors(form(gallery)), expected)
+    assert model.ids_.tolist() == [0, 1, 2, 3, 20, 21]
+    assert_same(model.kneighbors(form(gallery[2:]), 2)[1].T, [[2, 3], [20, 21]])
+
+
+def test_types_of_distances(algorithm):
+    for gallery, dtype in [(random_codes(9, 16), np.int32), (np.eye(9), np.float64)]:
+        model = CrossModalNeighbors(n_neighbors=2, algorithm=algorithm).fit(gallery)
+        assert model.kneighbors(gallery)[0].dtype == dtype
+        assert all(near.dtype == dtype for near in model.radius_neighbors(gallery)[0])
 
 
 def prefixed(X, prefix, frame=pd.DataFrame):
@@ -569,7 +614,9 @@ def test_fit_refuses(params, gallery, message):
         (X, X[:0], {}, r"0 sample\(s\)"),
         (X, C, {}, "X has the dtype int8, but the gallery holds real values"),
         (C, X, {}, r"X has the dtype float64, but the gallery holds codes of -1 and"),
-        (C, pack_codes(C), {}, "X has 1 features"),
+        (C, pack_codes(C), {}, "X has the dtype uint8, .* holds codes of -1 and"),
+        (pack_codes(C), C, {}, "X has the dtype int8, .* holds packed bits"),
+        (pack_codes(C), C * 1.0, {}, "X has the dtype float64, .* holds packed bits"),
         (
             C,
             C.astype(np.uint8),
