@@ -44,7 +44,7 @@ def triplet(z_anchors, z_others, similar, estimator):
 def textbook(estimator, data, epochs, order=None):
     """Train with a forward pass for every use, pairs listed by numpy, default Adam."""
     module = build(estimator, data)
-    image, text = module["image"], module["text"]
+    image, text = module["encoders"].values()
     classifier, discriminator = module["classifier"], module["discriminator"]
     features, y = data.tensors()
     single_label = data.y.ndim == 1
@@ -106,7 +106,7 @@ def bare(estimator, data, epochs):
     """Train with one forward pass for every item and one matrix of distances."""
     device = device_for(estimator)
     module = build(estimator, data)
-    image, text = module["image"], module["text"]
+    image, text = module["encoders"].values()
     classifier, discriminator = module["classifier"], module["discriminator"]
     features, y = data.tensors(device)
     X_image, X_text = features["image"], features["text"]

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from loops.common import Means, build, device_for, seeded_generator
-from sklearn_cmr.training.anchors import AnchorSampler
+from sklearn_cmr.training import AnchorSampler
 
 OTHER = {"image": "text", "text": "image"}
 
@@ -84,7 +84,7 @@ def take_apart(module):
         for kind in ("intra", "inter")
         for m in OTHER
     }
-    encoders = {m: module[m] for m in OTHER}
+    encoders = {m: module["encoders"][m] for m in OTHER}
     return encoders, module["decoders"], critics, module["classifiers"]["image"]
 
 

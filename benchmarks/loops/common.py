@@ -70,7 +70,7 @@ def prepare(estimator, data):
     estimator = clone(estimator)
     # A few rows are enough for the attributes that `fit` sets; checking all takes time.
     few = [part[:_FEW_ROWS] for part in (*data.features.values(), data.y)]
-    estimator._read_training_set(*few, reset=True)
+    estimator._inspect_training_set(*estimator._read_training_set(*few))
     estimator.classes_ = np.arange(data.indicator.shape[1])
     module = estimator._build_seeded(data.features, seed_of(estimator))
     return estimator, module.to(device_for(estimator)).train()

@@ -43,7 +43,7 @@ def textbook(estimator, data, epochs, order=None):
     history, priors, scores = [], {}, {}
     for modality, X in features.items():
         dataset = TensorDataset(X, y)
-        network = copy.deepcopy(module["networks"][modality])
+        network = copy.deepcopy(module["encoders"][modality])
         prior = torch.nn.Parameter(start.clone())
         optimizer = torch.optim.Adam(
             [*network.parameters(), prior],
@@ -75,7 +75,7 @@ def textbook(estimator, data, epochs, order=None):
     inverse = torch.linalg.pinv(prior)
     for modality, X in features.items():
         dataset = TensorDataset(X, y)
-        network = copy.deepcopy(module["networks"][modality])
+        network = copy.deepcopy(module["encoders"][modality])
         optimizer = torch.optim.Adam(
             network.parameters(), lr=estimator.lr, betas=estimator.betas
         )
@@ -130,7 +130,7 @@ def bare(estimator, data, epochs):
         optimizer.step()
 
     for modality, X in features.items():
-        network = copy.deepcopy(module["networks"][modality])
+        network = copy.deepcopy(module["encoders"][modality])
         prior = torch.nn.Parameter(start.clone())
         moved = [*network.parameters(), prior]
         optimizer = torch.optim.Adam(moved, lr=estimator.lr_prior, **options)
@@ -154,7 +154,7 @@ def bare(estimator, data, epochs):
     inverse = torch.linalg.pinv(prior)
     gram = inverse @ inverse.T
     for modality, X in features.items():
-        network = copy.deepcopy(module["networks"][modality])
+        network = copy.deepcopy(module["encoders"][modality])
         moved = list(network.parameters())
         optimizer = torch.optim.Adam(moved, lr=estimator.lr, **options)
         share = estimator.mix_lambda

@@ -6,7 +6,8 @@ import torch
 from skorch import NeuralNet
 
 from loops.common import device_for, prepare, seed_of
-from sklearn_cmr.training import Batch, EpochState
+from sklearn_cmr._inputs.labels import read_labels
+from sklearn_cmr.training import Batch, EpochState, HeldOut
 
 
 class TurnsNet(NeuralNet):
@@ -89,11 +90,11 @@ def train(estimator, data, epochs):
     """Train with the same networks and losses through skorch's own loop."""
     device = device_for(estimator)
     builder, module = prepare(estimator.set_params(max_epochs=epochs), data)
-    builder.module_ = module
-    labels = builder._read_labels(data.y, data.features)
-    task = builder._make_task(data.features, labels, device, seed_of(estimator))
+    features, labels = read_labels(data.y, data.features, builder)
+    held_out = HeldOut(None, seed_of(estimator))
+    task = builder._make_task(features, labels, device, held_out)
     losses = []
-    for phase in builder._objective(module, task):
+    for phase in builder._phases(module, task):
         rows = rows_of_epoch(phase, data.n_samples, seed_of(estimator))
         sources = {
             name: part.tensor[rows] for name, part in phase.dataset.features.items()

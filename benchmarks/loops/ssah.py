@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.utils.data import TensorDataset
 
 from loops.common import Means, build, device_for, load, seeded_generator
-from sklearn_cmr.hashing._ssah.networks import LABEL, discriminator_of, network_of
+from sklearn_cmr.hashing._ssah.networks import LABEL
 
 # Rows that are encoded at once.
 _CHUNK = 4096
@@ -25,7 +25,7 @@ def pair_term(own, bank, similar, balance):
 def textbook(estimator, data, epochs, order=None):
     """A bank of all rows, one forward for every role, default Adam."""
     module = build(estimator, data)
-    label_network = network_of(module, LABEL)
+    label_network = module["encoders"][LABEL]
     features, y = data.tensors()
     bce = F.binary_cross_entropy_with_logits
     history = []
@@ -82,8 +82,8 @@ def textbook(estimator, data, epochs, order=None):
     label_network.requires_grad_(False)
     bank_feature, bank_code, _ = encode_all(label_network, y)
     for modality, X in features.items():
-        encoder = network_of(module, modality)
-        discriminator = discriminator_of(module, modality)
+        encoder = module["encoders"][modality]
+        discriminator = module["discriminators"][modality]
         optimizer = torch.optim.Adam(encoder.parameters(), lr=estimator.lr)
         optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=estimator.lr)
         dataset = TensorDataset(X, y)
@@ -117,7 +117,7 @@ def textbook(estimator, data, epochs, order=None):
     # The unified codes of the training rows.
     relaxed = encode_all(label_network, y)[1]
     for modality, X in features.items():
-        relaxed = relaxed + encode_all(network_of(module, modality), X)[1]
+        relaxed = relaxed + encode_all(module["encoders"][modality], X)[1]
     relaxed.sign()
     return history
 
@@ -126,7 +126,7 @@ def bare(estimator, data, epochs):
     """A bank of the distinct rows of labels, no forward twice, fused Adam."""
     device = device_for(estimator)
     module = build(estimator, data)
-    label_network = network_of(module, LABEL)
+    label_network = module["encoders"][LABEL]
     features, y = data.tensors(device)
     bce = F.binary_cross_entropy_with_logits
     history = []
@@ -198,8 +198,8 @@ def bare(estimator, data, epochs):
     with torch.no_grad():
         bank_feature, bank_code, _ = label_network.outputs(distinct)
     for modality, X in features.items():
-        encoder = network_of(module, modality)
-        discriminator = discriminator_of(module, modality)
+        encoder = module["encoders"][modality]
+        discriminator = module["discriminators"][modality]
         moved = list(encoder.parameters())
         moved_d = list(discriminator.parameters())
         optimizer = torch.optim.Adam(moved, lr=estimator.lr, fused=True)
@@ -229,7 +229,7 @@ def bare(estimator, data, epochs):
     with torch.inference_mode():
         relaxed = bank_code[kinds]
         for modality, X in features.items():
-            encoder = network_of(module, modality)
+            encoder = module["encoders"][modality]
             parts = [encoder(part) for part in X.split(_CHUNK)]
             relaxed = relaxed + torch.cat(parts)
         relaxed.sign()

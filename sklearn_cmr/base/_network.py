@@ -197,9 +197,7 @@ container of pairs, or mapping of modalities
             if continues:
                 self._check_continuation(labels)
             else:
-                n_features = {name: part.shape[-1] for name, part in features.items()}
-                with seeded_building(seed):
-                    self.module_ = self._build(n_features, len(self.classes_))
+                self.module_ = self._build_seeded(features, seed)
                 self._network_settings = self._read_network_settings()
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
@@ -420,17 +418,8 @@ container of pairs, or mapping of modalities
 
     def _fit(self, features, labels, device, held_out):  # type: ignore[override]
         """Train the networks; what has been learned is kept once an epoch is over."""
-        module, rows = self.module_, self._rows
-        splits, joint = rows.split(features, labels, device, held_out)
-        task = Task(
-            splits,
-            joint,
-            labels,
-            is_paired=labels.shared,
-            seed=held_out.seed,
-            defaults={"max_epochs": self.max_epochs, "batch_size": self.batch_size},
-            score_held_out=self._score_held_out,
-        )
+        module = self.module_
+        task = self._make_task(features, labels, device, held_out)
         module.to(device)
         trainer = Trainer(
             module,
@@ -460,6 +449,24 @@ container of pairs, or mapping of modalities
                 # There is nothing to continue from after a training that diverged.
                 is_continuable = self.warm_start and not diverged
                 self._moments = trainer.moments if is_continuable else {}
+
+    def _build_seeded(self, features, seed):
+        n_features = {name: part.shape[-1] for name, part in features.items()}
+        with seeded_building(seed):
+            return self._build(n_features, len(self.classes_))
+
+    def _make_task(self, features, labels, device, held_out):
+        """Put the rows on the device, and hold out those that are wanted for it."""
+        splits, joint = self._rows.split(features, labels, device, held_out)
+        return Task(
+            splits,
+            joint,
+            labels,
+            is_paired=labels.shared,
+            seed=held_out.seed,
+            defaults={"max_epochs": self.max_epochs, "batch_size": self.batch_size},
+            score_held_out=self._score_held_out,
+        )
 
     def _add_modality(self, name, X, y):
         """Train networks for one more modality, where modalities train apart."""
