@@ -2,9 +2,14 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import sparse
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sklearn_cmr.training.batches import BatchIterator
 from sklearn_cmr.training.devices import standard_settings
@@ -13,6 +18,9 @@ from sklearn_cmr.training.devices import standard_settings
 # on a device makes the output of a row the same in any company, bit for bit. (Wide
 # networks may still differ in the last bits between one and more threads.)
 _BLOCK_ROWS = {"cpu": 64, "cuda": 1024}
+# Below this number of outputs, the product of a row depends on where the row lies in
+# memory on some CPUs, unless rows have whole groups of values.
+_NARROW, _GROUP = 16, 4
 # Blocks whose results are fetched together: an accelerator is waited for that seldom.
 _BLOCKS_PER_FETCH = 16
 # Rows of a data set, which are on the device already, that are encoded at once.
@@ -42,7 +50,8 @@ def encode_in_blocks(encode, X, device):
     n_block = _BLOCK_ROWS.get(device.type, _BLOCK_ROWS["cuda"])
     n_fetched = n_block * _BLOCKS_PER_FETCH
     Z = None
-    with standard_settings(device.type), torch.inference_mode():
+    aligned = _AlignedLinear() if _needs_alignment(encode, device) else nullcontext()
+    with standard_settings(device.type), torch.inference_mode(), aligned:
         for start in range(0, n_samples, n_fetched):
             stop = min(start + n_fetched, n_samples)
             blocks = [
@@ -66,6 +75,30 @@ def _encode_block(encode, rows, n_block, device):
     staging.numpy()[:n_rows] = rows.toarray() if sparse.issparse(rows) else rows
     staging[n_rows:] = 0
     return encode(staging.to(device, non_blocking=is_cuda))[:n_rows]
+
+
+class _AlignedLinear(TorchFunctionMode):
+    """Fill up the inputs of narrow linear layers with zeros to whole groups."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.linear:
+            X, weight, *bias = args
+            missing = (0, -X.shape[-1] % _GROUP)
+            if missing[1] and len(weight) < _NARROW:
+                args = (F.pad(X, missing), F.pad(weight, missing), *bias)
+        return func(*args, **(kwargs or {}))
+
+
+def _needs_alignment(encode, device):
+    """Tell whether a function may have a narrow layer; of a network, it is known."""
+    if device.type != "cpu" or not isinstance(encode, nn.Module):
+        return device.type == "cpu"
+    return any(
+        isinstance(layer, nn.Linear)
+        and layer.out_features < _NARROW
+        and layer.in_features % _GROUP
+        for layer in encode.modules()
+    )
 
 
 def encode_dataset(encode, dataset, modality):
