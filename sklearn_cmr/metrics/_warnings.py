@@ -1,10 +1,10 @@
-"""Where warnings point."""
+"""The stack level of warnings."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
 
-# Modules between a function that warns and the one who called the package.
+# Modules between a function that warns and the caller of the package.
 _INNER = ("sklearn_cmr.", "sklearn.utils.")
 
 

@@ -1,4 +1,4 @@
-"""How losses and validation mAP went while an estimator was trained."""
+"""Plot of the training history: losses and validation mAP."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -34,9 +34,9 @@ def _find_history(estimator):
 
 
 class TrainingCurveDisplay:
-    """Losses and validation mAP over the epochs of a training.
+    """Plot of losses and validation mAP over the epochs of a training.
 
-    Make it by :meth:`from_estimator`. All parameters are stored as attributes.
+    Use :meth:`from_estimator` to create it. All parameters are stored as attributes.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ class TrainingCurveDisplay:
             search over it.
 
         terms : list of str, default=None
-            Values of the history to draw, such as `"domain_accuracy"`. By default the
-            losses of training and validation, and the validation mAP.
+            Values of the history to draw, such as `"discriminator_accuracy"`. By
+            default the losses of training and validation, and the validation mAP.
 
         ax : matplotlib Axes, default=None
             Axes to draw on, new ones by default.
