@@ -43,6 +43,9 @@ class _Cosine:
     Products are divided by the length of the gallery item only; that of the query does
     not change its ranking. The values of -1/+1 codes are therefore exact, and tie where
     the Hamming distances tie.
+
+    It is computed in float64 and rounded to the precision of the input: the float32
+    kernels of some processors sum equal rows in different orders.
     """
 
     def __init__(self, query, gallery):
@@ -56,10 +59,10 @@ class _Cosine:
 
     def _scale(self, X):
         # Powers of two are exact, and the products of the scaled rows cannot overflow.
-        limit = np.finfo(self.dtype).maxexp - 2
+        limit = np.finfo(np.float64).maxexp - 2
         exponent = np.clip(-np.frexp(_largest(X))[1], -limit, limit)
-        scaled = _pad_rows(X, self.dtype)
-        scaled[: len(X)] *= np.ldexp(self.dtype.type(1), exponent)[:, None]
+        scaled = _pad_rows(X, np.float64)
+        scaled[: len(X)] *= np.ldexp(1.0, exponent)[:, None]
         return scaled
 
     def distances(self, rows):
@@ -67,7 +70,7 @@ class _Cosine:
         products = self._scale(self.query[rows]) @ self.gallery.T
         products = products[:n_rows, : self.n_gallery]
         products *= self.weight
-        return products
+        return products.astype(self.dtype, copy=False)
 
 
 class _Euclidean:
