@@ -37,9 +37,9 @@ def mean_average_precision(
     sample_weight=None,
     random_state=None,
 ):
-    r"""Mean average precision of retrieving a gallery by queries.
+    r"""Compute the mean average precision (mAP) of the retrieval by queries.
 
-    Every query ranks all gallery items, the nearest first. With :math:`r(j) = 1` if
+    Every query ranks all gallery items by increasing distance. With :math:`r(j) = 1` if
     the item at rank :math:`j` is relevant and 0 otherwise, and the precision
     :math:`P(j) = \frac{1}{j} \sum_{m \le j} r(m)`, the average precision is
 
@@ -48,14 +48,14 @@ def mean_average_precision(
         AP@k = \frac{1}{Z} \sum_{j=1}^{k} P(j) \, r(j),
 
     and the result is its mean over the queries. For cross-modal retrieval, `query` is
-    one modality and `gallery` the other; the partner of a query stays in the gallery.
+    one modality and `gallery` the other. The partner of a query stays in the gallery.
 
     Parameters
     ----------
-    query : array-like of shape (n_queries, n_components)
+    query : array-like of shape (n_queries, embedding_dim)
         Embeddings or codes of the queries.
 
-    gallery : array-like of shape (n_items, n_components)
+    gallery : array-like of shape (n_items, embedding_dim)
         Embeddings or codes of the items to retrieve.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
@@ -67,23 +67,23 @@ def mean_average_precision(
         Classes or label indicator of the gallery, in the same form.
 
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        What "near" means. The Hamming distance takes codes of -1 and +1 of any dtype,
-        or packed bits (uint8, as from :func:`numpy.packbits`). "auto" is the Hamming
-        distance for int8 and uint8, the cosine similarity for other numbers. The
-        cosine similarity with a zero vector is 0.
+        Distance used for the ranking. The Hamming distance takes codes of -1 and +1
+        of any dtype, or packed bits (uint8, as from :func:`numpy.packbits`). "auto" is
+        the Hamming distance for int8 and uint8, and the cosine similarity for other
+        dtypes. The cosine similarity with a zero vector is 0.
 
     k : int, default=None
-        Length of the ranked list, None for the whole gallery.
+        Length of the ranked list. None stands for the whole gallery.
 
     normalizer : {"retrieved", "min", "all"}, default="retrieved"
-        The divisor :math:`Z`; it only matters with a `k` below the gallery size:
+        Divisor :math:`Z`. It matters only if `k` is smaller than the gallery:
 
-        - "retrieved": the number of relevant items within the first `k`, the usual
-          one for real-valued embeddings. A single hit at rank 1 scores 1.
-        - "min": the smaller one of `k` and the number of relevant items.
+        - "retrieved": the number of relevant items within the first `k`, as usual for
+          real-valued embeddings. A single relevant item at rank 1 scores 1.
+        - "min": the minimum of `k` and the number of relevant items.
         - "all": the number of relevant items, as in the evaluations of TREC.
 
-        A query without a relevant item in its first `k` scores 0 under each of them.
+        A query without a relevant item in its first `k` scores 0 with each divisor.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -94,7 +94,7 @@ def mean_average_precision(
         - "optimistic", "pessimistic": relevant items first, or last. For the whole
           list and for the normalizers "min" and "all" this is the highest and the
           lowest value of all orders.
-        - "random": in the order of the gallery after shuffling it once.
+        - "random": in the order of the gallery, shuffled once.
 
         "auto" is "expected" for the Hamming distance and "stable" for the others.
 
@@ -106,8 +106,8 @@ def mean_average_precision(
         Whether to return the average precision of every query.
 
     chunk_size : int, default=None
-        Number of queries handled at once, which bounds the memory. None chooses it by
-        the size of the gallery. The result does not depend on it.
+        Number of queries processed at once, which bounds the memory. None chooses it
+        from the size of the gallery. The result does not depend on it.
 
     sample_weight : array-like of shape (n_queries,), default=None
         Weights of the queries in the mean.
@@ -119,37 +119,38 @@ def mean_average_precision(
     -------
     score : float or ndarray of shape (n_queries,)
         The mean average precision, or the average precision of every query if
-        `per_query` is True; there, skipped queries are nan.
+        `per_query` is True. Skipped queries are nan there.
 
     Raises
     ------
     ValueError
-        If an input is empty or holds nan, if the two sets differ in their width or do
-        not fit their labels, if the labels of the two sets are not of one kind, if
-        the Hamming distance is asked for values that are not codes.
+        If an input is empty or holds nan, if the two sets differ in width or do not
+        fit their labels, if the labels of the two sets are not of one kind, or if the
+        Hamming distance is requested for values that are not codes.
 
     Warns
     -----
     UndefinedMetricWarning
-        If there are queries without a relevant item, with their number, or if every
-        item is relevant to every query, which makes the score 1 for any ranking.
+        If there are queries without a relevant item, or if every item is relevant to
+        every query, so that any ranking scores 1.
 
     See Also
     --------
-    make_map_scorer : The same as `scoring` of a search or a cross-validation.
-    cross_modal_report : All metrics in all directions.
-    sklearn.metrics.average_precision_score : Merges tied items into one threshold,
-        which is neither the mean over their orders nor a bound of it.
+    make_map_scorer : Makes a scorer of it, for searches and cross-validation.
+    cross_modal_report : Computes all metrics in all directions.
+    sklearn.metrics.average_precision_score : Merges tied items into one threshold. This
+        is neither the mean over their orders nor a bound of it.
 
     Notes
     -----
     Published values follow different rules. Tables of hashing methods usually rank
-    the whole gallery with tied items in an arbitrary order; "mAP@50" of real-valued
+    the whole gallery, with tied items in an arbitrary order. "mAP@50" of real-valued
     methods mostly means `k=50, normalizer="retrieved"`.
 
-    Let level :math:`d` hold :math:`n_d` tied items, :math:`r_d` of them relevant, and
-    let :math:`N_d` and :math:`C_d` be the items and the relevant items before it. The
-    expected sum of precisions within the level is, with harmonic numbers :math:`H`,
+    Let :math:`n_d` items be tied at the distance :math:`d`, :math:`r_d` of them
+    relevant, and let :math:`N_d` and :math:`C_d` be the numbers of nearer items and of
+    nearer relevant items. With harmonic numbers :math:`H`, the expected sum of the
+    precisions within this tie group is
 
     .. math::
 
@@ -157,7 +158,7 @@ def mean_average_precision(
         + (C_d + 1 - \rho_d (N_d + 1)) (H_{N_d + n_d} - H_{N_d}) \right],
         \quad \rho_d = \frac{r_d - 1}{n_d - 1}.
 
-    Integer distances are therefore counted and never sorted.
+    Integer distances are therefore counted and need no sorting.
 
     Cosine similarities and Euclidean distances of float64 (and wide integer) input
     are compared in float64, all others in float32.

@@ -31,7 +31,7 @@ class PrecisionRecallCurve(NamedTuple):
 
 
 class _QueryWeights:
-    """Weights of the queries in sums over them, learnt chunk by chunk."""
+    """Weights of the queries, and their numbers of relevant items, by chunks."""
 
     def __init__(self, retrieval, sample_weight, zero_relevant):
         queries = np.empty(retrieval.n_query)
@@ -46,7 +46,7 @@ class _QueryWeights:
         self.skips = zero_relevant == "skip"
 
     def read(self, rows, n_relevant):
-        """Take note of the relevant items of some queries; return their weights."""
+        """Store the numbers of relevant items of some queries; return their weights."""
         self.n_relevant[rows] = n_relevant
         if self.skips:
             self.weights[rows] *= n_relevant > 0
@@ -64,21 +64,21 @@ class _QueryWeights:
 
 
 def _divide(sums, totals):
-    """Divide where there is something to divide by."""
+    """Divide sums by totals; the result is nan where the total is 0."""
     totals = np.broadcast_to(totals, sums.shape)
     mean = np.divide(sums, totals, out=np.full(sums.shape, np.nan), where=totals > 0)
-    # Sums of fractions may end a little above 1.
+    # Rounding may leave sums of fractions slightly above 1.
     return np.clip(mean, 0, 1)
 
 
 def _divide_relevant(hits, queries):
-    # Where nothing is relevant at all, every query counts as 0, if it counts.
+    # Without any relevant item, the recall is 0 for queries that count, else nan.
     return _divide(hits, queries.total_relevant or queries.total)
 
 
 def _curve_by_rank(retrieval, queries, *, k, average, chunk_size):
-    # How the slopes of two functions of the rank change: of the hits of all queries,
-    # and of the shares of their relevant items. A level spreads its hits evenly.
+    # Second differences of two functions of the rank: the hits of all queries, and the
+    # shares of their relevant items. Within a tie group both grow linearly.
     bends = np.zeros((2, retrieval.n_gallery + 1))
     for groups in retrieval.chunks(k=k, chunk_size=chunk_size):
         n_relevant = groups.n_relevant
@@ -137,7 +137,7 @@ def _curve_by_recall(retrieval, queries, *, average, chunk_size):
             average="micro",
             chunk_size=chunk_size,
         )
-        # Sums of fractions may end a little below what they are.
+        # Rounding may leave sums of fractions slightly too small.
         reached = np.searchsorted(curve.recall, recall - 1e-9)
         best = np.maximum.accumulate(curve.precision[::-1])[::-1]
         precision = np.append(best, 0)[reached]
@@ -177,7 +177,7 @@ def precision_recall_curve(
     sample_weight=None,
     random_state=None,
 ):
-    r"""Precision and recall of ever longer lists of retrieved items.
+    r"""Compute precision and recall of retrieved lists of increasing length.
 
     Precision is the share of the retrieved items that are relevant, recall the share
     of the relevant items that are retrieved. A list grows from rank to rank, or with
@@ -185,10 +185,10 @@ def precision_recall_curve(
 
     Parameters
     ----------
-    query : array-like of shape (n_queries, n_components)
+    query : array-like of shape (n_queries, embedding_dim)
         Embeddings or codes of the queries.
 
-    gallery : array-like of shape (n_items, n_components)
+    gallery : array-like of shape (n_items, embedding_dim)
         Embeddings or codes of the items to retrieve.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
@@ -200,15 +200,15 @@ def precision_recall_curve(
         Classes or label indicator of the gallery, in the same form.
 
     by : {"rank", "radius", "recall"}, default="rank"
-        What the curve runs along:
+        Thresholds of the curve:
 
         - "rank": the first 1, 2, 3, ... items.
         - "radius": the items within the Hamming distance 0, 1, 2, ..., `n_bits`. For
-          codes only. Without ties, `ties` is of no effect.
+          codes only. `ties` has no effect.
         - "recall": the interpolated curve of eleven points, with the highest precision
           at any rank where the recall is at least 0, 0.1, ..., 1.
 
-        Do not compare curves of different kinds with each other.
+        Curves of different kinds cannot be compared with each other.
 
     average : {"macro", "micro"}, default="macro"
         Whether to average the precision and the recall of the queries, or to divide
@@ -216,28 +216,28 @@ def precision_recall_curve(
 
     empty_ball : {"zero", "skip"}, default="zero"
         Precision of a query without any item within the radius: 0, or left out of the
-        mean. It matters with `by="radius"` only, and may matter much there: compare
-        `empty`.
+        mean. It matters with `by="radius"` only, where `empty` gives the share of such
+        queries.
 
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        What "near" means, see :func:`mean_average_precision`.
+        Distance used for the ranking, see :func:`mean_average_precision`.
 
     k : int, default=None
-        The last rank, None for the size of the gallery. With `by="rank"` only.
+        Last rank. None stands for the size of the gallery. With `by="rank"` only.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
         How items at the same distance are ordered, see
-        :func:`mean_average_precision`. With "expected", a list holds the mean number
-        of relevant items over all orders.
+        :func:`mean_average_precision`. With "expected", the number of relevant items
+        in a list is the mean over all orders.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Precision and recall of a query without any relevant item in the gallery: 0,
         left out of the mean, or nan.
 
     chunk_size : int, default=None
-        Number of queries handled at once, which bounds the memory. None chooses it by
-        the size of the gallery. The result does not depend on it.
+        Number of queries processed at once, which bounds the memory. None chooses it
+        from the size of the gallery. The result does not depend on it.
 
     sample_weight : array-like of shape (n_queries,), default=None
         Weights of the queries.
@@ -273,13 +273,13 @@ def precision_recall_curve(
 
     See Also
     --------
-    PrecisionRecallDisplay : A plot of the curve.
-    precision_at_k, recall_at_k : Single ranks, also for every query.
+    PrecisionRecallDisplay : Plots the curve.
+    precision_at_k, recall_at_k : Values at single ranks, also for every query.
 
     Notes
     -----
-    Published curves by radius often leave out queries with an empty ball, of the
-    recall too, which raises both at small radii.
+    Published curves by radius often leave queries with an empty ball out of both
+    means, which raises precision and recall at small radii.
 
     Examples
     --------

@@ -34,7 +34,7 @@ def precision_at_k(
     sample_weight=None,
     random_state=None,
 ):
-    r"""Precision at k: the share of relevant items among the first `k`.
+    r"""Compute the precision at k: the share of relevant items among the first `k`.
 
     .. math::
 
@@ -45,10 +45,10 @@ def precision_at_k(
 
     Parameters
     ----------
-    query : array-like of shape (n_queries, n_components)
+    query : array-like of shape (n_queries, embedding_dim)
         Embeddings or codes of the queries.
 
-    gallery : array-like of shape (n_items, n_components)
+    gallery : array-like of shape (n_items, embedding_dim)
         Embeddings or codes of the items to retrieve.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
@@ -60,11 +60,11 @@ def precision_at_k(
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,)
-        Number of retrieved items, 1 or more; several numbers are evaluated at once. A
-        `k` beyond the gallery counts as the size of the gallery.
+        Number of retrieved items, at least 1, or several such numbers. A `k` beyond
+        the gallery counts as the size of the gallery.
 
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        What "near" means, see :func:`mean_average_precision`.
+        Distance used for the ranking, see :func:`mean_average_precision`.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -80,8 +80,8 @@ def precision_at_k(
         Whether to return the value of every query.
 
     chunk_size : int, default=None
-        Number of queries handled at once, which bounds the memory. None chooses it by
-        the size of the gallery. The result does not depend on it.
+        Number of queries processed at once, which bounds the memory. None chooses it
+        from the size of the gallery. The result does not depend on it.
 
     sample_weight : array-like of shape (n_queries,), default=None
         Weights of the queries in the mean.
@@ -92,8 +92,8 @@ def precision_at_k(
     Returns
     -------
     score : float or ndarray of shape (n_cutoffs,)
-        The mean over the queries; an array if `k` is one. If `per_query` is True, an
-        ndarray with one row for each query, where skipped queries are nan.
+        Mean over the queries, an array if `k` is one. If `per_query` is True, an array
+        with one row per query, where skipped queries are nan.
 
     Raises
     ------
@@ -107,9 +107,9 @@ def precision_at_k(
 
     See Also
     --------
-    recall_at_k : The share of the relevant items that are found.
+    recall_at_k : The share of the relevant items that are retrieved.
     precision_recall_curve : Precision and recall at every rank.
-    TopKPrecisionDisplay : A plot of the precision at every rank.
+    TopKPrecisionDisplay : Plots the precision at every rank.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def recall_at_k(
     sample_weight=None,
     random_state=None,
 ):
-    r"""Recall at k: the share of the relevant items that are among the first `k`.
+    r"""Compute the recall at k: the share of the relevant items in the first `k`.
 
     .. math::
 
@@ -175,10 +175,10 @@ def recall_at_k(
 
     Parameters
     ----------
-    query : array-like of shape (n_queries, n_components)
+    query : array-like of shape (n_queries, embedding_dim)
         Embeddings or codes of the queries.
 
-    gallery : array-like of shape (n_items, n_components)
+    gallery : array-like of shape (n_items, embedding_dim)
         Embeddings or codes of the items to retrieve.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
@@ -190,11 +190,11 @@ def recall_at_k(
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,)
-        Number of retrieved items, 1 or more; several numbers are evaluated at once. A
-        `k` beyond the gallery counts as the size of the gallery.
+        Number of retrieved items, at least 1, or several such numbers. A `k` beyond
+        the gallery counts as the size of the gallery.
 
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        What "near" means, see :func:`mean_average_precision`.
+        Distance used for the ranking, see :func:`mean_average_precision`.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -210,8 +210,8 @@ def recall_at_k(
         Whether to return the value of every query.
 
     chunk_size : int, default=None
-        Number of queries handled at once, which bounds the memory. None chooses it by
-        the size of the gallery. The result does not depend on it.
+        Number of queries processed at once, which bounds the memory. None chooses it
+        from the size of the gallery. The result does not depend on it.
 
     sample_weight : array-like of shape (n_queries,), default=None
         Weights of the queries in the mean.
@@ -222,8 +222,8 @@ def recall_at_k(
     Returns
     -------
     score : float or ndarray of shape (n_cutoffs,)
-        The mean over the queries; an array if `k` is one. If `per_query` is True, an
-        ndarray with one row for each query, where skipped queries are nan.
+        Mean over the queries, an array if `k` is one. If `per_query` is True, an array
+        with one row per query, where skipped queries are nan.
 
     Raises
     ------
@@ -307,25 +307,25 @@ def ndcg_at_k(
     sample_weight=None,
     random_state=None,
 ):
-    r"""Score graded relevance: normalized discounted cumulative gain at k.
+    r"""Compute the normalized discounted cumulative gain (NDCG) at k.
 
-    Here relevance has grades: :math:`g(j)` is the number of labels that the item at
-    rank :math:`j` shares with the query; with one class each it is 1 or 0. A gain
-    counts the less, the later it comes,
+    Relevance is graded: :math:`g(j)` is the number of labels that the item at rank
+    :math:`j` shares with the query, 1 or 0 with one class per item. The gains are
+    discounted by rank,
 
     .. math::
 
         DCG@k = \sum_{j=1}^{k} \frac{g(j)}{\log_2(j + 1)},
 
-    and is divided by the highest value that any ranking of the gallery reaches. The
+    and the sum is divided by the highest value of all rankings of the gallery. The
     result is the mean over the queries.
 
     Parameters
     ----------
-    query : array-like of shape (n_queries, n_components)
+    query : array-like of shape (n_queries, embedding_dim)
         Embeddings or codes of the queries.
 
-    gallery : array-like of shape (n_items, n_components)
+    gallery : array-like of shape (n_items, embedding_dim)
         Embeddings or codes of the items to retrieve.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
@@ -336,15 +336,16 @@ def ndcg_at_k(
         Classes or label indicator of the gallery, in the same form.
 
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        What "near" means, see :func:`mean_average_precision`.
+        Distance used for the ranking, see :func:`mean_average_precision`.
 
     k : int or array-like of int of shape (n_cutoffs,), default=None
-        Number of retrieved items, None for the whole gallery; several numbers are
-        evaluated at once. A `k` beyond the gallery counts as the size of the gallery.
+        Number of retrieved items, or several such numbers. None stands for the whole
+        gallery. A `k` beyond the gallery counts as the size of the gallery.
 
     gain : {"linear", "exponential"}, default="linear"
-        What sharing :math:`g` labels is worth: :math:`g`, or :math:`2^g - 1`, which
-        many papers on hashing use. They differ for label indicators only.
+        Gain of an item that shares :math:`g` labels with the query: :math:`g`, or
+        :math:`2^g - 1` as in many papers on hashing. They differ for label indicators
+        only.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -360,8 +361,8 @@ def ndcg_at_k(
         Whether to return the value of every query.
 
     chunk_size : int, default=None
-        Number of queries handled at once, which bounds the memory. None chooses it by
-        the size of the gallery. The result does not depend on it.
+        Number of queries processed at once, which bounds the memory. None chooses it
+        from the size of the gallery. The result does not depend on it.
 
     sample_weight : array-like of shape (n_queries,), default=None
         Weights of the queries in the mean.
@@ -372,8 +373,8 @@ def ndcg_at_k(
     Returns
     -------
     score : float or ndarray of shape (n_cutoffs,)
-        The mean over the queries; an array if `k` is one. If `per_query` is True, an
-        ndarray with one row for each query, where skipped queries are nan.
+        Mean over the queries, an array if `k` is one. If `per_query` is True, an array
+        with one row per query, where skipped queries are nan.
 
     Raises
     ------
@@ -387,7 +388,7 @@ def ndcg_at_k(
 
     See Also
     --------
-    mean_average_precision : Does not tell grades of relevance apart.
+    mean_average_precision : A metric of binary relevance.
     sklearn.metrics.ndcg_score : The same for given scores, with `ties="expected"`.
 
     References

@@ -23,7 +23,7 @@ def mean_map(encodings, y, *, gallery=None, directions=None, **options):
 
     Parameters
     ----------
-    encodings : dict of str to array-like of shape (n_samples, n_components)
+    encodings : dict of str to array-like of shape (n_samples, embedding_dim)
         Embeddings or codes of the queries by modality.
 
     y : {array-like, sparse matrix}, or mapping of them

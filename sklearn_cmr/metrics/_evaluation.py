@@ -72,6 +72,11 @@ def check_cutoffs(k, n_gallery):
 
 
 def warn_degenerate(n_relevant, n_gallery, zero_relevant, score="1"):
+    """Warn of queries without a relevant item, and if all items are relevant to all.
+
+    `score` is that of any ranking in the second case, None for metrics that then still
+    depend on the ranking.
+    """
     n_zero = np.count_nonzero(n_relevant == 0)
     if n_zero:
         effect = {
@@ -88,8 +93,8 @@ def warn_degenerate(n_relevant, n_gallery, zero_relevant, score="1"):
     if score is not None and np.all(n_relevant == n_gallery):
         warnings.warn(
             "Every gallery item is relevant to every query, so that any ranking scores "
-            f"{score}. If this is a fold of a cross-validation, use a splitter that "
-            "shuffles or stratifies.",
+            f"{score}. In cross-validation, use a splitter that shuffles or "
+            "stratifies.",
             UndefinedMetricWarning,
             stacklevel=stacklevel_of_caller(),
         )
@@ -109,9 +114,10 @@ def average_queries(values, n_relevant, *, zero_relevant, per_query, sample_weig
     if per_query:
         return values
     if zero_relevant == "skip":
-        kept = n_relevant > 0
-        values = values[kept]
-        sample_weight = None if sample_weight is None else sample_weight[kept]
+        has_relevant = n_relevant > 0
+        values = values[has_relevant]
+        if sample_weight is not None:
+            sample_weight = sample_weight[has_relevant]
     if len(values) == 0 or (sample_weight is not None and not sample_weight.any()):
         return np.nan if values.ndim == 1 else np.full(values.shape[1], np.nan)
     mean = np.average(values, axis=0, weights=sample_weight)

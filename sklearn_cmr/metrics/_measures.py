@@ -1,4 +1,4 @@
-"""Measures of ranked lists whose ties are left open: the mean over all orders."""
+"""Measures of ranked lists with ties: means over all orders of tied items."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -30,7 +30,7 @@ def _last_groups(groups, k):
     """Find the last group that begins within the first `k` items of each query.
 
     Returns its index, and how many of its positions count, both of shape
-    (n_rows, len(k)). Without such a group there is any index, and no position.
+    (n_rows, len(k)). Without such a group, the index is arbitrary and none counts.
     """
     width = groups.n_items + 1
     row = np.arange(len(groups.totals))[:, None]
@@ -50,30 +50,30 @@ def _hits(groups, k):
 
 
 def precision(groups, k):
-    """Share of relevant items in the first `k`, an array."""
+    """Return the share of relevant items in the first `k`, an array."""
     return _hits(groups, k) / k
 
 
 def recall(groups, k):
-    """Share of the relevant items that are in the first `k`, an array."""
+    """Return the share of the relevant items in the first `k`, an array."""
     return _hits(groups, k) / np.maximum(groups.n_relevant, 1)[:, None]
 
 
 def interpolated_precision(groups, tenths):
-    """Highest precision at any rank where the recall is at least some tenths."""
+    """Return the highest precision at any rank whose recall is at least some tenths."""
     values = np.zeros((len(groups.totals), len(tenths)))
     row = np.flatnonzero(groups.n_relevant)
     if len(row) == 0:
         return values
-    # All in integers, ten times as large: the group that reaches each recall, ...
+    # The group that reaches each recall, in integers that are ten times as large, ...
     wanted = tenths * groups.n_relevant[row, None]
     end = groups.found + groups.hits
     width = 10 * (groups.n_items + 1)
     group = np.searchsorted(
         groups.query * width + 10 * end, row[:, None] * width + wanted
     )
-    # ... and its first rank there. Within a group the precision rises or falls all
-    # along, so that this rank and the ends of groups hold the highest.
+    # ... and the first rank in it that does. Precision is monotone within a group, so
+    # that the highest one is at this rank or at the end of a group.
     size, hits, found = groups.size[group], groups.hits[group], groups.found[group]
     inside = np.maximum(-((10 * found - wanted) * size // (10 * hits)), 1)
     first = (found + hits / size * inside) / (groups.start[group] + inside)
@@ -85,9 +85,9 @@ def interpolated_precision(groups, tenths):
 
 
 def normalized_gain(groups, k, gains):
-    """Discounted cumulative gain of the first `k`, divided by the highest possible.
+    """Return the discounted cumulative gain of the first `k`, divided by the highest.
 
-    `k` is an array; `gains` says what an item of every grade is worth.
+    `k` is an array; `gains` has the gain of every grade.
     """
     if len(groups.query) == 0:
         return np.zeros((len(groups.totals), len(k)))
@@ -100,7 +100,7 @@ def normalized_gain(groups, k, gains):
     part = gain[last] * (sums[start + taken] - sums[start])
     total = groups.sum_before(whole)[last] + part
 
-    # Best are the items of the highest grade, followed by those of the next one.
+    # The best ranking sorts the items by descending grade.
     end = np.cumsum(groups.totals[:, :0:-1], axis=1)[:, :, None]
     worth = np.diff(sums[np.minimum(end, k)], axis=1, prepend=0)
     ideal = np.einsum("g,rgk->rk", gains[:0:-1], worth)
@@ -111,7 +111,7 @@ def normalized_gain(groups, k, gains):
 
 
 def average_precision(groups, k, normalizer):
-    """Average precision of the first `k` items of each query."""
+    """Return the average precision of the first `k` items of each query."""
     if len(groups.query) == 0:
         return np.zeros(len(groups.totals))
     taken = groups.size
@@ -135,14 +135,14 @@ def average_precision(groups, k, normalizer):
         divisor = groups.sum(taken)
     else:
         return _average_over_retrieved(groups, precisions, total, k)
-    # Without a hit the sum is zero, and so is the average.
+    # Without a hit, both the sum and the average are 0.
     return total / np.maximum(divisor, 1)
 
 
 def _mean_group_precisions(start, found, size, hits, taken, harmonic):
-    """Sum of the precisions at the relevant items of a group, mean over all orders.
+    """Return the sum of precisions at relevant items of groups, mean over all orders.
 
-    The group holds `size` items, `hits` of them relevant. `start` items, `found` of
+    A group holds `size` items, `hits` of them relevant. `start` items, `found` of
     them relevant, stand before it. Only its first `taken` positions count.
     """
     rho = np.where(size > 1, (hits - 1) / np.maximum(size - 1, 1), 0.0)

@@ -75,7 +75,7 @@ class _SharedLabel:
 
     @cached_property
     def max_grade(self):
-        """The largest number of labels that two items may share."""
+        """Upper bound of the number of labels that two items share."""
         most = (
             np.bitwise_count(words).sum(axis=0).max()
             for words in (self.query, self.gallery)
@@ -132,7 +132,7 @@ def _check_one_labels(y, n_items, name, owner):
 
 
 def make_relevance(y_query, y_gallery, n_query, n_gallery):
-    """Validate the labels and return the relation that says what is relevant."""
+    """Validate the labels and return the relation of relevance."""
     y_query = _check_one_labels(y_query, n_query, "y_query", "query")
     y_gallery = _check_one_labels(y_gallery, n_gallery, "y_gallery", "gallery")
     if y_query.ndim != y_gallery.ndim:

@@ -87,20 +87,19 @@ def cross_modal_report(
     digits=3,
     output_dict=False,
 ):
-    """Build a report of the main retrieval metrics in all directions.
+    """Build a report of the main retrieval metrics for all directions.
 
-    The items of each modality query those of each other one. The mean is over the
-    directions.
+    The items of every modality serve as queries for the items of every other modality.
+    The last row is the mean over the directions.
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_components), or container of embeddings
-        Image embeddings or codes; or those of all modalities: a mapping from names to
-        arrays, a tuple of image and text, or a dataframe with the columns
-        ``image__*`` and ``text__*``; whatever `transform` returns for such a
-        container. There may be any number of modalities.
+    X : array-like of shape (n_samples, embedding_dim), or container of embeddings
+        Image embeddings or codes; or those of any number of modalities: a mapping
+        from names to arrays, a tuple of image and text, or a dataframe with the columns
+        ``image__*`` and ``text__*``, as returned by `transform`.
 
-    Y : array-like of shape (n_samples, n_components)
+    Y : array-like of shape (n_samples, embedding_dim)
         Text embeddings or codes; the labels where `X` is a container.
 
     y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels), or \
@@ -109,14 +108,14 @@ def cross_modal_report(
         pairs, a mapping from each of them to its labels.
 
     gallery : container of embeddings, default=None
-        What is retrieved, with the same modalities as the queries. None retrieves the
-        queries' own partners and their likes, from `X` and `Y`.
+        Embeddings or codes of the items to retrieve, with the same modalities as the
+        queries. None retrieves from `X` and `Y` themselves.
 
     y_gallery : {array-like, sparse matrix}, or mapping of them, default=None
         Labels of the gallery.
 
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        What "near" means, see :func:`mean_average_precision`.
+        Distance used for the ranking, see :func:`mean_average_precision`.
 
     k : int or array-like of int of shape (n_cutoffs,), default=50
         Length of the ranked lists, 1 or more. A `k` beyond the gallery counts as the
@@ -132,10 +131,10 @@ def cross_modal_report(
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
-        mean, or nan. The report tells how many there are.
+        mean, or nan. The report has a column with their number.
 
     chunk_size : int, default=None
-        Number of queries handled at once, which bounds the memory.
+        Number of queries processed at once, which bounds the memory.
 
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the queries, where all modalities share their labels.
@@ -160,15 +159,15 @@ def cross_modal_report(
              "text -> image": {...},
              "mean": {...}}
 
-        mAP is that of the whole ranking. "no relevant" is the number of queries
-        without any relevant item in the gallery; in the last row the numbers of
-        queries are sums.
+        "mAP" is that of the whole ranking. "no relevant" is the number of queries
+        without any relevant item in the gallery. The last row holds the sums of the
+        numbers of queries.
 
     Raises
     ------
     ValueError
-        As :func:`mean_average_precision`; if labels are missing, if there is one
-        modality only, or if the modalities of gallery and queries differ.
+        As :func:`mean_average_precision`; if labels are missing, if there is only
+        one modality, or if the modalities of gallery and queries differ.
 
     TypeError
         If a container comes with two more arguments.
@@ -181,7 +180,7 @@ def cross_modal_report(
     See Also
     --------
     mean_average_precision, precision_at_k, recall_at_k, ndcg_at_k : The metrics.
-    sklearn.metrics.classification_report : The model of this report.
+    sklearn.metrics.classification_report : A report of this form for classifiers.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Queries ranked against a gallery, in bounded memory."""
+"""Ranking of a gallery by queries, in bounded memory."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -13,12 +13,12 @@ from sklearn.utils import check_random_state, gen_batches, gen_even_slices
 from sklearn_cmr.metrics._relevance import make_relevance
 from sklearn_cmr.metrics._similarity import BLOCK_ROWS, SIMILARITIES, check_embeddings
 
-# Pairs handled at once. Counting and sorting are fastest while a chunk stays in the
+# Pairs processed at once. Counting and sorting are fastest while a chunk stays in the
 # processor's cache; matrix products want more queries.
 _COUNTED_PAIRS = 2**16
 _SORTED_PAIRS = 2**17
 _PRODUCT_PAIRS = 2**22
-# Items that are counted at once, about; with more of them, the chunks are too short.
+# Approximate number of items counted at once; with more, the chunks are too short.
 _COUNTED_ITEMS = 2**14
 # Counts that are evaluated at once.
 _COUNTS = 2**16
@@ -26,11 +26,11 @@ _COUNTS = 2**16
 
 @dataclass
 class TieGroups:
-    """The ranked lists of some queries, as groups of tied items in any order.
+    """Ranked lists of some queries as tie groups.
 
-    A group is a group of items at the same place, all orders of which are equally
-    likely; where the order is fixed it is a single item. Only groups with a relevant
-    item are kept, query after query, the nearest first.
+    A tie group holds items at the same distance, all orders of which are equally
+    likely. Where the order is fixed, a group is a single item. Only groups with a
+    relevant item are stored, query by query, the nearest first.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class TieGroups:
         Number of gallery items of every grade of relevance for each query.
 
     query : ndarray of shape (n_distances,)
-        Which of the rows the group belongs to.
+        Row of the query that the group belongs to.
 
     start : ndarray of shape (n_distances,)
         Number of items before the group.
@@ -106,7 +106,7 @@ def _columns(n_columns, n_bits):
 
 
 def _sort(distances, grades, n_grades, *, tie_break, k=None):
-    """Order every row by distance.
+    """Sort every row by distance.
 
     Equal distances are ordered by `tie_break`: by "column", by "grade", or in any
     order (None). Returns the distances in a form that is fit for comparison only, and
@@ -180,7 +180,7 @@ def _split_positions(positions, shape):
 
 
 class Retrieval:
-    """Queries ranked against a gallery, a chunk of queries at a time.
+    """Ranking of a gallery by queries, in chunks of queries.
 
     All metrics are built on :meth:`chunks`, or on :meth:`distance_counts`.
 
@@ -190,8 +190,8 @@ class Retrieval:
             :func:`~sklearn_cmr.metrics.mean_average_precision`
 
     gain : {"linear", "exponential"} or None
-        What an item of grade g, the number of labels that it shares with the query,
-        is worth: g or 2**g - 1. None does not tell relevant items apart.
+        Gain of an item of grade g, the number of labels that it shares with the query:
+        g or 2**g - 1. With None, relevance is binary.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class Retrieval:
             self.order = check_random_state(random_state).permutation(self.n_gallery)
 
     def chunks(self, *, k=None, chunk_size=None):
-        """Yield the :class:`TieGroups` of a chunk of queries after the other.
+        """Yield the :class:`TieGroups` of one chunk of queries after another.
 
         Parameters
         ----------
@@ -275,7 +275,7 @@ class Retrieval:
 
     def _batches(self, chunk_size, n_pairs, least):
         if chunk_size is None:
-            # A whole number of blocks, as what is missing would be filled up.
+            # A multiple of the block size, as incomplete blocks would be padded.
             chunk_size = max(least, n_pairs // self.n_gallery // least * least)
         return gen_batches(self.n_query, int(chunk_size))
 

@@ -20,8 +20,8 @@ from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
 def _warn_sorted_fold(estimator, y):
     """Warn if the classes in `y` look like a block of rows sorted by label.
 
-    Folds drawn at random show nearly all classes the estimator knows, and hardly any
-    that it does not. With less than ten rows a class, missing classes say nothing.
+    Random folds contain nearly all classes of the estimator and hardly any other one.
+    With fewer than ten rows per class, missing classes are no evidence.
     """
     classes = np.asarray(getattr(estimator, "classes_", ()))
     y = y.toarray() if issparse(y) else as_label_array(y)
@@ -45,7 +45,7 @@ def _warn_sorted_fold(estimator, y):
         return
     warnings.warn(
         f"{finding}. Folds of rows that are sorted by label make such scores far too "
-        "high or meaningless. In a cross-validation use a splitter that shuffles, such "
+        "high or meaningless. Use a splitter that shuffles in cross-validation, such "
         "as StratifiedKFold(shuffle=True) or KFold(shuffle=True).",
         UserWarning,
         stacklevel=stacklevel_of_caller(),
@@ -176,20 +176,21 @@ def make_map_scorer(
 ):
     """Make a scorer of the mean average precision for searches and cross-validation.
 
-    The scorer encodes the held-out pairs with one call of `estimator.transform` and
-    lets one modality retrieve the other. The output may have any of these forms:
+    The scorer encodes the held-out pairs with one call of `estimator.transform`. The
+    items of one modality then retrieve those of the other. The output may have any of
+    these forms:
 
     - a mapping with the keys "image" and "text", or a tuple of both;
     - a DataFrame or an array whose column names, or `get_feature_names_out` names,
-      carry `image__` or `text__` at their beginning or after another prefix, so that
-      the groups of a :class:`~sklearn.pipeline.FeatureUnion` find together;
-    - an array without such names: the first half is the image.
+      have the prefix `image__` or `text__`, also after another prefix such as that of
+      a :class:`~sklearn.pipeline.FeatureUnion`;
+    - an array without such names, whose first half is the image embeddings.
 
     Parameters
     ----------
     direction : {"mean", "i2t", "t2i"}, default="mean"
-        Images retrieve texts ("i2t"), texts retrieve images ("t2i"), or the mean of
-        both.
+        Direction of retrieval: images retrieve texts ("i2t"), texts retrieve images
+        ("t2i"), or the mean of both.
 
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
         See :func:`mean_average_precision`, as for all parameters below.
@@ -208,7 +209,7 @@ def make_map_scorer(
         Value of a query without any relevant item.
 
     chunk_size : int, default=None
-        Number of queries handled at once.
+        Number of queries processed at once.
 
     random_state : int, RandomState instance or None, default=None
         Determines the order of tied items if `ties="random"`.
@@ -222,9 +223,9 @@ def make_map_scorer(
     Warns
     -----
     UserWarning
-        If the classes in `y` look like a fold of rows sorted by label: most rows are
-        of classes the estimator does not know, or many rows hold less than half of
-        its classes. The scores of such folds are meaningless.
+        If the fold seems to consist of rows sorted by label: most rows are of classes
+        that are unknown to the estimator, or many rows cover less than half of its
+        classes. The scores of such folds are meaningless.
     UndefinedMetricWarning
         See :func:`mean_average_precision`.
 
@@ -235,8 +236,8 @@ def make_map_scorer(
     Notes
     -----
     With metadata routing enabled, `make_map_scorer().set_score_request(
-    sample_weight=True)` asks for weights of the queries. Make a new scorer for this:
-    the request would stick to the shared `map_scorer`.
+    sample_weight=True)` requests weights of the queries. Use a new scorer for this:
+    `map_scorer` is shared, and so would be its request.
 
     Examples
     --------

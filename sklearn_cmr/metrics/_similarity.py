@@ -12,8 +12,8 @@ from sklearn_cmr.codes import (
     refuse_booleans,
 )
 
-# BLAS kernels sum the rows left over from full blocks in another order. With whole
-# blocks only, equal items get equal scores, whatever the chunk and their position.
+# BLAS kernels sum the rows of incomplete blocks in another order. With complete blocks
+# only, equal items get equal scores, whatever the chunk and their position.
 BLOCK_ROWS = 32
 
 
@@ -40,9 +40,12 @@ def _largest(X):
 class _Cosine:
     """Negative cosine similarity, 0 with a zero vector.
 
-    The products are taken before dividing by the length of the gallery item, and the
-    length of the query, which does not change its ranking, is left out: the values of
-    -1/+1 codes stay exact and tie where the Hamming distances tie.
+    Products are divided by the length of the gallery item only; that of the query does
+    not change its ranking. The values of -1/+1 codes are therefore exact, and tie where
+    the Hamming distances tie.
+
+    It is computed in float64 and rounded to the precision of the input: the float32
+    kernels of some processors sum equal rows in different orders.
     """
 
     def __init__(self, query, gallery):
@@ -56,10 +59,10 @@ class _Cosine:
 
     def _scale(self, X):
         # Powers of two are exact, and the products of the scaled rows cannot overflow.
-        limit = np.finfo(self.dtype).maxexp - 2
+        limit = np.finfo(np.float64).maxexp - 2
         exponent = np.clip(-np.frexp(_largest(X))[1], -limit, limit)
-        scaled = _pad_rows(X, self.dtype)
-        scaled[: len(X)] *= np.ldexp(self.dtype.type(1), exponent)[:, None]
+        scaled = _pad_rows(X, np.float64)
+        scaled[: len(X)] *= np.ldexp(1.0, exponent)[:, None]
         return scaled
 
     def distances(self, rows):
@@ -67,14 +70,14 @@ class _Cosine:
         products = self._scale(self.query[rows]) @ self.gallery.T
         products = products[:n_rows, : self.n_gallery]
         products *= self.weight
-        return products
+        return products.astype(self.dtype, copy=False)
 
 
 class _Euclidean:
     """Squared Euclidean distance.
 
-    It is taken in float64 because |a|^2 + |b|^2 - 2 <a, b> cancels, and rounded to the
-    precision of the input.
+    It is computed in float64 because |a|^2 + |b|^2 - 2 <a, b> cancels, and rounded to
+    the precision of the input.
     """
 
     def __init__(self, query, gallery):
@@ -86,9 +89,9 @@ class _Euclidean:
         self.squares = np.einsum("ij,ij->i", self.gallery, self.gallery)
 
     def _choose_exponent(self, query, gallery):
-        """Return the power of two to divide by, so that squares stay in range.
+        """Return the exponent of a power of two that scales squares into the range.
 
-        Dividing is exact and leaves the ranking.
+        The division is exact and does not change the ranking.
         """
         largest = max(_largest(X).max() for X in (query, gallery))
         exponent = int(np.frexp(largest)[1])
@@ -105,7 +108,7 @@ class _Euclidean:
         distances *= -2
         distances += np.einsum("ij,ij->i", query, query)[:, None]
         distances += self.squares
-        # Rounding may leave the distance of equal vectors a little below zero.
+        # Rounding may make the distance of equal vectors slightly negative.
         np.maximum(distances, 0, out=distances)
         return distances[:n_rows, : self.n_gallery].astype(self.dtype)
 

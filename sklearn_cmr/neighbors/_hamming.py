@@ -10,20 +10,19 @@ from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 from sklearn_cmr.codes import as_words, count_differing
 
-# Queries and items whose bits are compared at once. What lies between the steps then
-# stays in the processor's cache.
+# Queries and items compared at once, so that intermediate results stay in the cache.
 _QUERIES = 32
 _ITEMS = 2**12
 
-# Pairs that are worth the start of one more thread.
+# Pairs per thread: with fewer, starting a thread costs more than it saves.
 _PAIRS_PER_THREAD = 2**22
 
 
 class HammingSearch:
-    """Packed codes, searched by popcount.
+    """Search of packed codes by popcount.
 
-    An item is handled as one integer, its key: its distance times the number of items,
-    plus its row. Keys are in the order of the result.
+    An item is represented by one integer, its key: its distance times the number of
+    items, plus its row. The keys sort in the order of the result.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ class HammingSearch:
         return distances.astype(np.int32), rows
 
     def ball(self, query, radius):
-        """Return queries, distances and rows of the pairs in reach, in no order."""
+        """Return queries, distances and rows of the pairs within a radius, unsorted."""
         radius = int(min(radius, self.n_bits))
         words = as_words(query)
 
@@ -64,15 +63,15 @@ class HammingSearch:
         k : int
 
         limits : ndarray of shape (n_queries,) or None
-            Only items nearer than this are looked for.
+            Only items nearer than this are searched.
 
         stops : ndarray of shape (n_queries,) or None
-            Only the items before this row are needed.
+            Only items before this row are searched.
 
         Returns
         -------
         keys : ndarray of shape (n_queries, k)
-            In order. Those of items that there are not are larger than all others.
+            Sorted. Keys that stand for missing items are larger than all others.
         """
         n_queries = query.shape[1]
         if limits is None:
@@ -89,14 +88,16 @@ class HammingSearch:
 
     @staticmethod
     def _n_at_once(k):
-        # Several times as many as are kept, or the merging would cost the most.
+        # Several times as many as are returned, or merging would dominate the cost.
         return max(_ITEMS, 4 * k)
 
     def _find_nearest(self, query, k, limits, stop):
-        # Queries have ranges of keys of their own, so that one sort is enough for all.
+        # Every query has its own range of keys, so that one sort serves all queries.
         span = (self.n_bits + 2) * self.n_items
         start = np.arange(query.shape[1])[:, None] * span
-        best = np.repeat(start + span - 1, k, axis=1)  # stands for items not yet found
+        best = np.repeat(
+            start + span - 1, k, axis=1
+        )  # placeholder of items not yet found
         waiting, n_waiting = [best.ravel()], 0
         dtype = np.min_scalar_type(self.n_bits + 1)
         limits = limits[:, None].astype(dtype)
@@ -104,8 +105,8 @@ class HammingSearch:
             distances = count_differing(query, self.words[:, items], self.n_bits)
             near = (distances < limits).ravel().nonzero()[0]
             if len(near) > 4 * best.size and k < distances.shape[1]:
-                # So many that they alone bring the limits down. Numbers of 16 bits are
-                # partitioned many times faster than those of 8.
+                # Enough candidates to lower the limits. Partitioning 16-bit integers is
+                # many times faster than partitioning 8-bit ones.
                 wide = distances.astype(np.promote_types(dtype, np.uint16))
                 kth = np.partition(wide, k - 1, axis=1)[:, k - 1 : k]
                 limits = np.minimum(limits, kth + 1).astype(dtype)
@@ -117,7 +118,7 @@ class HammingSearch:
             if n_waiting > best.size:
                 best = self._merge(waiting, start, k)
                 waiting, n_waiting = [best.ravel()], 0
-                # An equal distance is not enough for the rows that follow.
+                # Later rows must be strictly nearer.
                 limits = ((best[:, -1:] - start) // self.n_items).astype(dtype)
         return self._merge(waiting, start, k) - start
 
@@ -138,20 +139,20 @@ class HammingSearch:
         return np.concatenate(owners), np.concatenate(distances), np.concatenate(rows)
 
     def _map_blocks(self, function, n_queries, width):
-        """Apply a function to blocks of queries, in threads where it is worth it."""
+        """Apply a function to blocks of queries, in threads if there are enough."""
         n_threads = 1 + n_queries * self.n_items // _PAIRS_PER_THREAD
         n_threads = min(n_threads, _openmp_effective_n_threads())
         width = min(width, -(-n_queries // n_threads))
         blocks = list(gen_batches(n_queries, width))
         if n_threads == 1:
             return list(map(function, blocks))
-        # numpy lets go of the interpreter while it computes.
+        # numpy releases the interpreter lock while it computes.
         with ThreadPoolExecutor(n_threads) as pool:
             return list(pool.map(function, blocks))
 
 
 class FaissHammingSearch(HammingSearch):
-    """Packed codes, searched by faiss, with the result of the popcount.
+    """Search of packed codes by faiss, with the same result as the popcount.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ class FaissHammingSearch(HammingSearch):
         self.index.add(gallery)
 
     def ball(self, query, radius):
-        """Return queries, distances and rows of the pairs in reach, in no order."""
+        """Return queries, distances and rows of the pairs within a radius, unsorted."""
         radius = int(min(radius, self.n_bits))
         ends, distances, rows = self.index.range_search(query, radius + 1)
         counts = np.diff(ends.astype(np.int64))
@@ -174,9 +175,9 @@ class FaissHammingSearch(HammingSearch):
         return owners, distances.astype(np.int32), rows  # floats, from faiss
 
     def _nearest_keys(self, query, k):
-        # Which of the items at the last distance faiss returns is not documented. All
-        # of them are there if it returned farther ones too. If not, those that it left
-        # out can only matter where they lie before the last row that it gave.
+        # Which of the items at the last distance faiss returns is undocumented. All are
+        # among the results if it returned farther ones too. Otherwise, omitted items
+        # matter only if their rows come before the last one returned.
         n_found = min(2 * k + 32, self.n_items)
         distances, rows = self.index.search(query, n_found)
         keys = np.sort(distances * np.int64(self.n_items) + rows, axis=1)
@@ -185,7 +186,7 @@ class FaissHammingSearch(HammingSearch):
         keys = keys[:, :k]
         if n_found == self.n_items or len(unsure) == 0:
             return keys
-        # Queries that are sure after about equally many rows share a block.
+        # Queries with a similar number of rows to search share a block.
         unsure = unsure[np.argsort(row[unsure])]
         words = as_words(query[unsure])
         found = self._scan(words, k, last[unsure] + 1, row[unsure] + 1)

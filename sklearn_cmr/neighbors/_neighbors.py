@@ -25,43 +25,42 @@ from sklearn_cmr.codes import pack_signs, refuse_booleans
 from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
 from sklearn_cmr.neighbors._real import RealSearch
 
-# Neighbours found at once, and queries whose balls are.
+# Neighbors found at once, and queries of one radius search.
 _FOUND = 2**20
 _BALLS = 2**10
 
 
 class CrossModalNeighbors(BaseEstimator):
-    """Find the nearest items of a gallery, exactly.
+    """Find the exact nearest neighbors of queries in a gallery.
 
-    The gallery holds the embeddings or the codes of one modality, the queries are those
-    of the other one, or of the same. It is used like
-    :class:`~sklearn.neighbors.NearestNeighbors`, and adds the Hamming distance of codes
-    and of packed bits, names for the items, growth of the gallery, and one promise: the
-    result is the same whatever library does the work, however the queries are divided
-    and whatever else is in the gallery. Neighbours come in the order of their distance,
-    those at the same distance in the order of the gallery.
+    The gallery holds the embeddings or codes of one modality, the queries are those of
+    any modality. The interface is that of :class:`~sklearn.neighbors.NearestNeighbors`
+    with three additions: the Hamming distance of codes and packed bits, ids of the
+    items, and :meth:`partial_fit`. The result depends neither on the library that
+    computes it nor on the division of the queries. Neighbors are sorted by distance,
+    and by their row in the gallery where the distances are equal.
 
     Parameters
     ----------
     n_neighbors : int, default=5
-        Number of neighbours that :meth:`kneighbors` finds, at least 1.
+        Number of neighbors that :meth:`kneighbors` finds, at least 1.
 
     radius : float, default=1.0
-        Largest distance of the neighbours that :meth:`radius_neighbors` finds, at least
-        0: the number of bits that may differ, for the Hamming distance.
+        Largest distance of the neighbors that :meth:`radius_neighbors` finds, at least
+        0. For the Hamming distance it is a number of bits.
 
     metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        The distance. "cosine" is one minus the cosine, which with a vector of zeros
-        is 0. "hamming" is the number of bits that differ; it takes codes of -1 and +1
-        or packed bits (uint8, as from :func:`~sklearn_cmr.hashing.pack_codes`). "auto"
-        is "hamming" for a gallery of int8 or uint8, "cosine" for other numbers.
+        Distance used for the search. "cosine" is one minus the cosine similarity,
+        which is 0 with a zero vector. "hamming" is the number of differing bits; it
+        takes codes of -1 and +1 or packed bits (uint8, as from
+        :func:`~sklearn_cmr.codes.pack_codes`). "auto" is "hamming" for a gallery of
+        int8 or uint8, and "cosine" for other dtypes.
 
     algorithm : {"auto", "brute", "faiss"}, default="auto"
-        What searches, with the same result: "faiss", an optional package
-        (``pip install 'sklearn-cmr[faiss]'``), or "brute": a popcount in numpy for the
-        Hamming distance, scikit-learn's brute force for the others. "auto" is "faiss"
-        for the Hamming distance where it is installed, on Linux, and "brute" for all
-        else; see the notes.
+        Implementation of the search; all give the same result. "faiss" is an optional
+        package (``pip install 'sklearn-cmr[faiss]'``). "brute" is a popcount in numpy
+        for the Hamming distance, and scikit-learn's brute force for the others. "auto"
+        is "faiss" for the Hamming distance on Linux if it is installed, else "brute".
 
     Attributes
     ----------
@@ -72,37 +71,36 @@ class CrossModalNeighbors(BaseEstimator):
         Number of items in the gallery.
 
     ids_ : ndarray of shape (n_samples_fit_,) or None
-        The names of the items, None if they have none.
+        Ids of the items, None if they have none.
 
     n_features_in_ : int
-        Number of columns of the gallery: of bytes, for packed bits.
+        Number of columns of the gallery. Columns of packed bits are bytes.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, if the gallery is a dataframe; without ``image__`` or
-        ``text__`` in front if all of them have it.
+        Names of the columns, if the gallery is a dataframe, without the prefix
+        ``image__`` or ``text__`` if all of them have it.
 
     See Also
     --------
-    sklearn.neighbors.NearestNeighbors : More metrics, trees, sparse input.
-    sklearn_cmr.hashing.hamming_distances : All Hamming distances as a matrix.
+    sklearn.neighbors.NearestNeighbors : Has more metrics, trees, sparse input.
+    sklearn_cmr.codes.hamming_distances : Computes all Hamming distances.
 
     Notes
     -----
-    A search compares each query with each item. Beside the result and the gallery it
-    needs little memory, whatever the number of queries. As many threads run as OpenMP
-    may use (``OMP_NUM_THREADS``).
+    A search compares every query with every item. Besides the gallery and the result,
+    it needs little memory, whatever the number of queries. The number of threads is
+    that of OpenMP (``OMP_NUM_THREADS``).
 
-    Real-valued distances are float64. The library computes in float32 and by matrix
-    products; it only finds candidates, whose distances are then computed one by one in
-    float64. Where rounding might have hidden a nearer item, more candidates are
-    fetched. With many equal rows, such as codes stored as floats, that takes several
-    times as long: leave codes int8, or pack them.
+    Real-valued distances are float64. The library finds candidates in float32 by matrix
+    products, and the distances of the candidates are then computed in float64. More
+    candidates are fetched where rounding might have hidden a nearer item. With many
+    equal rows, such as codes stored as floats, this takes several times as long: store
+    codes as int8, or packed.
 
-    numpy's popcount comes near the speed of faiss for codes of 64 bits, less so for
-    longer ones; for real values, scikit-learn's brute force was the faster one where it
-    was measured (``benchmarks/search.py``). Outside of Linux, faiss and torch may bring
-    two OpenMP libraries that end the process when they meet: there, "auto" leaves faiss
-    alone.
+    The popcount in numpy is nearly as fast as faiss for codes of 64 bits, and slower
+    for longer ones. For real values, scikit-learn's brute force was the faster one in
+    ``benchmarks/search.py``. On other systems than Linux, the OpenMP libraries of faiss
+    and torch may conflict and end the process. "auto" does not use faiss there.
 
     Examples
     --------
@@ -138,12 +136,12 @@ class CrossModalNeighbors(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or mapping with one key
-            Embeddings, codes of -1 and +1, or packed bits, one row for each item: an
-            array, a dataframe, a tensor, or what a `transform` returns for a mapping
-            with one key, whose value is taken.
+            Embeddings, codes of -1 and +1, or packed bits, one row per item: an array,
+            a dataframe, a tensor, or a mapping of one modality to one of these. They
+            are copied.
 
         y : object
-            Ignored; for scikit-learn's conventions.
+            Ignored, present by convention.
 
         ids : array-like of shape (n_samples,), default=None
             Unique names of the items, which the searches return in place of row
@@ -174,18 +172,18 @@ class CrossModalNeighbors(BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, *, ids=None):
-        """Add items to the gallery, behind those that it has.
+        """Append items to the gallery.
 
-        The result is that of :meth:`fit` on all of them together. The index is made
-        anew at the next search, so that many small additions cost little.
+        The result is that of :meth:`fit` on all items. The index is rebuilt at the next
+        search, so that many small additions are cheap.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or mapping with one key
-            The items, in the form of those in the gallery.
+            Items in the form of those in the gallery.
 
         y : object
-            Ignored; for scikit-learn's conventions.
+            Ignored, present by convention.
 
         ids : array-like of shape (n_samples,), default=None
             Unique names of the items, required if the items of the gallery have names.
@@ -207,7 +205,7 @@ class CrossModalNeighbors(BaseEstimator):
         new = self._read_ids(ids, len(added))
         if (new is None) != (self.ids_ is None):
             raise ValueError(
-                "Either all items of a gallery have ids or none: "
+                "Either all items of a gallery must have ids or none: "
                 + ("those in it have, the new ones" if new is None else "the new ones")
                 + (" have not." if new is None else " have, those in it have not.")
             )
@@ -229,23 +227,23 @@ class CrossModalNeighbors(BaseEstimator):
         ----------
         X : array-like of shape (n_queries, n_features), or mapping with one key, \
                 default=None
-            The queries, in the form of the gallery. None for the items of the gallery,
-            each of which is then no neighbour of itself.
+            Queries in the form of the gallery. None stands for the items of the
+            gallery, which are not counted as their own neighbors.
 
         n_neighbors : int, default=None
-            Number of neighbours; that of the constructor if None.
+            Number of neighbors. None stands for that of the constructor.
 
         return_distance : bool, default=True
-            Whether to return the distances too.
+            Whether to return the distances.
 
         Returns
         -------
         neigh_dist : ndarray of shape (n_queries, n_neighbors)
-            The distances, in rising order: int32 for the Hamming distance, float64 for
+            Distances in ascending order: int32 for the Hamming distance, float64 for
             the others. Only if `return_distance` is true.
 
         neigh_ind : ndarray of shape (n_queries, n_neighbors)
-            The rows of the items in the gallery, or their `ids` if it has any.
+            Rows of the items in the gallery, or their ids if they have any.
 
         Raises
         ------
@@ -253,8 +251,8 @@ class CrossModalNeighbors(BaseEstimator):
             If :meth:`fit` was not called.
 
         ValueError
-            If the queries do not fit the gallery, or there are less items than
-            neighbours to find.
+            If the queries do not fit the gallery, or if there are fewer items than
+            `n_neighbors`.
         """
         check_is_fitted(self)
         k = self.n_neighbors if n_neighbors is None else n_neighbors
@@ -285,26 +283,26 @@ class CrossModalNeighbors(BaseEstimator):
         ----------
         X : array-like of shape (n_queries, n_features), or mapping with one key, \
                 default=None
-            The queries, in the form of the gallery. None for the items of the gallery,
-            each of which is then no neighbour of itself.
+            Queries in the form of the gallery. None stands for the items of the
+            gallery, which are not counted as their own neighbors.
 
         radius : float, default=None
-            Largest distance; that of the constructor if None.
+            Largest distance. None stands for that of the constructor.
 
         return_distance : bool, default=True
-            Whether to return the distances too.
+            Whether to return the distances.
 
         sort_results : bool, default=False
-            Whether the neighbours come in the order of their distance instead of that
-            of the gallery.
+            Whether to sort the neighbors by distance instead of by row.
 
         Returns
         -------
         neigh_dist : ndarray of shape (n_queries,) of arrays
-            The distances for each query. Only if `return_distance` is true.
+            Distances for each query: int32 for the Hamming distance, float64 for the
+            others. Only if `return_distance` is true.
 
         neigh_ind : ndarray of shape (n_queries,) of arrays
-            The rows of the items in the gallery, or their `ids` if it has any.
+            Rows of the items in the gallery, or their ids if they have any.
 
         Raises
         ------
@@ -349,7 +347,7 @@ class CrossModalNeighbors(BaseEstimator):
         return tags
 
     def __getstate__(self):
-        # Made anew from the gallery, maybe where there is no faiss.
+        # Rebuilt from the gallery, possibly without faiss.
         return super().__getstate__() | {"_index": None, "_known_ids": None}
 
     # -- reading ---------------------------------------------------------------
@@ -385,7 +383,7 @@ class CrossModalNeighbors(BaseEstimator):
             if is_hamming:
                 form = "packed bits" if self._packed else "codes of -1 and +1"
             raise ValueError(
-                f"X has the dtype {dtype}, but the gallery holds {form}. Give both in "
+                f"X has the dtype {dtype}, but the gallery holds {form}. Pass both in "
                 "the same form: uint8 means packed bits, int8 codes of -1 and +1."
             )
 
@@ -440,7 +438,7 @@ def _import_faiss(optional=False):
 
 
 def _one_modality(X):
-    """Take rows out of a container, and the modality out of the names of columns."""
+    """Return the rows of a container, without the modality in their column names."""
     if is_mapping(X) and len(X) == 1:
         (X,) = X.values()
     if is_paired(X):
@@ -448,13 +446,13 @@ def _one_modality(X):
         if is_mapping(X):
             found = f"a mapping with the keys {list(X)}"
         raise ValueError(
-            f"X must hold the rows of one modality, got {found}. Pass one part of it."
+            f"X must hold the rows of one modality, got {found}. Pass one of them."
         )
     if is_frame(X):
         for modality in MODALITIES:
             columns = list(X.columns)
             if all(str(name).startswith(f"{modality}__") for name in columns):
-                # Images may ask for texts: their columns mean the same.
+                # Columns of embeddings mean the same in all modalities.
                 return frame_like(X, X, bare_names(columns, modality))
     return X
 
@@ -475,17 +473,17 @@ def _check_unique(ids, known=frozenset()):
 
 def _join_ids(old, new):
     kinds = {old.dtype.kind, new.dtype.kind, np.result_type(old, new).kind}
-    # An array of objects, such as of the strings in a dataframe, changes none of them.
+    # Joining with an array of objects converts no id.
     if len(kinds) > 1 and "O" not in kinds:
         raise ValueError(
             f"The new ids have the dtype {new.dtype}, those in the gallery {old.dtype}."
-            " Give ids of one kind."
+            " Pass ids of one kind."
         )
     return np.concatenate([old, new])
 
 
 def _without_self(nearest, batch):
-    """Drop each item from its own neighbours, or the farthest of them."""
+    """Remove each item from its own neighbors, or else the farthest neighbor."""
     distances, rows = nearest
     own = rows == np.arange(batch.start, batch.stop)[:, None]
     own[:, -1] |= ~own.any(axis=1)

@@ -5,24 +5,24 @@
 import numpy as np
 from sklearn.utils import gen_batches
 
-# Numbers of float64 held at once where rows are prepared or compared.
+# float64 values processed at once where rows are prepared or compared.
 _NUMBERS = 2**18
 
-# Candidates of all queries held at once.
+# Candidates of all queries processed at once.
 _CANDIDATES = 2**21
 
-# No finite square of float32 comes from larger numbers.
+# The squares of larger values overflow in float32.
 _LARGEST = 1e15
 
 
 def _power_of_two(values):
-    """Return factors that bring values to between 0.5 and 1 without rounding."""
+    """Return powers of two that scale values to between 0.5 and 1."""
     exponents = np.clip(np.frexp(values)[1], -1022, 1022)
     return np.ldexp(1.0, -exponents)
 
 
 def _scale_rows(X):
-    """Bring rows to float64 and to lengths that can be squared."""
+    """Convert rows to float64, scaled such that their squares are finite."""
     X = X.astype(np.float64)
     factors = _power_of_two(np.abs(X).max(axis=1))
     X *= factors[:, None]
@@ -30,14 +30,14 @@ def _scale_rows(X):
 
 
 def _dot(X, Y):
-    # Unlike einsum, it sums a single row as it sums one of many.
+    # Unlike einsum, the order of summation is the same for one row and many.
     return (X * Y).sum(axis=1)
 
 
 def _cosine_distances(X, Y):
     """Return 1 - cos for pairs of rows, 1 with a row of zeros."""
     X, Y = _scale_rows(X)[0], _scale_rows(Y)[0]
-    # Products before the division: those of codes are exact and tie where they should.
+    # Products before the division: those of codes are exact, so that ties remain ties.
     length = np.sqrt(_dot(X, X) * _dot(Y, Y))
     cosine = np.divide(_dot(X, Y), length, out=np.zeros(len(X)), where=length > 0)
     return 1 - np.clip(cosine, -1, 1)
@@ -53,7 +53,7 @@ class _SklearnIndex:
     """Squared Euclidean distances by scikit-learn's brute force."""
 
     def __init__(self, X):
-        # Here, since it takes a quarter of the package's time to import.
+        # Imported here because it is slow to import.
         from sklearn.neighbors import NearestNeighbors
 
         self.index = NearestNeighbors(algorithm="brute", metric="sqeuclidean").fit(X)
@@ -82,12 +82,12 @@ class _FaissIndex:
 
 
 class RealSearch:
-    """Real-valued rows that a library searches, the result free of its rounding.
+    """Search of real-valued rows by a library, without the effects of its rounding.
 
-    The library compares all rows in float32, by matrix products, and gives more
-    candidates than are needed. Their distances are then taken in float64, pair by pair:
-    they depend on nothing but the pair, and ties are ties. More candidates are fetched
-    until rounding cannot have kept any nearer row away.
+    The library compares all rows in float32 by matrix products and returns more
+    candidates than needed. Their distances are then computed in float64, pair by pair,
+    so that they depend on the pair only. More candidates are fetched until no nearer
+    row can be missing because of rounding.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class RealSearch:
         if not self.cosine:
             largest = max(abs(float(gallery.max())), abs(float(gallery.min())))
             self.scale = _power_of_two(largest)
-        # Rounding is relative to the distance from the origin: move it into the middle.
+        # Rounding errors grow with the distance from the origin: center the rows.
         some = gallery[:: max(1, len(gallery) // 2**12)]
         self.center = self._normalize(some).mean(axis=0)
         X = np.empty(gallery.shape, dtype=np.float32)
@@ -133,7 +133,7 @@ class RealSearch:
         return distances, rows
 
     def ball(self, query, radius):
-        """Return queries, distances and rows of the pairs in reach, in no order."""
+        """Return queries, distances and rows of the pairs within a radius, unsorted."""
         prepared, length = self._prepare(query)
         reach = self._reach(length, radius).max()
         counts, rows = self.index.ball(prepared, min(reach, np.finfo(np.float32).max))
@@ -143,7 +143,7 @@ class RealSearch:
         return owners[near], distances[near], rows[near]
 
     def _nearest(self, query, k, n_found):
-        """Return distances, rows, and whether they are sure to be the nearest."""
+        """Return distances, rows, and whether these are certainly the nearest ones."""
         if n_found == len(self.gallery):
             rows = np.tile(np.arange(n_found), (len(query), 1))
         else:
@@ -160,7 +160,7 @@ class RealSearch:
         return distances, rows, sure
 
     def _normalize(self, X):
-        """Map rows to where the squared Euclidean distance gives the order."""
+        """Map rows such that squared Euclidean distances give the order."""
         if not self.cosine:
             return X * np.float64(self.scale)
         X = _scale_rows(X)[0]
@@ -168,25 +168,25 @@ class RealSearch:
         return np.divide(X, length, out=X, where=length > 0)
 
     def _prepare(self, query):
-        """Return queries as the index takes them, and how far out they are."""
-        with np.errstate(over="ignore"):  # a query out of all proportion is far away
+        """Return queries in the form of the index, and their lengths."""
+        with np.errstate(over="ignore"):  # a huge query is far from all items
             X = self._normalize(query) - self.center
             length = np.sqrt(_dot(X, X))
         return np.clip(X, -_LARGEST, _LARGEST).astype(np.float32), length
 
     def _reach(self, length, distances):
-        """Return how large the index may find the square of a distance.
+        """Return upper bounds of the squared distances that the index computes.
 
-        In float32, the square of the distance of a and b comes out wrong by at most
-        c (|a| + |b|)^2, where c grows with the number of features. Where the distance
-        is r, |b| is at most |a| + r. A row of zeros has no direction: the index finds
-        it nearer than it is by the cosine, never farther.
+        In float32, the error of the squared distance of a and b is at most
+        c (|a| + |b|)^2, where c grows with the number of features. At the distance r,
+        |b| is at most |a| + r. By the cosine, the index finds zero rows nearer than
+        they are, never farther.
         """
         n_features = self.gallery.shape[1]
         single = np.finfo(np.float32)
         c = (n_features + 8) * single.eps
         if self.cosine:
-            # 1 - cos cancels: its own rounding counts where vectors nearly agree.
+            # 1 - cos cancels, so that its rounding error matters for similar vectors.
             r = np.sqrt(2 * (distances + (n_features + 8) * np.finfo(np.float64).eps))
         else:
             r = distances * self.scale
@@ -196,7 +196,7 @@ class RealSearch:
         compare = _cosine_distances if self.cosine else _euclidean_distances
         distances = np.empty(len(rows))
         width = max(1, _NUMBERS // query.shape[1])
-        for start in range(0, len(rows), width):  # there may be none
+        for start in range(0, len(rows), width):  # rows may be empty
             pairs = slice(start, start + width)
             distances[pairs] = compare(query[owners[pairs]], self.gallery[rows[pairs]])
         return distances

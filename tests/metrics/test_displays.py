@@ -101,7 +101,7 @@ def test_precision_recall_curves(embeddings, options):
         assert line.get_label() == f"{direction} (mAP = {score:.3f})"
     assert display.ax_.get_xlabel() == "Recall"
     assert display.figure_ is display.ax_.figure
-    # By more than the colour.
+    # By more than the color.
     assert len({line.get_linestyle() for line in display.lines_}) == 2
 
 
@@ -392,7 +392,7 @@ def test_common_space_draws_the_same_pairs(embeddings):
     assert not np.array_equal(other.classes["text"], display.classes["text"])
 
 
-def test_common_space_by_neighbours(embeddings):
+def test_common_space_by_neighbors(embeddings):
     """Classes that lie apart in the space lie apart in the plane."""
     _, _, y = embeddings
     rng = np.random.default_rng(0)
@@ -424,7 +424,7 @@ def test_common_space_of_codes(embeddings):
 
 @pytest.mark.parametrize("convert", [np.asarray, csr_array, list])
 def test_common_space_of_several_labels(embeddings, convert):
-    """Coloured by modality; one label alone gives colours."""
+    """Colored by modality; one label alone gives colors."""
     image, text, y = embeddings
     labels = (np.random.default_rng(0).random((60, 3)) < 0.5).astype(int)
     options = {"method": "pca", "random_state": 0}
@@ -450,7 +450,7 @@ def test_common_space_without_labels(embeddings):
     assert legend_of(of_two.ax_) == ["image", "text"]
 
 
-def test_colours_of_many_classes(embeddings):
+def test_colors_of_many_classes(embeddings):
     image, text, _ = embeddings
     for n_classes, n_named in [(10, 10), (15, 15), (25, 0)]:
         y = np.arange(60) % n_classes

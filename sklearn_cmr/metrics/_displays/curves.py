@@ -1,4 +1,4 @@
-"""Curves of precision over recall, and over the length of the list."""
+"""Plots of precision over recall, and over the length of the list."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -16,10 +16,10 @@ from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
 
 
 class _CurveDisplay(metaclass=ABCMeta):
-    """One line for each direction of retrieval.
+    """Plot with one line for each direction of retrieval.
 
-    A subclass says by `_compute` what is drawn, by `_line` what a direction's values
-    and its label are, and by `_axes_options` how the axes look.
+    A subclass defines `_compute` for the values, `_line` for the line of a direction,
+    and `_axes_options` for the axes.
     """
 
     _axes_options: dict
@@ -107,11 +107,11 @@ class _CurveDisplay(metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components), or container of embeddings
+        X : array-like of shape (n_samples, embedding_dim), or container of embeddings
             Image embeddings or codes; or those of all modalities, see
             :func:`cross_modal_report`.
 
-        Y : array-like of shape (n_samples, n_components)
+        Y : array-like of shape (n_samples, embedding_dim)
             Text embeddings or codes; the labels where `X` is a container.
 
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, \
@@ -119,7 +119,8 @@ class _CurveDisplay(metaclass=ABCMeta):
             Classes or label indicator, also one for each modality.
 
         gallery : container of embeddings, default=None
-            What is retrieved; the queries themselves by default.
+            Embeddings or codes of the items to retrieve, by default the queries
+            themselves.
 
         y_gallery : {array-like, sparse matrix}, or mapping of them, default=None
             Labels of the gallery.
@@ -198,10 +199,10 @@ class _CurveDisplay(metaclass=ABCMeta):
 
 
 class PrecisionRecallDisplay(_CurveDisplay):
-    """Precision over recall, one line for each direction of retrieval.
+    """Plot of precision over recall, one line for each direction of retrieval.
 
-    Make it by :meth:`from_estimator` or :meth:`from_predictions`. All parameters are
-    stored as attributes.
+    Use :meth:`from_estimator` or :meth:`from_predictions` to create it. All parameters
+    are stored as attributes.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ class PrecisionRecallDisplay(_CurveDisplay):
     See Also
     --------
     precision_recall_curve : The values.
-    TopKPrecisionDisplay : Precision over the length of the list.
+    TopKPrecisionDisplay : Plots precision over the length of the list.
 
     Examples
     --------
@@ -281,10 +282,10 @@ class PrecisionRecallDisplay(_CurveDisplay):
 
 
 class TopKPrecisionDisplay(_CurveDisplay):
-    """Precision of the first `k` items over `k`, one line for each direction.
+    """Plot of the precision at `k` over `k`, one line for each direction.
 
-    Make it by :meth:`from_estimator` or :meth:`from_predictions`; their keyword `k`
-    is the longest list. All parameters are stored as attributes.
+    Use :meth:`from_estimator` or :meth:`from_predictions` to create it; their keyword
+    `k` is the length of the longest list. All parameters are stored as attributes.
 
     Parameters
     ----------
@@ -308,7 +309,7 @@ class TopKPrecisionDisplay(_CurveDisplay):
     See Also
     --------
     precision_at_k : The values.
-    PrecisionRecallDisplay : Precision over recall.
+    PrecisionRecallDisplay : Plots precision over recall.
 
     Examples
     --------

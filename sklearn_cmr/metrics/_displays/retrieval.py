@@ -1,4 +1,4 @@
-"""Queries and what they found."""
+"""Plot of queries and the items that they retrieve."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -31,7 +31,7 @@ class _Mark(NamedTuple):
     style: str
 
 
-# Glyph, colour and style of the line each tell right from wrong.
+# Glyph, color and style of the line each tell right from wrong.
 _RIGHT = _Mark("✓", "#0072b2", "solid")
 _WRONG = _Mark("✗", "#d55e00", "dashed")
 _UNMARKED = _Mark("", "0.6", "solid")
@@ -55,25 +55,26 @@ _CONSTRAINTS = {
 
 
 class RetrievalDisplay:
-    """Queries and the items that they found, the right and the wrong ones marked.
+    """Plot of queries and retrieved items, with relevant and irrelevant ones marked.
 
-    Every item is a picture or a text. Pictures that were found stand side by side,
-    texts in lines one below the other, the nearest first.
+    Every item is an image or a text. Retrieved images are shown side by side, texts
+    one per line, the nearest first.
 
-    Make it by :meth:`from_estimator` or :meth:`from_predictions`; or directly, such as
-    for queries that have no label. All parameters are stored as attributes.
+    Use :meth:`from_estimator` or :meth:`from_predictions` to create it, or the
+    constructor, such as for queries that have no label. All parameters are stored as
+    attributes.
 
     Parameters
     ----------
     queries : list of str or array-like
-        The queries, each a text or a picture: an array of shape (height, width) or
+        Queries, each a text or an image: an array of shape (height, width) or
         (height, width, 3).
 
     found : list of list of str or array-like
-        What each query found, the nearest first.
+        Items that each query retrieved, the nearest first.
 
     relevant : array-like of bool of shape (n_queries, k), default=None
-        Which of the items are right. None leaves them unmarked.
+        Whether the items are relevant. None leaves them unmarked.
 
     Attributes
     ----------
@@ -117,7 +118,7 @@ class RetrievalDisplay:
         ax=None,
         image_kwargs=None,
     ):
-        """Plot what a fitted estimator finds.
+        """Plot the items that a fitted estimator retrieves.
 
         Parameters
         ----------
@@ -136,23 +137,22 @@ class RetrievalDisplay:
             Classes or label indicator, also one for each modality.
 
         direction : {"t2i", "i2t"} or tuple of two str, default="t2i"
-            Texts find images, or images find texts; or the names of the modalities
-            of the queries and of what they find.
+            Texts retrieve images, or images retrieve texts; or the names of the
+            modalities of the queries and of the gallery.
 
         items : dict of str to sequence, default=None
-            What to show for the rows of each modality: pictures or texts. Without
-            them, features that are texts themselves are shown, and row numbers with
-            labels in the place of others.
+            Images or texts to show for the rows of each modality. Without them,
+            features that are texts are shown, and row numbers with labels otherwise.
 
         queries : int or array-like of int, default=4
             Number of queries to draw at random, or the rows to take.
 
         k : int, default=8
-            Number of items that a query finds.
+            Number of items that a query retrieves.
 
         metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-            What "near" means, see :func:`mean_average_precision`. Items at the same
-            distance are shown in the order of their rows.
+            Distance used for the ranking, see :func:`mean_average_precision`. Items at
+            the same distance are shown in the order of their rows.
 
         random_state : int, RandomState instance or None, default=None
             Determines the queries.
@@ -199,15 +199,15 @@ class RetrievalDisplay:
         ax=None,
         image_kwargs=None,
     ):
-        """Plot what embeddings find.
+        """Plot the items that embeddings retrieve.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components), or container of embeddings
+        X : array-like of shape (n_samples, embedding_dim), or container of embeddings
             Image embeddings or codes; or those of all modalities, see
             :func:`cross_modal_report`.
 
-        Y : array-like of shape (n_samples, n_components)
+        Y : array-like of shape (n_samples, embedding_dim)
             Text embeddings or codes; the labels where `X` is a container.
 
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, \
@@ -215,22 +215,22 @@ class RetrievalDisplay:
             Classes or label indicator, also one for each modality.
 
         direction : {"t2i", "i2t"} or tuple of two str, default="t2i"
-            Texts find images, or images find texts; or the names of the modalities
-            of the queries and of what they find.
+            Texts retrieve images, or images retrieve texts; or the names of the
+            modalities of the queries and of the gallery.
 
         items : dict of str to sequence, default=None
-            What to show for the rows of each modality: pictures or texts. Row numbers
-            with labels are shown in the place of others.
+            Images or texts to show for the rows of each modality. Row numbers with
+            labels are shown otherwise.
 
         queries : int or array-like of int, default=4
             Number of queries to draw at random, or the rows to take.
 
         k : int, default=8
-            Number of items that a query finds.
+            Number of items that a query retrieves.
 
         metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-            What "near" means, see :func:`mean_average_precision`. Items at the same
-            distance are shown in the order of their rows.
+            Distance used for the ranking, see :func:`mean_average_precision`. Items at
+            the same distance are shown in the order of their rows.
 
         random_state : int, RandomState instance or None, default=None
             Determines the queries.
@@ -305,7 +305,7 @@ class RetrievalDisplay:
             Axes to draw on, new ones by default.
 
         image_kwargs : dict, default=None
-            Keywords of matplotlib's `imshow`; grey values are dark on light by default.
+            Keywords of matplotlib's `imshow`; gray values are dark on light by default.
 
         Returns
         -------
@@ -387,7 +387,7 @@ def _show(ax, left, top, picture, mark, image_kwargs):
     frame = {"edgecolor": mark.color, "linestyle": mark.style, "linewidth": 2}
     ax.add_patch(Rectangle((left, top), width, height, fill=False, **frame))
     if mark.glyph:
-        # In a corner, on its colour: it is seen on any picture.
+        # In a corner, on its color: it is seen on any picture.
         box = {"facecolor": mark.color, "edgecolor": "none", "pad": 1.5}
         ax.text(
             left + width,

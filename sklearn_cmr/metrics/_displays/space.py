@@ -1,4 +1,4 @@
-"""The common space of all modalities in one plane."""
+"""Plot of the common space of all modalities."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -19,7 +19,7 @@ from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
 from sklearn_cmr.metrics._similarity import check_embeddings
 
 _MARKERS = "o^sDPX*v"
-# More classes than these have colours of their own, but no place in the legend.
+# More classes than these have colors of their own, but no place in the legend.
 _MOST_NAMED = 20
 
 _CONSTRAINTS = {
@@ -32,21 +32,21 @@ _CONSTRAINTS = {
 
 
 class CommonSpaceDisplay:
-    """Items of all modalities in the common space, mapped to a plane.
+    """Plot of the items of all modalities in the common space, in two dimensions.
 
-    The marker tells the modality, the colour the class. In a good common space the
-    modalities of one class lie together, and the classes apart.
+    Markers show the modality, colors the class. In a good common space the modalities
+    of one class lie together, and different classes lie apart.
 
-    Make it by :meth:`from_estimator` or :meth:`from_predictions`. All parameters are
-    stored as attributes.
+    Use :meth:`from_estimator` or :meth:`from_predictions` to create it. All parameters
+    are stored as attributes.
 
     Parameters
     ----------
     positions : dict of str to ndarray of shape (n_items, 2)
-        Places in the plane by modality.
+        Positions by modality.
 
     classes : dict of str to ndarray of shape (n_items,), default=None
-        Class of each item by modality. None colours by modality.
+        Class of each item by modality. None colors by modality.
 
     Attributes
     ----------
@@ -61,11 +61,11 @@ class CommonSpaceDisplay:
 
     Notes
     -----
-    Items with several labels have no colour of their own: they are coloured by
-    modality. To look at one label, pass its column of the indicator as `y`.
+    Items with several labels are colored by modality. To look at one label, pass its
+    column of the indicator as `y`.
 
-    Distances in such a plane are a rough guide only; t-SNE keeps neighbours together
-    and says nothing about the distances of groups.
+    Distances in such a plot are only a rough guide: t-SNE preserves neighborhoods, not
+    the distances between groups.
 
     Examples
     --------
@@ -120,7 +120,7 @@ class CommonSpaceDisplay:
             `X` must be a container.
 
         method : {"tsne", "pca"}, default="tsne"
-            How the plane is found, by :class:`~sklearn.manifold.TSNE` or
+            Projection to two dimensions, by :class:`~sklearn.manifold.TSNE` or
             :class:`~sklearn.decomposition.PCA`.
 
         n_samples : int, default=500
@@ -128,10 +128,10 @@ class CommonSpaceDisplay:
             of all modalities if there are equally many. None takes all.
 
         metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-            What "near" means, see :func:`mean_average_precision`.
+            Distance used for the ranking, see :func:`mean_average_precision`.
 
         random_state : int, RandomState instance or None, default=None
-            Determines the items and the plane.
+            Determines the drawn items and the projection.
 
         ax : matplotlib Axes, default=None
             Axes to draw on, new ones by default.
@@ -170,11 +170,11 @@ class CommonSpaceDisplay:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components), or container of embeddings
+        X : array-like of shape (n_samples, embedding_dim), or container of embeddings
             Image embeddings or codes; or those of all modalities, see
             :func:`cross_modal_report`.
 
-        Y : array-like of shape (n_samples, n_components)
+        Y : array-like of shape (n_samples, embedding_dim)
             Text embeddings or codes; the labels where `X` is a container.
 
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, \
@@ -182,7 +182,7 @@ class CommonSpaceDisplay:
             Classes or label indicator, also one for each modality.
 
         method : {"tsne", "pca"}, default="tsne"
-            How the plane is found, by :class:`~sklearn.manifold.TSNE` or
+            Projection to two dimensions, by :class:`~sklearn.manifold.TSNE` or
             :class:`~sklearn.decomposition.PCA`.
 
         n_samples : int, default=500
@@ -190,10 +190,10 @@ class CommonSpaceDisplay:
             of all modalities if there are equally many. None takes all.
 
         metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-            What "near" means, see :func:`mean_average_precision`.
+            Distance used for the ranking, see :func:`mean_average_precision`.
 
         random_state : int, RandomState instance or None, default=None
-            Determines the items and the plane.
+            Determines the drawn items and the projection.
 
         ax : matplotlib Axes, default=None
             Axes to draw on, new ones by default.
@@ -265,7 +265,7 @@ class CommonSpaceDisplay:
         return self
 
     def _colors(self):
-        """Return the colour of each class by its name, and those of all points."""
+        """Return the color of each class by its name, and those of all points."""
         if self.classes is None:
             return {}, dict(
                 zip(self.positions, class_colors(len(self.positions)), strict=True)

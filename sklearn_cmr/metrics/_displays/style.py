@@ -1,10 +1,10 @@
-"""Axes and colours of all displays."""
+"""Axes and colors of all displays."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-# Ten colours that people with any colour vision tell apart (M. A. Petroff, "Accessible
+# Ten colors that people with any color vision tell apart (M. A. Petroff, "Accessible
 # color sequences for data visualization", arXiv:2107.02270).
 COLORS = (
     "#3f90da",
@@ -32,7 +32,7 @@ def make_axes(display, ax, **figure_options):
 
 
 def class_colors(n_classes):
-    """Return one colour for each class."""
+    """Return one color for each class."""
     if n_classes <= len(COLORS):
         return list(COLORS[:n_classes])
     import matplotlib
