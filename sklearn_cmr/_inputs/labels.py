@@ -127,7 +127,8 @@ def read_labels(
             "pairs. Pass one array of labels for all modalities."
         )
     check_label_names(y, features)
-    usable, parts = {}, {}
+    usable: dict = {}
+    parts = {}
     for name in features:
         part, own = {name: features[name]}, y[name]
         check_consistent_length(features[name], own)

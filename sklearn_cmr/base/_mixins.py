@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.utils import ClassifierTags
@@ -60,6 +61,9 @@ class HasherMixin:
     n_bits: int
     output: str
     _n_features_out: int
+    # Of the base class.
+    _encode: Any
+    _read_query: Any
 
     def encode(self, X, modality, *, output="sign"):
         """Encode one modality alone, in a form to choose.
@@ -143,6 +147,11 @@ class LabelProbabilityMixin:
     features of one modality and returns an array of shape (n_samples, n_classes).
     """
 
+    _label_probabilities: Any
+    # Of the base class.
+    _read_query: Any
+    _reader: Any
+
     def predict_proba(self, X, modality=None):
         """Compute the probabilities of the labels.
 
@@ -198,6 +207,9 @@ class LabelProbabilityMixin:
 
 class AddModalityMixin:
     """A further modality for estimators whose modalities train apart."""
+
+    # Of the base class.
+    _add_modality: Any
 
     def add_modality(self, name, X, y):
         """Fit one more modality; the others stay as they are, bit for bit.

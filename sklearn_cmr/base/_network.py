@@ -73,7 +73,8 @@ class NetworkTransformer(CrossModalTransformer):
     # The held-out rows are for direct calls: metadata routing does not pass them on.
     __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
 
-    module_: torch.nn.ModuleDict
+    callbacks: list | None
+    module_: Any  # a ModuleDict of ModuleDicts
     history_: list[dict]
     _network_settings: dict[str, Any]
     _moments: dict[str, dict]
@@ -314,7 +315,7 @@ container of pairs, or mapping of modalities
         else:
             self.callbacks = [
                 (name, value) if isinstance(item, tuple) and item[0] == name else item
-                for item in self.callbacks
+                for item in self.callbacks or []
             ]
 
     def _check_callbacks(self):

@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -63,7 +64,7 @@ def quantization_loss(code):
 
 # Every value that `label_loss` can have; a method takes those that suit it.
 # What turns logits into the probabilities that a label loss trains.
-LABEL_ACTIVATIONS = {
+LABEL_ACTIVATIONS: dict[str, Callable] = {
     "softmax": partial(torch.softmax, dim=1),
     "bce": torch.sigmoid,
     "mse": torch.sigmoid,

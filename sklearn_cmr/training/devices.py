@@ -5,6 +5,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -45,7 +46,7 @@ class _ProcessWide:
     def __init__(self):
         self.lock = threading.Lock()
         self.n_users = 0
-        self.ambient = None
+        self.ambient: Any = None
 
     def enter(self, ambient):
         """Count one more user; note what the caller of the first one has set."""

@@ -206,7 +206,8 @@ class PairNet(NeuralNet):
         """Train through the phase.
 
         Unlike skorch's own loop, it passes Ctrl-C on. After any error the module has
-        the weights of the last finished epoch, or of the beginning.
+        the weights of the last finished epoch, or of the beginning; with early
+        stopping, those of the best epoch.
         """
         self.initialize()
         self.epoch_, self.step_ = self.first_epoch, 0

@@ -642,10 +642,11 @@ class SSAHHasher(
     # -- networks --------------------------------------------------------------
 
     def _build(self, n_features, n_classes):
-        module = nn.ModuleDict({"encoders": nn.ModuleDict()})
+        encoders = nn.ModuleDict()
         if self.self_supervision:
-            module["encoders"][LABEL] = self._build_encoder(LABEL, n_classes)
-            self._initialize(module["encoders"][LABEL])
+            encoders[LABEL] = self._build_encoder(LABEL, n_classes)
+            self._initialize(encoders[LABEL])
+        module = nn.ModuleDict({"encoders": encoders})
         Separate.grow(module, n_features, self._build_modality)
         return module
 

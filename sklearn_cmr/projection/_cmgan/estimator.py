@@ -539,9 +539,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     def _build(self, n_features, n_classes):
         width, slope = self.embedding_dim, self.negative_slope
-        encoders, decoders, intra, inter, classifiers = (
-            nn.ModuleDict() for _ in range(5)
-        )
+        encoders: dict[str, Network] = {}
+        decoders, intra, inter, classifiers = (nn.ModuleDict() for _ in range(4))
         for modality, n_inputs in n_features.items():
             hidden = self._layer_sizes("hidden_layer_sizes", modality)
             sizes = [n_inputs, *hidden, width]
@@ -578,7 +577,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
             share_last_layer(*encoders.values())
         return nn.ModuleDict(
             {
-                "encoders": encoders,
+                "encoders": nn.ModuleDict(encoders),
                 "decoders": decoders,
                 "intra_discriminators": intra,
                 "inter_discriminators": inter,
