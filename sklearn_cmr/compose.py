@@ -46,10 +46,10 @@ class UncheckedParts:
 
     def check_part(self, part, modality, estimator, *, may_have_regions=False):
         """Return features with rows."""
-        part = part if hasattr(part, "shape") else to_array(part)
-        part = part if hasattr(part, "shape") else np.asarray(part)
+        name = f"{modality} features"
+        part = part if hasattr(part, "shape") else np.asarray(to_array(part, name))
         if len(part.shape) == 0:
-            raise ValueError(f"The {modality} features have no rows: got {part!r}.")
+            raise ValueError(f"The {name} have no rows: got {part!r}.")
         return part
 
     def check_values(self, X, name):

@@ -46,6 +46,8 @@ class Pairs(dict):
     def __getitem__(self, key):
         if isinstance(key, str):
             return super().__getitem__(key)
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]  # scikit-learn selects rows by X[rows, ...]
         if isinstance(key, Integral):
             raise TypeError(
                 f"Pairs are indexed by the name of a modality or by several rows; got "

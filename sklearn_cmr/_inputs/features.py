@@ -47,14 +47,7 @@ class NumericChecks:
     def check_part(self, part, modality, estimator, *, may_have_regions=False):
         """Return the validated features of one modality."""
         name = f"{modality} features"
-        try:
-            part = to_array(part)
-        except ValueError as error:
-            raise ValueError(
-                f"The {name} have rows of different lengths. Each row must have the "
-                "same number of features"
-                + (", and missing regions must be NaN." if may_have_regions else ".")
-            ) from error
+        part = to_array(part, name)
         if _holds_strings(part):
             raise ValueError(
                 f"The {name} are strings. Turn them into numbers first, e.g. with "

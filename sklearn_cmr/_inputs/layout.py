@@ -214,6 +214,8 @@ class PairLayout:
             return "arrays"
         if is_mapping(X):
             return "mapping"
+        if isinstance(X, (str, bytes)):
+            raise TypeError(f"got a single string as X: {X[:40]!r}. Pass features.")
         if _is_list_of_arrays(X):
             raise TypeError(
                 f"got a {type(X).__name__} of two arrays as X. Pass (X_img, X_txt, y), "

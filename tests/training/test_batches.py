@@ -13,15 +13,15 @@ from torch.utils.data import Subset
 
 from sklearn_cmr.training import (
     BatchIterator,
-    ClassBalanced,
     EachByItself,
     RowDataset,
     UnpairedDataset,
     indicator_of,
     joint_sampler,
     parts_of,
+    whole_dataset,
 )
-from sklearn_cmr.training.batches import in_order, shuffled
+from sklearn_cmr.training.samplers import in_order, shuffled
 
 N_ROWS, N_FEATURES = 43, 6
 CPU = torch.device("cpu")
@@ -296,79 +296,7 @@ def test_dataset_gives_single_rows():
     )
 
 
-# -- GPU -----------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("kind", KINDS)
-def test_batches_on_a_gpu(kind):
-    X = KINDS[kind](integers())
-    indicator = np.eye(4, dtype=np.uint8)[np.arange(N_ROWS) % 4]
-    batches = []
-    for device in ("cpu", "cuda"):
-        dataset = RowDataset({"image": X}, indicator, torch.device(device))
-        generator = torch.Generator().manual_seed(0)
-        batches.append(
-            [
-                type(batch)(
-                    {"image": batch.features["image"].cpu()},
-                    batch.y.cpu(),
-                    batch.rows.cpu(),
-                    {},
-                )
-                for batch in BatchIterator(dataset, 8, shuffled, generator)
-            ]
-        )
-    assert_same_batches(*batches)
-
-
-# -- rows by class -------------------------------------------------------------------
-
-
-def drawn(sampler, n_samples, batch_size, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return list(sampler(n_samples, batch_size, generator))
-
-
-@pytest.mark.parametrize("n_rows_each", [1, 2, 4])
-@pytest.mark.parametrize("batch_size", [4, 13, 24])
-def test_class_balanced_batches(n_rows_each, batch_size):
-    codes = np.repeat([0, 2, 3, 5, 6, 7], [1, 2, 5, 9, 30, 40])
-    np.random.default_rng(0).shuffle(codes)
-    sampler = ClassBalanced(codes, n_rows_each)
-    batches = drawn(sampler, len(codes), batch_size)
-    size = batch_size // n_rows_each * n_rows_each
-    assert {len(rows) for rows in batches} == {size}
-    assert len(batches) == -(-len(codes) // size)
-    for rows in batches:
-        groups = codes[rows.numpy()].reshape(-1, n_rows_each)
-        assert (groups == groups[:, :1]).all()
-    used = np.bincount(codes[torch.cat(batches).numpy()])[[0, 2, 3, 5, 6, 7]]
-    # Classes take turns: none is ahead of another by more than one.
-    assert used.max() - used.min() <= n_rows_each
-    if size == 24:
-        seen = [np.bincount(codes[rows.numpy()], minlength=8) for rows in batches]
-        assert np.array(seen)[:, [0, 2, 3, 5, 6, 7]].min() == 4
-
-
-def test_class_balanced_rows_take_turns():
-    codes = np.repeat([0, 1], [6, 10])
-    (rows,) = drawn(ClassBalanced(codes, 3), 60, 60)
-    counts = np.bincount(rows, minlength=16)
-    assert counts[:6].tolist() == [5] * 6
-    assert counts[6:].tolist() == [3] * 10
-    # A class with fewer rows than are wanted of it has some of them twice.
-    (rows,) = drawn(ClassBalanced(np.array([0, 1, 1, 1]), 3), 6, 6)
-    assert np.bincount(rows).tolist() == [3, 1, 1, 1]
-
-
-def test_class_balanced_order_depends_on_the_generator_alone():
-    sampler = ClassBalanced(np.arange(40) % 4, 2)
-    first, again, other = (torch.cat(drawn(sampler, 40, 8, s)) for s in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-# -- modalities with rows of their own -------------------------------------------------
+# -- modalities with rows of their own -----------------------------------------
 
 
 def make_unpaired(image_rows=None):
@@ -407,20 +335,6 @@ def test_every_modality_in_its_own_order(image_rows, inner):
     assert len(set(rows[1, len(passes) * 10 :].tolist())) == n_images % 10
 
 
-@pytest.mark.parametrize("batch_size", [4, 13, 24])
-@pytest.mark.parametrize("lengths", [(43, 10), (10, 43), (45, 44), (3, 43), (5, 5)])
-def test_every_modality_keeps_its_groups_of_a_class(lengths, batch_size):
-    codes = [np.arange(n_rows) % 3 for n_rows in lengths]
-    sampler = EachByItself(lengths, [ClassBalanced(own, 4) for own in codes])
-    batches = drawn(sampler, max(lengths), batch_size)
-    size = batch_size // 4 * 4
-    assert {rows.shape for rows in batches} == {(2, size)}
-    assert len(batches) == -(-max(lengths) // size)
-    for own, rows in zip(codes, torch.stack(batches, dim=1), strict=True):
-        groups = own[rows.numpy()].reshape(-1, 4)
-        assert (groups == groups[:, :1]).all()
-
-
 def test_samplers_of_a_data_set_and_of_its_modalities():
     aligned, unpaired = make_dataset(integers()), make_unpaired()
     for dataset in (aligned, Subset(aligned, [3, 1])):
@@ -432,9 +346,53 @@ def test_samplers_of_a_data_set_and_of_its_modalities():
     assert sampler.samplers == list(unpaired.parts.values())
 
 
+def test_whole_data_set_of_a_subset():
+    dataset = make_dataset(integers())
+    assert whole_dataset(dataset) is whole_dataset(Subset(dataset, [3, 1])) is dataset
+
+
+@pytest.mark.parametrize("make", [make_dataset, lambda X: make_unpaired()])
+def test_every_batch_has_a_cache_of_its_own(make):
+    """Consecutive rows are cut in another way than others."""
+    dataset = make(integers())
+    for inner in (in_order, shuffled):
+        sampler = joint_sampler(dataset, lambda part, inner=inner: inner)
+        batches = list(BatchIterator(dataset, 8, sampler, torch.Generator()))
+        for number, batch in enumerate(batches):
+            assert batch.cache == {}
+            batch.cache["number"] = number
+        assert [batch.cache["number"] for batch in batches] == list(range(len(batches)))
+
+
 def test_labels_of_a_data_set():
     dataset = make_unpaired(np.array([3, 1]))
     assert indicator_of(dataset.parts["image"]).argmax(axis=1).tolist() == [3, 1]
     labels = indicator_of(dataset.parts["text"])
     assert labels.dtype == np.uint8
     assert labels.argmax(axis=1).tolist() == [i % 4 for i in range(10)]
+
+
+# -- GPU -----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_on_a_gpu(kind):
+    X = KINDS[kind](integers())
+    indicator = np.eye(4, dtype=np.uint8)[np.arange(N_ROWS) % 4]
+    batches = []
+    for device in ("cpu", "cuda"):
+        dataset = RowDataset({"image": X}, indicator, torch.device(device))
+        generator = torch.Generator().manual_seed(0)
+        batches.append(
+            [
+                type(batch)(
+                    {"image": batch.features["image"].cpu()},
+                    batch.y.cpu(),
+                    batch.rows.cpu(),
+                    {},
+                )
+                for batch in BatchIterator(dataset, 8, shuffled, generator)
+            ]
+        )
+    assert_same_batches(*batches)

@@ -9,12 +9,19 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+)
 
 from sklearn_cmr import ACMRProjector, make_pairs
-from sklearn_cmr.training import PairNet
 from sklearn_cmr.training.callbacks import ProgressBar
+from sklearn_cmr.training.net import PairNet
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +137,27 @@ def test_batches_are_announced_to_those_who_listen(data, monkeypatch, event):
     assert seen == [True] * (n_batches - 1) + [False] * (n_batches > 0)
 
 
+def test_estimator_has_what_callbacks_recorded(data):
+    estimator = make_estimator(callbacks=[Stateful, ("mine", Stateful(start=3))])
+    estimator.fit(*data)
+    recorded = [(name, callback.count_) for name, callback in estimator.callbacks_]
+    assert recorded == [("Stateful", 4), ("mine", 7)]
+
+
+def test_epoch_scoring_of_an_estimator(data):
+    """Encodings come by modality, of rows that are held out."""
+
+    def width_and_rows(net, X, y):
+        Z = net.transform(X)
+        assert y.shape == (8, 3)
+        return sum(Z[name].shape == (8, 4) for name in ("image", "text"))
+
+    scoring = EpochScoring(width_and_rows, name="both", lower_is_better=False)
+    estimator = make_estimator(callbacks=[scoring], early_stopping=True).fit(*data)
+    assert [row["both"] for row in estimator.history_] == [2] * estimator.n_iter_
+    assert estimator.callbacks_[0][1].best_score_ == 2
+
+
 def test_batch_losses_are_recorded_for_those_who_listen(data):
     def on_batch_end(self, net, loss, **kwargs):
         self.log.append((float(loss), net.history[-1, "batches", -1, "train_loss"]))
@@ -152,19 +180,15 @@ def test_listening_does_not_change_the_training(data):
     assert quiet.loss_curve_ == heard.loss_curve_
 
 
-def test_lr_scheduler_moves_the_first_player_only(data):
+def test_lr_scheduler_reaches_all_players(data):
     def on_epoch_end(self, net, **kwargs):
-        self.log.append(
-            [
-                optimizer.param_groups[0]["lr"]
-                for optimizer in (net.optimizer_, net.optimizer_discriminator_)
-            ]
-        )
+        optimizers = [net.optimizer_projector_, net.optimizer_discriminator_]
+        self.log.append([own.param_groups[0]["lr"] for own in optimizers])
 
     recorder = make_recorder(on_epoch_end=on_epoch_end)
     scheduler = LRScheduler(policy="StepLR", step_size=1, gamma=0.1)
     estimator = make_estimator(callbacks=[recorder, scheduler], max_epochs=3).fit(*data)
-    np.testing.assert_allclose(recorder.log, [[1e-2, 1e-2], [1e-3, 1e-2], [1e-4, 1e-2]])
+    np.testing.assert_allclose(recorder.log, np.outer([1e-2, 1e-3, 1e-4], [1, 1]))
     np.testing.assert_allclose(
         [row["event_lr"] for row in estimator.history_], [1e-2, 1e-3, 1e-4]
     )
@@ -210,7 +234,7 @@ def test_early_stopping_brings_the_best_weights_of_every_child_back(data):
     # The callback of the last epoch is not called: our early stopping comes first.
     assert len(recorder.log) == len(maps) - 1
     assert_same_weights(estimator.module_.state_dict(), recorder.log[best])
-    for child in ("image", "text", "classifier", "discriminator"):
+    for child in ("encoders.image", "encoders.text", "classifier", "discriminator"):
         name = f"{child}.0.weight"
         assert not torch.equal(recorder.log[-1][name], recorder.log[best][name])
 
@@ -256,8 +280,12 @@ def test_interrupt_is_passed_on(data, event, early_stopping):
     estimator = make_estimator(callbacks=[recorder], early_stopping=early_stopping)
     with pytest.raises(KeyboardInterrupt):
         estimator.fit(*data)
-    assert estimator.transform(*data[:2])[0].shape == (80, 4)
-    assert estimator.n_iter_ == len(estimator.history_) == (event == "on_epoch_end")
+    if event == "on_epoch_end":  # the first epoch is finished
+        assert estimator.transform(*data[:2])[0].shape == (80, 4)
+        assert estimator.n_iter_ == len(estimator.history_) == 1
+    else:
+        with pytest.raises(NotFittedError):
+            estimator.transform(*data[:2])
 
 
 def test_interrupt_ends_a_search(data):

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from torch.utils.data import Subset
 
 from sklearn_cmr.nn.layers import make_mlp
-from sklearn_cmr.training import encode_in_blocks
+from sklearn_cmr.training import RowDataset, encode_dataset, encode_in_blocks
 
 CPU = torch.device("cpu")
 N_ROWS = 300
@@ -116,6 +117,43 @@ def test_memmap_is_not_loaded_as_a_whole(tmp_path):
     tracemalloc.stop()
     assert Z.shape == (n_rows, 2)
     assert Z.nbytes <= peak < 2e6  # the features are 40 MB
+
+
+# -- data sets -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("n_rows", [1, 1024, 2100])
+def test_encoding_of_a_data_set(network, make, n_rows):
+    X = make_rows(n_rows)
+    indicator = np.ones((n_rows, 1), dtype=np.uint8)
+    features = {"text": np.zeros((n_rows, 2)), "image": make(X)}
+    dataset = RowDataset(features, indicator, CPU)
+    Z = encode_dataset(network, dataset, "image")
+    assert not Z.requires_grad
+    expected = encode_in_blocks(network, X, CPU)
+    np.testing.assert_allclose(Z.numpy(), expected, rtol=1e-4, atol=1e-6)
+    rows = np.random.default_rng(1).permutation(n_rows)[: 1 + n_rows // 2]
+    part = encode_dataset(network, Subset(dataset, rows), "image")
+    np.testing.assert_allclose(part.numpy(), expected[rows], rtol=1e-4, atol=1e-6)
+
+
+def test_a_data_set_is_encoded_in_blocks(network):
+    sizes = []
+
+    def encode(X):
+        sizes.append(len(X))
+        assert not torch.is_grad_enabled()
+        return X
+
+    X = make_rows(2100)
+    dataset = RowDataset({"image": X}, np.ones((2100, 1), dtype=np.uint8), CPU)
+    Z = encode_dataset(encode, dataset, "image")
+    assert sizes == [1024, 1024, 52]
+    np.testing.assert_array_equal(Z.numpy(), X)
+
+
+# -- GPU -----------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
