@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from sklearn_cmr._arrays import to_array
+from sklearn_cmr._arrays import is_frame, to_array
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.features import FeatureReader, is_modality_name
 from sklearn_cmr._inputs.labels import check_label_names
@@ -24,7 +24,6 @@ from sklearn_cmr._inputs.layout import (
     PairLayout,
     bare_names,
     check_same_length,
-    is_frame,
     is_mapping,
 )
 from sklearn_cmr._inputs.outputs import PairOutputMixin

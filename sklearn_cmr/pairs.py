@@ -8,12 +8,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import _safe_indexing
 
+from sklearn_cmr._arrays import is_frame
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     check_same_index,
     check_same_length,
     check_unpaired,
-    is_frame,
     join_frames,
 )
 

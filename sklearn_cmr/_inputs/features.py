@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
-from sklearn_cmr._arrays import to_array
+from sklearn_cmr._arrays import is_frame, to_array
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
@@ -20,7 +20,6 @@ from sklearn_cmr._inputs.layout import (
     check_same_length,
     check_unpaired,
     frame_like,
-    is_frame,
     prefixed_names,
 )
 from sklearn_cmr._warnings import stacklevel_of_caller

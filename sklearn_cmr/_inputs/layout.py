@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from sklearn_cmr._arrays import is_frame
+
 MODALITIES = ("image", "text")
 
 
@@ -108,11 +110,6 @@ def check_same_length(parts):
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: {lengths}"
         )
-
-
-def is_frame(X):
-    """Tell whether `X` is a pandas or polars dataframe."""
-    return hasattr(X, "columns") and hasattr(X, "head")
 
 
 def is_mapping(X):

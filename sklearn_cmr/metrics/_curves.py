@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_cmr._arrays import as_array
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr.metrics._evaluation import (
     INPUT_CONSTRAINTS,
     RANKING_CONSTRAINTS,
@@ -36,7 +36,7 @@ class _QueryWeights:
     def __init__(self, retrieval, sample_weight, zero_relevant):
         queries = np.empty(retrieval.n_query)
         self.weights = _check_sample_weight(
-            as_array(sample_weight, "sample_weight"),
+            to_array(sample_weight, "sample_weight"),
             queries,
             dtype=np.float64,
             ensure_non_negative=True,

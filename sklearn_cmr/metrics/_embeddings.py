@@ -7,13 +7,12 @@ import re
 import numpy as np
 from scipy.sparse import issparse
 
-from sklearn_cmr._arrays import as_array
+from sklearn_cmr._arrays import is_frame, to_array
 from sklearn_cmr._inputs.arguments import split_arguments
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
     has_two_dimensions,
-    is_frame,
     is_mapping,
 )
 from sklearn_cmr.pairs import make_pairs
@@ -71,7 +70,7 @@ def split_output(estimator, output):
         return dict(zip(MODALITIES, output, strict=True))
 
     names = _output_names(estimator, output)
-    array = np.asarray(as_array(output, "the output of transform"))
+    array = np.asarray(to_array(output, "the output of transform"))
     if array.ndim != 2:
         raise ValueError(
             "transform must return embeddings of both modalities: a mapping with the "

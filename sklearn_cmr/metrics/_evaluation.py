@@ -10,7 +10,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_cmr._arrays import as_array
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr._warnings import stacklevel_of_caller
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
@@ -104,7 +104,7 @@ def average_queries(values, n_relevant, *, zero_relevant, per_query, sample_weig
     """Apply `zero_relevant` and average over queries unless `per_query`."""
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
-            as_array(sample_weight, "sample_weight"),
+            to_array(sample_weight, "sample_weight"),
             values,
             dtype=np.float64,
             ensure_non_negative=True,

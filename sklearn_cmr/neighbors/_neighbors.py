@@ -12,12 +12,11 @@ from sklearn.utils import check_scalar, column_or_1d, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_cmr._arrays import check_matrix
+from sklearn_cmr._arrays import check_matrix, is_frame
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     bare_names,
     frame_like,
-    is_frame,
     is_mapping,
     is_paired,
 )

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from sklearn_cmr._arrays import as_array
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr.metrics._directions import DIRECTIONS
 from sklearn_cmr.metrics._displays.style import make_axes
 from sklearn_cmr.metrics._embeddings import (
@@ -432,7 +432,7 @@ def _make_items(modality, items, labels, n_items):
     if items is None:
         names = [f"{modality} {row}" for row in range(n_items)]
         if not issparse(labels) and np.ndim(labels) == 1:
-            labels = np.asarray(as_array(labels, "y"))
+            labels = np.asarray(to_array(labels, "y"))
             names = [
                 f"{name} ({label})" for name, label in zip(names, labels, strict=True)
             ]
