@@ -2,11 +2,10 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import _safe_indexing
 
 from sklearn_cmr._arrays import is_frame
 from sklearn_cmr._inputs.layout import (
@@ -16,59 +15,16 @@ from sklearn_cmr._inputs.layout import (
     check_unpaired,
     join_frames,
 )
+from sklearn_cmr._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from sklearn_cmr._inputs.container import Pairs
 
 __all__ = ["Pairs", "make_pairs"]
 
-
-class Pairs(dict):
-    """Mapping from modalities to their features, sliced by rows.
-
-    :func:`make_pairs` checks the features and makes the container.
-
-    Parameters
-    ----------
-    **modalities : array, sparse matrix, tensor or dataframe
-        Features with as many rows each, by the name of the modality.
-    """
-
-    def __init__(self, **modalities):
-        check_same_length(modalities)
-        super().__init__(modalities)
-
-    def __len__(self):
-        return next((part.shape[0] for part in self.values()), 0)
-
-    @property
-    def shape(self):
-        """Number of rows, as a tuple; scikit-learn reads it."""
-        return (len(self),)
-
-    def __getitem__(self, key):
-        if isinstance(key, str):
-            return super().__getitem__(key)
-        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
-            key = key[0]  # scikit-learn selects rows by X[rows, ...]
-        if isinstance(key, Integral):
-            raise TypeError(
-                f"Pairs are indexed by the name of a modality or by several rows; got "
-                f"the integer {key}. For one row pass pairs[{key}:{int(key) + 1}]."
-            )
-        return type(self)(**{name: _rows(part, key) for name, part in self.items()})
-
-    def copy(self):
-        """Return a container of the same features."""
-        return type(self)(**self)
-
-    def __array__(self, dtype=None, copy=None):
-        raise TypeError(
-            f"{self!r} is a container of modalities and no array. Transform each "
-            "modality with PairTransformer(image=..., text=...), or take one out of "
-            "it: pairs['image']."
-        )
-
-    def __repr__(self):
-        parts = (f"{name}: {tuple(part.shape)}" for name, part in self.items())
-        return f"<{type(self).__name__} of {', '.join(parts)}>"
+__getattr__, __dir__ = lazy_names(
+    __name__, {"sklearn_cmr._inputs.container": ["Pairs"]}
+)
 
 
 def make_pairs(X_img=None, X_txt=None, **modalities):
@@ -96,9 +52,9 @@ def make_pairs(X_img=None, X_txt=None, **modalities):
     Returns
     -------
     pairs : Pairs or DataFrame
-        A mapping from the modalities to their features, with ``"image"`` and ``"text"``
-        first. A dataframe of images and a dataframe of texts give one dataframe with
-        the columns ``image__*`` and ``text__*``.
+        A :class:`skorch.helper.SliceDict` from the modalities to their features, with
+        ``"image"`` and ``"text"`` first. A dataframe of images and a dataframe of texts
+        give one dataframe with the columns ``image__*`` and ``text__*``.
 
     Raises
     ------
@@ -137,7 +93,11 @@ def make_pairs(X_img=None, X_txt=None, **modalities):
     frame = join_frames(parts)
     if frame is not None:
         return frame
-    return Pairs(**{name: _sliceable(part, name) for name, part in parts.items()})
+    sliceable = {name: _sliceable(part, name) for name, part in parts.items()}
+    check_same_length(sliceable)
+    from sklearn_cmr._inputs.container import Pairs  # with skorch, and torch
+
+    return Pairs(**sliceable)
 
 
 def _sliceable(part, name):
@@ -151,7 +111,3 @@ def _sliceable(part, name):
     if len(part.shape) == 0:
         raise ValueError(f"The {name} features have no rows: got {part!r}.")
     return part
-
-
-def _rows(part, key):
-    return _safe_indexing(part, key) if is_frame(part) else part[key]

@@ -92,10 +92,11 @@ class NumericChecks:
 
 
 class FeatureReader:
-    """Read the features of an estimator, and keep on it what later reads compare.
+    """Validate the features of an estimator, and compare them with those of the fit.
 
-    `fit` stores `n_features_in_`, `n_<modality>_features_in_`, `feature_names_in_`
-    (where features are named) and `modalities_` on the estimator, after all checks.
+    After all checks, :meth:`read` with ``reset=True`` stores on the estimator
+    `modalities_`, `n_features_in_`, `n_<modality>_features_in_` and, if the features
+    have names, `feature_names_in_`.
 
     Parameters
     ----------
@@ -446,14 +447,15 @@ _UNPAIRED_HINT = (
 
 def is_modality_name(name):
     """Tell whether `name` can be part of the names of parameters and attributes."""
-    return isinstance(name, str) and name and "." not in name and "__" not in name
+    is_name = isinstance(name, str) and name != ""
+    return is_name and "." not in name and "__" not in name
 
 
 def _find_split(X, n_features, n_image_features):
     """Return the number of image columns of a plain matrix.
 
-    Without `n_image_features` it is half of the columns, with a warning; a frame whose
-    names say more than the numbers of its columns is refused.
+    Without `n_image_features` it is half of the columns, with a warning. A dataframe
+    with column names is refused then: the names should tell the modalities apart.
     """
     if n_image_features is None:
         _refuse_names(X)
@@ -470,9 +472,9 @@ def _find_split(X, n_features, n_image_features):
 
 
 def _refuse_names(X):
-    """Raise if a frame has names, other than one stem with numbers, as in "x0", "x1".
+    """Raise if a dataframe has column names, except numbered ones such as "pca0".
 
-    Such names come from scikit-learn and say nothing of modalities.
+    scikit-learn's transformers make those from any input, also from an array.
     """
     names = list(X.columns) if is_frame(X) else []
     if not all(isinstance(name, str) for name in names):

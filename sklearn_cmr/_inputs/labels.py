@@ -135,7 +135,7 @@ def read_labels(
         if missing == "drop":
             part, own = _drop_unlabelled(part, own, f"the {name} labels")
         usable |= part
-        parts[name] = _as_dense(own, f"the {name} labels")
+        parts[name] = _as_dense(own, f"y[{name!r}]")
     _check_same_kind(parts)
     # Checked together, since no modality needs to have items of every class.
     whole = check_labels(np.concatenate(list(parts.values())), estimator, classes)
@@ -311,7 +311,7 @@ def as_label_array(y, name="y"):
         )
     if y.ndim == 1:
         _refuse_mixed_types(y, name)
-    # Integers and booleans that a dataframe has kept as objects; strings of a list.
+    # Integers and booleans in a dataframe of objects; strings in a list.
     plain = np.asarray(y.tolist())
     is_string = plain.dtype.kind == "U" and isinstance(given, (list, tuple))
     return plain if plain.dtype.kind in "biu" or is_string else y

@@ -7,6 +7,7 @@ added later. Its labels are those of :mod:`sklearn_cmr._inputs.labels`, by modal
 # SPDX-License-Identifier: BSD-3-Clause
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -81,9 +82,9 @@ class Task:
     defaults : dict
         Fields of every :class:`Phase`: epochs and batch size.
 
-    score_held_out : callable
+    score_held_out : callable or None
         ``score_held_out(module, datasets)`` returns the mAP of held-out rows, given
-        their data sets by modality.
+        their data sets by modality. None leaves their loss to be monitored.
     """
 
     splits: dict[str, Split]
@@ -92,7 +93,7 @@ class Task:
     is_paired: bool
     seed: int
     defaults: dict[str, Any] = field(default_factory=dict)
-    score_held_out: Any = None
+    score_held_out: Callable | None = None
 
     @property
     def modalities(self):
@@ -139,7 +140,7 @@ class Task:
         if held_out is not None:
             known["dataset_valid"] = held_out
             known["sampler_valid"] = joint_sampler(held_out, lambda part: in_order)
-            if modality is None:
+            if modality is None and self.score_held_out is not None:
                 datasets = {name: own.held_out for name, own in self.splits.items()}
                 known["score_valid"] = partial(self.score_held_out, datasets=datasets)
         return Phase(**known | fields)

@@ -1,0 +1,61 @@
+"""A container of pairs that scikit-learn can slice. It imports skorch, and torch."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from numbers import Integral
+
+from sklearn.utils import _safe_indexing
+from skorch.helper import SliceDict
+
+from sklearn_cmr._arrays import is_frame
+from sklearn_cmr._inputs.layout import check_same_length
+
+
+class Pairs(SliceDict):
+    """Mapping from modalities to their features, sliced by rows.
+
+    :func:`~sklearn_cmr.make_pairs` checks the features and makes the container.
+
+    Parameters
+    ----------
+    **modalities : array, sparse matrix, tensor or dataframe
+        Features with as many rows each, by the name of the modality.
+    """
+
+    # Where users and pickled files find it.
+    __module__ = "sklearn_cmr.pairs"
+
+    def __init__(self, **modalities):
+        check_same_length(modalities)
+        super().__init__(**modalities)
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return super().__getitem__(key)
+        if isinstance(key, Integral):
+            raise TypeError(
+                f"Pairs are indexed by the name of a modality or by several rows; got "
+                f"the integer {key}. For one row pass pairs[{key}:{int(key) + 1}]."
+            )
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]  # scikit-learn selects rows by X[rows, ...]
+        return Pairs(**{name: _rows(part, key) for name, part in self.items()})
+
+    def copy(self):
+        """Return a container of the same features."""
+        return Pairs(**self)
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(
+            f"{self!r} is a container of modalities and no array. Transform each "
+            "modality with PairTransformer(image=..., text=...), or take one out of "
+            "it: pairs['image']."
+        )
+
+    def __repr__(self):
+        parts = (f"{name}: {tuple(part.shape)}" for name, part in self.items())
+        return f"<{type(self).__name__} of {', '.join(parts)}>"
+
+
+def _rows(part, key):
+    return _safe_indexing(part, key) if is_frame(part) else part[key]
