@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sklearn_cmr.codes import pack_bits
 from sklearn_cmr.hashing._ssah.networks import LABEL
 from sklearn_cmr.training import RowDataset
 
@@ -121,7 +122,7 @@ def count_label_rows(indicators):
     """
     stacked = np.concatenate(indicators)
     # Sorted as bits in words of 64: many times faster than np.unique by rows.
-    bits = np.packbits(stacked, axis=1)
+    bits = pack_bits(stacked)
     words = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(">u8")
     order = np.lexsort(words.T[::-1])
     differs = (np.diff(words[order], axis=0) != 0).any(axis=1)
