@@ -58,8 +58,10 @@ def anchor_rows(estimator, data, epoch):
 
 
 def rates(estimator, epoch):
-    """Return the learning rate of an epoch."""
-    return estimator.lr * estimator.lr_decay ** (epoch // estimator.lr_decay_every)
+    """Return the learning rates of an epoch, of encoders and of discriminators."""
+    decay = estimator.lr_decay ** (epoch // estimator.lr_decay_every)
+    lr, lr_discriminator = estimator.lr, estimator.lr_discriminator
+    return lr * decay, (lr if lr_discriminator is None else lr_discriminator) * decay
 
 
 def join_first_layer(discriminator):
@@ -96,24 +98,28 @@ def generator_parameters(encoders, decoders, classifier):
 
 def textbook(estimator, data, epochs, order=None):
     """Train by the published schedule: every step runs all networks that it needs."""
-    module = build(estimator, data)
+    return textbook_training(build(estimator, data), estimator, data, epochs, order)
+
+
+def textbook_training(module, estimator, data, epochs, order=None):
+    """Train given networks by the published schedule."""
     inter = module["inter_discriminators"]
     for modality in OTHER:
         inter[modality] = join_first_layer(inter[modality])
     encoders, decoders, critics, classifier = take_apart(module)
     features, y = data.tensors()
     bce = F.binary_cross_entropy_with_logits
+    generators = {"generator": tuple(OTHER)}
+    if estimator.generator_update == "alternate":
+        generators = {f"{modality}_generator": (modality,) for modality in OTHER}
+    moved = {name: critic.parameters() for name, critic in critics.items()}
+    for name, modalities in generators.items():
+        own = [{m: nets[m] for m in modalities} for nets in (encoders, decoders)]
+        moved[name] = generator_parameters(*own, classifier)
     optimizers = {
-        name: torch.optim.Adam(
-            critic.parameters(), lr=estimator.lr, betas=estimator.betas
-        )
-        for name, critic in critics.items()
+        name: torch.optim.Adam(parameters, lr=estimator.lr, betas=estimator.betas)
+        for name, parameters in moved.items()
     }
-    optimizers["generator"] = torch.optim.Adam(
-        generator_parameters(encoders, decoders, classifier),
-        lr=estimator.lr,
-        betas=estimator.betas,
-    )
 
     def real(logits):
         return bce(logits, torch.ones_like(logits))
@@ -130,8 +136,10 @@ def textbook(estimator, data, epochs, order=None):
     history = []
     for epoch in range(epochs):
         means = Means()
-        for optimizer in optimizers.values():
-            optimizer.param_groups[0]["lr"] = rates(estimator, epoch)
+        lr, lr_discriminator = rates(estimator, epoch)
+        for name, optimizer in optimizers.items():
+            rate = lr if name in generators else lr_discriminator
+            optimizer.param_groups[0]["lr"] = rate
         drawn = DrawnPairs(features, y, n_slots, order and order(epoch))
         for images, texts, labels, *others in DataLoader(drawn, estimator.batch_size):
             n_rows = len(images)
@@ -167,29 +175,29 @@ def textbook(estimator, data, epochs, order=None):
                     step(name, loss)
                     means.add(n_rows, **{f"{name}_loss": loss.item()})
             for _ in range(estimator.n_generator_steps):
-                loss, embedding = 0.0, 0.0
-                for modality, other in OTHER.items():
-                    code = encoders[modality](own[modality], True)
-                    decoded = decoders[modality](code, True)
-                    logits = classifier(code)
-                    label = F.cross_entropy(logits, labels / labels.sum(1, True))
-                    inputs = torch.cat([code, own[other]], 1)
-                    adversarial = estimator.inter_adversarial_weight * real(
-                        critics[f"{other}_inter"](inputs)
-                    )
-                    adversarial = (
-                        adversarial
-                        + estimator.intra_adversarial_weight
-                        * real(critics[f"{modality}_intra"](decoded))
-                    )
-                    embedding = embedding + estimator.label_weight * label
-                    loss = loss + adversarial + estimator.label_weight * label
-                step("generator", loss)
-                means.add(
-                    n_rows,
-                    generator_loss=loss.item(),
-                    embedding_loss=embedding.item(),
-                )
+                embedding = 0.0
+                for name, modalities in generators.items():
+                    loss = 0.0
+                    for modality in modalities:
+                        other = OTHER[modality]
+                        code = encoders[modality](own[modality], True)
+                        decoded = decoders[modality](code, True)
+                        logits = classifier(code)
+                        label = F.cross_entropy(logits, labels / labels.sum(1, True))
+                        inputs = torch.cat([code, own[other]], 1)
+                        adversarial = estimator.inter_adversarial_weight * real(
+                            critics[f"{other}_inter"](inputs)
+                        )
+                        adversarial = (
+                            adversarial
+                            + estimator.intra_adversarial_weight
+                            * real(critics[f"{modality}_intra"](decoded))
+                        )
+                        embedding = embedding + estimator.label_weight * label
+                        loss = loss + adversarial + estimator.label_weight * label
+                    step(name, loss)
+                    means.add(n_rows, **{f"{name}_loss": loss.item()})
+                means.add(n_rows, embedding_loss=embedding.item())
         history.append(means.compute())
     return history
 
@@ -225,8 +233,9 @@ def bare(estimator, data, epochs):
     history = []
     for epoch in range(epochs):
         means = Means()
-        for optimizer in optimizers.values():
-            optimizer.param_groups[0]["lr"] = rates(estimator, epoch)
+        lr, lr_discriminator = rates(estimator, epoch)
+        optimizers["generator"].param_groups[0]["lr"] = lr
+        optimizers["discriminator"].param_groups[0]["lr"] = lr_discriminator
         generator = seeded_generator(estimator, epoch)
         batches = sampler(data.n_samples, estimator.batch_size, generator)
         for rows in batches:

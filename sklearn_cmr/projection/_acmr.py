@@ -710,10 +710,12 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         return {"grl_coefficient": float(coefficient)}
 
     def _review_history(self, modalities):
+        # In an epoch of fewer batches than n_projector_steps, it may take no step.
         accuracies = [
             row["discriminator_accuracy"]
             for row in self.history_
-            if self.adversarial_weight * row["grl_coefficient"] > 0
+            if "discriminator_accuracy" in row
+            and self.adversarial_weight * row["grl_coefficient"] > 0
         ]
         self._warn_of_unbeaten(
             {"the discriminator": accuracies},

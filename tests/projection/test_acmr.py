@@ -15,11 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sklearn_cmr._fitting import TrainingTask
+from sklearn_cmr import make_pairs
 from sklearn_cmr.datasets import make_cross_modal_classification
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.losses import LABEL_LOSSES
@@ -38,7 +36,17 @@ from sklearn_cmr.projection._acmr import (
     triplet_loss,
     weight_norm,
 )
-from sklearn_cmr.training import Batch, EpochState, PairNet, Phase, RowDataset
+from sklearn_cmr.training import Batch, EpochState, Trainer
+from tests.helpers import (
+    Recorder,
+    check_encoder,
+    check_given_held_out_rows,
+    make_labels,
+    make_task,
+    map_of_directions,
+    split_rows,
+    standardize,
+)
 
 FORMS = ["paper", "ranking", "contrastive"]
 SAMPLINGS = ["all", "hard", "hard_input", "random"]
@@ -144,7 +152,7 @@ def literal_objective(module, batch, strength, form, sampling, label_loss, **wei
     y = batch.y.numpy()
     labels = [{*np.flatnonzero(row)} for row in y]
     with torch.no_grad():
-        z = {name: module[name](part) for name, part in batch.features.items()}
+        z = {m: module["encoders"][m](X) for m, X in batch.features.items()}
         logits = {name: module["classifier"](part).numpy() for name, part in z.items()}
         modality_logits = {
             name: module["discriminator"](part).numpy() for name, part in z.items()
@@ -167,7 +175,7 @@ def literal_objective(module, batch, strength, form, sampling, label_loss, **wei
         "weight_norm": sum(
             np.sqrt((weight.detach().numpy() ** 2).sum())
             for modality in WIDTHS
-            for name, weight in module[modality].named_parameters()
+            for name, weight in module["encoders"][modality].named_parameters()
             if name.endswith("weight")
         ),
     }
@@ -185,18 +193,6 @@ def literal_objective(module, batch, strength, form, sampling, label_loss, **wei
 
 
 # -- helpers -----------------------------------------------------------------------
-
-
-def make_labels(kind, n, n_classes, rng):
-    """Draw an indicator: one label a row, several, all of one class, or all labels."""
-    y = np.zeros((n, n_classes))
-    y[np.arange(n), rng.integers(0, n_classes, n)] = 1
-    if kind == "multi":
-        y = np.maximum(y, rng.integers(0, 2, y.shape) * rng.integers(0, 2, y.shape))
-        y[0] = 1  # overlaps everything
-    elif kind == "one class":
-        y[:] = np.eye(n_classes)[0]
-    return y
 
 
 def make_batch(y, seed, dtype=torch.float64):
@@ -244,7 +240,7 @@ def gradients(loss, parameters):
 
 
 def learners(module):
-    networks = [module["image"], module["text"], module["classifier"]]
+    networks = [module["encoders"], module["classifier"]]
     return [p for network in networks for p in network.parameters()]
 
 
@@ -259,24 +255,9 @@ def make_data(n_samples=60, **params):
     )
 
 
-class Recorder(Callback):
-    """Remember what the training did; fits on copies would forget it."""
-
-    def __init__(self):
-        self.rows, self.moved, self.start = [], [], None
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def on_train_begin(self, net, **kwargs):
-        self.start = copy.deepcopy(net.module_.state_dict())
-
-    def on_batch_begin(self, net, batch, training, **kwargs):
-        if training:
-            self.rows.append(batch.rows.tolist())
-
-    def on_grad_computed(self, net, named_parameters, **kwargs):
-        self.moved.append({name.split(".")[0] for name, _ in named_parameters})
+def networks_of(names):
+    """Return the networks that parameters belong to."""
+    return {name.rsplit(".", 2)[0] for name in names}
 
 
 # -- loss terms --------------------------------------------------------------------
@@ -423,7 +404,7 @@ def test_anchors_without_negatives_are_left_out_of_the_mean(form):
 def test_duplicate_rows_have_a_finite_gradient(form, sampling):
     """All distances 0, between positives and between negatives."""
     module, state = make_module(2, dtype=torch.float32), make_state(0.5, torch.float32)
-    module["text"] = copy.deepcopy(module["image"])
+    module["encoders"]["text"] = copy.deepcopy(module["encoders"]["image"])
     batch = make_batch(np.eye(2)[[0, 1, 0, 1]], 0, torch.float32)
     rows = torch.full_like(batch.features["image"], 0.3)
     batch = batch._replace(features={"image": rows, "text": rows.clone()})
@@ -461,11 +442,11 @@ def test_hard_input_looks_at_the_inputs_of_the_anchors_modality():
 def test_weight_norms_are_not_squared_and_leave_biases_out():
     module = make_module(2)
     with torch.no_grad():
-        for network in (module["image"], module["text"]):
+        for network in module["encoders"].values():
             for layer in network[::2]:
                 layer.weight.zero_()
                 layer.weight[0, :2] = torch.tensor([3.0, 4.0])
-    assert_allclose(weight_norm([module["image"], module["text"]]).item(), 20)
+    assert_allclose(weight_norm(module["encoders"].values()).item(), 20)
 
 
 def test_adversarial_loss_and_discriminator_accuracy():
@@ -501,8 +482,7 @@ class Reversal(torch.autograd.Function):
 
 def textbook_losses(module, batch, strength, weights):
     """Return embedding loss + reversed adversarial loss, and D's loss."""
-    z_img = module["image"](batch.features["image"])
-    z_txt = module["text"](batch.features["text"])
+    z_img, z_txt = (module["encoders"][m](batch.features[m]) for m in WIDTHS)
     relevant = batch.y @ batch.y.T > 0
     d = (torch.cdist(z_img, z_txt, compute_mode="donot_use_mm_for_euclid_dist") ** 2
          + 1e-6).sqrt()  # fmt: skip
@@ -518,7 +498,7 @@ def textbook_losses(module, batch, strength, weights):
     label = sum(
         F.cross_entropy(module["classifier"](z), target) for z in (z_img, z_txt)
     )
-    norms = [p.norm() for m in WIDTHS for p in module[m].parameters() if p.ndim == 2]
+    norms = [p.norm() for p in module["encoders"].parameters() if p.ndim == 2]
     embedding = (
         weights["triplet_weight"] * triplet
         + weights["label_weight"] * label
@@ -573,10 +553,10 @@ def test_only_the_game_pulls_at_the_projectors_when_all_else_is_off():
         "adversarial_weight": 3.0,
     }
     loss, _ = objective_of(**off)(module, batch, make_state(0.5))
-    z = torch.cat([module[m](batch.features[m]) for m in WIDTHS])
+    z = torch.cat([module["encoders"][m](batch.features[m]) for m in WIDTHS])
     is_text = torch.arange(len(z)) // 9
     adversarial = adversarial_loss(module["discriminator"](z), is_text)
-    projectors = [p for m in WIDTHS for p in module[m].parameters()]
+    projectors = list(module["encoders"].parameters())
     up = gradients(adversarial, projectors)
     for own, rise in zip(gradients(loss, projectors), up, strict=True):
         assert rise.abs().max() > 0
@@ -594,7 +574,7 @@ def textbook_training(module, dataset, batches, params, n_epochs, k):
     for step, rows in enumerate(batches):
         progress = step * n_epochs // len(batches) / n_epochs
         strength = 2 / (1 + math.exp(-10 * progress)) - 1
-        batch = dataset.take(torch.tensor(rows))
+        batch = dataset.take(rows)
         loss, adversarial = textbook_losses(module, batch, strength, params)
         moved = gradients(loss, learners(module))
         rival = gradients(adversarial, networks.parameters())
@@ -610,19 +590,14 @@ def textbook_training(module, dataset, batches, params, n_epochs, k):
 @pytest.mark.parametrize("k", [1, 3])
 def test_training_equals_the_textbook(k):
     X_img, X_txt, y = make_data(31)
-    indicator = np.eye(3, dtype=np.uint8)[y]
-    parts = {"image": X_img, "text": X_txt}
-    dataset = RowDataset(parts, indicator, torch.device("cpu"))
     params = {**WEIGHTS, "lr": 1e-3, "lr_discriminator": 3e-3, "batch_size": 8}
     est = ACMRProjector(**{**SMALL, **params, "max_epochs": 4}, n_projector_steps=k)
     module = make_module(3, dtype=torch.float32)
     expected, start = copy.deepcopy(module), copy.deepcopy(module)
-    make_phase = partial(Phase, dataset=dataset, max_epochs=4, batch_size=8)
-    task = TrainingTask(dataset, indicator, True, make_phase)
+    task = make_task(est, {"image": X_img, "text": X_txt}, y)
     recorder = Recorder()
-    net = PairNet(module, seed=11, callbacks=[recorder])
-    net.fit_phases(est._objective(module, task))
-    textbook_training(expected, dataset, recorder.rows, params, 4, k)
+    Trainer(module, seed=11, callbacks=[recorder]).fit(est._phases(module, task))
+    textbook_training(expected, task.train(), recorder.rows, params, 4, k)
     for name, weights in module.state_dict().items():
         assert_allclose(weights, expected.state_dict()[name], atol=2e-5, err_msg=name)
         if not (k == 3 and name.startswith("discriminator")):
@@ -795,17 +770,19 @@ def test_players_take_turns(k):
     ACMRProjector(
         **SMALL, batch_size=10, n_projector_steps=k, callbacks=[recorder]
     ).fit(*make_data(50))
-    projector, discriminator = {"image", "text", "classifier"}, {"discriminator"}
+    projector = {"encoders.image", "encoders.text", "classifier"}
+    discriminator = {"discriminator"}
     n_batches = 3 * 5
     expected = ([projector] * k + [discriminator]) * (n_batches // k)
-    assert recorder.moved == expected + [projector] * (n_batches % k)
+    moved = [networks_of(names) for names in recorder.moved]
+    assert moved == expected + [projector] * (n_batches % k)
 
 
 def test_rows_are_shuffled_and_all_of_them_are_used():
     recorder = Recorder()
     ACMRProjector(**SMALL, batch_size=16, callbacks=[recorder]).fit(*make_data(50))
     assert [len(rows) for rows in recorder.rows] == [16, 16, 16, 2] * 3
-    epochs = [sum(recorder.rows[i : i + 4], []) for i in (0, 4, 8)]
+    epochs = [torch.cat(recorder.rows[i : i + 4]).tolist() for i in (0, 4, 8)]
     assert all(sorted(rows) == list(range(50)) for rows in epochs)
     assert epochs[0] != list(range(50))
     assert epochs[0] != epochs[1] != epochs[2]
@@ -815,7 +792,7 @@ def test_every_network_is_trained():
     recorder = Recorder()
     est = ACMRProjector(**SMALL, lr=1e-2, callbacks=[recorder]).fit(*make_data())
     for name, weights in est.module_.state_dict().items():
-        assert (weights - recorder.start[name]).abs().max() > 1e-3, name
+        assert (weights - recorder.starts[0][name]).abs().max() > 1e-3, name
 
 
 def test_label_classifier_learns_to_predict():
@@ -823,7 +800,7 @@ def test_label_classifier_learns_to_predict():
     X_img, X_txt, y = make_data(150, class_sep=3.0)
     params = {**SMALL, "max_epochs": 20, "lr": 1e-2, "lr_discriminator": 1e-4}
     est = ACMRProjector(**params).fit(X_img, X_txt, y)
-    assert (est.predict_proba(X_img, X_txt).argmax(1) == y).mean() > 0.9
+    assert (est.predict_proba(make_pairs(X_img, X_txt)).argmax(1) == y).mean() > 0.9
 
 
 def test_label_width_is_that_of_all_classes():
@@ -834,7 +811,7 @@ def test_label_width_is_that_of_all_classes():
     est = ACMRProjector(**SMALL, batch_size=8).fit(X_img, X_txt, y)
     assert est.classes_.tolist() == ["b", "c", "d", "z"]
     assert est.module_["classifier"][0].out_features == 4
-    assert est.predict_proba(X_img, X_txt).shape == (50, 4)
+    assert est.predict_proba(make_pairs(X_img, X_txt)).shape == (50, 4)
 
 
 @pytest.mark.parametrize("label_loss", ["softmax", "bce"])
@@ -848,7 +825,7 @@ def test_predict_proba(label_loss):
         expected = logits.softmax(1) if label_loss == "softmax" else logits.sigmoid()
         by_modality.append(est.predict_proba(X, modality=modality))
         assert_allclose(by_modality[-1], expected, rtol=1e-5)
-    both = est.predict_proba(X_img, X_txt)
+    both = est.predict_proba(make_pairs(X_img, X_txt))
     assert_allclose(both, np.mean(by_modality, axis=0), rtol=1e-6)
     if label_loss == "softmax":
         assert_allclose(both.sum(1), 1, rtol=1e-5)
@@ -862,7 +839,7 @@ def test_predict_proba_needs_a_label_loss():
     est = ACMRProjector(**{**SMALL, "label_weight": 0.0}).fit(X_img, X_txt, y)
     assert "label_loss" not in est.history_[0]
     with pytest.raises(ValueError, match="predict_proba needs .* label_weight > 0"):
-        est.predict_proba(X_img, X_txt)
+        est.predict_proba(make_pairs(X_img, X_txt))
 
 
 def test_all_weights_at_zero_are_refused():
@@ -876,6 +853,37 @@ def test_embeddings_lie_in_the_box_of_tanh():
     Z = ACMRProjector(**SMALL).fit_transform(1e3 * X_img, 1e3 * X_txt, y)
     assert all(np.abs(part).max() <= 1 for part in Z)
     assert all(part.dtype == np.float32 for part in Z)
+
+
+def test_predict_proba_takes_no_second_array():
+    X_img, X_txt, y = make_data()
+    est = ACMRProjector(**SMALL).fit(X_img, X_txt, y)
+    with pytest.raises(TypeError, match=r"predict_proba\(make_pairs\(X_img, X_txt\)\)"):
+        est.predict_proba(X_img, X_txt)
+
+
+def test_encoder_gives_the_embedding_of_transform():
+    X_img, X_txt, y = make_data()
+    est = ACMRProjector(**SMALL).fit(X_img, X_txt, y)
+    check_encoder(est, {"image": X_img, "text": X_txt})
+
+
+def test_rows_that_the_caller_holds_out():
+    params = {"max_epochs": 40, "lr": 1e-2, "early_stopping": True}
+    est = ACMRProjector(**{**SMALL, **params}, n_iter_no_change=3)
+    check_given_held_out_rows(est, *make_data(120, class_sep=3.0), n_train=80)
+
+
+def test_held_out_rows_are_those_of_a_stratified_split():
+    X_img, X_txt, y = make_data(90)
+    recorder = Recorder()
+    params = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
+    est = ACMRProjector(**{**SMALL, **params}, callbacks=[recorder])
+    est.fit(X_img, X_txt, y)
+    train, held_out = split_rows(y, 0.2)
+    assert sorted(torch.cat(recorder.rows).tolist()) == sorted(train)
+    expected = est.score(X_img[held_out], X_txt[held_out], y[held_out])
+    assert est.history_[0]["valid_map"] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -906,8 +914,8 @@ def test_networks_have_the_widths_and_activations_asked_for():
         widths = [linears[0].in_features, *(layer.out_features for layer in linears)]
         return widths, [type(layer).__name__ for layer in activations]
 
-    assert describe(module["image"]) == ([128, 512, 100, 40], ["Tanh"] * 3)
-    assert describe(module["text"]) == ([10, 40, 100, 40], ["Tanh"] * 3)
+    assert describe(module["encoders"]["image"]) == ([128, 512, 100, 40], ["Tanh"] * 3)
+    assert describe(module["encoders"]["text"]) == ([10, 40, 100, 40], ["Tanh"] * 3)
     assert describe(module["classifier"]) == ([40, 7], ["Identity"])
     assert describe(module["discriminator"]) == ([40, 20, 10, 2], ["Identity"] * 3)
     for name, weights in module.named_parameters():
@@ -1010,49 +1018,28 @@ RECIPE = {
 }
 
 
-def wikipedia(real_data):
-    """Standardise the shallow Wikipedia features with statistics of the training."""
-    arrays = real_data("wiki_sift_lda")
-    scaled = {}
-    for modality in WIDTHS:
-        scaler = StandardScaler().fit(arrays[f"{modality}_train"])
-        for part in ("train", "test"):
-            name = f"{modality}_{part}"
-            scaled[name] = scaler.transform(arrays[name])
-    train = scaled["image_train"], scaled["text_train"], arrays["y_train"]
-    return train, (scaled["image_test"], scaled["text_test"], arrays["y_test"])
-
-
-def directions(est, test):
-    X_img, X_txt, y = test
-    Z_img, Z_txt = est.transform(X_img, X_txt)
-    score = partial(mean_average_precision, y_query=y, y_gallery=y, metric="cosine")
-    return score(Z_img, Z_txt), score(Z_txt, Z_img)
-
-
 @pytest.mark.slow
 def test_wikipedia_with_the_papers_recipe(real_data):
     """An independent implementation reached 0.272 and 0.221 with these settings."""
-    train, test = wikipedia(real_data)
+    train, test = standardize(real_data("wiki_sift_lda"))
     widths = {"image": (256,), "text": (128,)}
     params = {**RECIPE, "embedding_dim": 64, "hidden_layer_sizes": widths}
     est = ACMRProjector(**{**params, "lr": 2e-4, "max_epochs": 20}).fit(*train)
-    assert directions(est, test) == pytest.approx((0.272, 0.221), abs=0.015)
+    assert map_of_directions(est, *test) == pytest.approx((0.272, 0.221), abs=0.015)
 
 
 @pytest.mark.slow
 def test_wikipedia_needs_the_label_loss_in_the_papers_recipe(real_data):
-    train, test = wikipedia(real_data)
-    i2t, t2i = directions(
-        ACMRProjector(**{**RECIPE, "label_weight": 0.0}).fit(*train), test
-    )
+    train, test = standardize(real_data("wiki_sift_lda"))
+    est = ACMRProjector(**{**RECIPE, "label_weight": 0.0}).fit(*train)
+    i2t, t2i = map_of_directions(est, *test)
     assert 0.10 < t2i < 0.14  # chance: 0.118
     assert i2t < 0.19
 
 
 @pytest.mark.slow
 def test_wikipedia_the_encoders_mislead_the_discriminator(real_data):
-    train, _ = wikipedia(real_data)
+    train, _ = standardize(real_data("wiki_sift_lda"))
     without, adversarial = (
         ACMRProjector(**{**RECIPE, "adversarial_weight": weight})
         .fit(*train)
@@ -1067,7 +1054,7 @@ def test_wikipedia_the_encoders_mislead_the_discriminator(real_data):
 @pytest.mark.slow
 def test_wikipedia_with_the_published_settings(real_data):
     """Section 8's "release with C trained": 0.242 and 0.188."""
-    train, test = wikipedia(real_data)
+    train, test = standardize(real_data("wiki_sift_lda"))
     est = ACMRProjector(
         embedding_dim=40,
         hidden_layer_sizes={"image": (512, 100), "text": (40, 100)},
@@ -1087,4 +1074,4 @@ def test_wikipedia_with_the_published_settings(real_data):
         metric="euclidean",
         random_state=0,
     ).fit(*train)
-    assert directions(est, test) == pytest.approx((0.245, 0.186), abs=0.02)
+    assert map_of_directions(est, *test) == pytest.approx((0.245, 0.186), abs=0.02)

@@ -15,11 +15,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklearn_cmr import ACMRProjector, DRCLProjector
+from sklearn_cmr import ACMRProjector, DRCLProjector, make_pairs
 from sklearn_cmr.datasets import make_cross_modal_classification
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import UnitLength
@@ -34,6 +33,15 @@ from sklearn_cmr.projection._drcl import (
     recast_loss,
 )
 from sklearn_cmr.training import Batch, EpochState
+from tests.helpers import (
+    Recorder,
+    assert_same_weights,
+    check_encoder,
+    make_labels,
+    split_rows,
+    standardize,
+    weights_of,
+)
 
 SMALL = {
     "embedding_dim": 8,
@@ -57,39 +65,8 @@ def reference():
     return projector(keep_all_priors=True).fit(A, B, y)
 
 
-def weights_of(estimator):
-    return copy.deepcopy(estimator.module_.state_dict())
-
-
-def assert_same_weights(first, second):
-    first, second = weights_of(first), weights_of(second)
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
-
-
 def rows_of(estimator, phase):
     return [row for row in estimator.history_ if row["phase"] == phase]
-
-
-class Spy(Callback):
-    """Remember what happened; fits on copies would forget it."""
-
-    def __init__(self):
-        self.weights, self.rows, self.starts = [], [], {}
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def on_train_begin(self, net, **kwargs):
-        self.starts[net.phase_.name] = copy.deepcopy(net.module_.state_dict())
-
-    def on_batch_begin(self, net, batch, training, **kwargs):
-        if training:
-            self.rows.append((net.phase_.name, batch.rows.tolist()))
-
-    def on_epoch_end(self, net, **kwargs):
-        self.weights.append((net.phase_.name, copy.deepcopy(net.module_.state_dict())))
 
 
 # -- the formulas, row by row --------------------------------------------------------
@@ -120,7 +97,7 @@ def literal_consistency(r, f):
 
 def literal_loss(module, batch, q, order, options):
     with torch.no_grad():
-        f = module["networks"]["image"][:-1](batch.features["image"]).numpy()
+        f = module["encoders"]["image"][:-1](batch.features["image"]).numpy()
     W = module["prior"].weight.detach().numpy()
     labels = batch.y.numpy()
     f = np.array([row / max(np.linalg.norm(row), 1e-12) for row in f])
@@ -151,16 +128,6 @@ def literal_loss(module, batch, q, order, options):
     return sum(options["weights"][name] * term for name, term in terms.items()), terms
 
 
-def make_labels(kind, n, n_classes, rng):
-    labels = np.zeros((n, n_classes))
-    labels[np.arange(n), rng.integers(0, n_classes, n)] = 1
-    if kind == "multi":
-        labels = np.maximum(labels, rng.integers(0, 2, labels.shape))
-    elif kind == "one class":
-        labels[:] = np.eye(n_classes)[0]
-    return labels
-
-
 def make_problem(kind="single", n=6, n_classes=3, seed=0, width=5):
     rng = np.random.default_rng(seed)
     X = torch.tensor(rng.normal(size=(n, 4)))
@@ -170,7 +137,7 @@ def make_problem(kind="single", n=6, n_classes=3, seed=0, width=5):
     network = nn.Sequential(*layers, UnitLength())
     prior = Prior(torch.randn(width, n_classes, dtype=torch.float64), None).freeze()
     module = nn.ModuleDict(
-        {"networks": nn.ModuleDict({"image": network.double()}), "prior": prior}
+        {"encoders": nn.ModuleDict({"image": network.double()}), "prior": prior}
     )
     return module, Batch({"image": X}, labels, torch.arange(n), {})
 
@@ -240,7 +207,7 @@ def test_encoder_loss_equals_the_formulas(
         assert_allclose(term.item(), literal[name], rtol=1e-5, atol=1e-7, err_msg=name)
     assert_allclose(loss.item(), expected, rtol=1e-5, atol=1e-7)
     if loss.requires_grad:
-        parameters = list(module["networks"].parameters())
+        parameters = list(module["encoders"].parameters())
         for gradient in torch.autograd.grad(loss, parameters, allow_unused=True):
             assert gradient is None or gradient.isfinite().all()
 
@@ -359,9 +326,9 @@ def test_a_batch_of_one(kind):
 def test_a_zero_embedding_is_no_nan():
     """The release divides by its norm (9.9)."""
     module, batch = make_problem()
-    nn.init.zeros_(module["networks"]["image"][2].weight)
+    nn.init.zeros_(module["encoders"]["image"][2].weight)
     loss, _ = encoder_loss(module, batch, make_state(0.5), modality="image", **OPTIONS)
-    gradients = torch.autograd.grad(loss, list(module["networks"].parameters()))
+    gradients = torch.autograd.grad(loss, list(module["encoders"].parameters()))
     assert loss.isfinite() and all(g.isfinite().all() for g in gradients)
 
 
@@ -395,15 +362,15 @@ def test_rcond_drops_small_singular_values():
 
 def test_the_prior_is_the_best_one_and_a_true_copy():
     """In the release the name refers to what later steps overwrite (9.2)."""
-    spy = Spy()
+    recorder = Recorder()
     # A step as long as this makes the quality go up and down.
     estimator = projector(
-        lr_prior=0.3, max_epochs_prior=12, callbacks=[spy], keep_all_priors=True
+        lr_prior=0.3, max_epochs_prior=12, callbacks=[recorder], keep_all_priors=True
     ).fit(A, B, y)
     for modality in ("image", "text"):
         phase = f"prior_{modality}"
         qualities = [row["quality"] for row in rows_of(estimator, phase)]
-        weights = [w["prior.weight"] for name, w in spy.weights if name == phase]
+        weights = [w["prior.weight"] for w in recorder.by_phase[phase].weights]
         best = int(np.argmax(qualities))
         assert estimator.quality_scores_[modality] == max(qualities)
         assert_array_equal(estimator.priors_[modality], weights[best])
@@ -418,11 +385,11 @@ def test_the_prior_is_the_best_one_and_a_true_copy():
 
 
 def test_quality_is_the_mean_probability_of_the_true_labels():
-    spy = Spy()
-    estimator = projector(callbacks=[spy]).fit(A, B, y)
+    recorder = Recorder()
+    estimator = projector(callbacks=[recorder]).fit(A, B, y)
     for modality, X in (("image", A), ("text", B)):
         phase = f"prior_{modality}"
-        weights = [w for name, w in spy.weights if name == phase]
+        weights = recorder.by_phase[phase].weights
         for row, state in zip(rows_of(estimator, phase), weights, strict=True):
             trained = copy.deepcopy(estimator)
             trained.module_.load_state_dict(state)
@@ -440,26 +407,25 @@ def test_quality_on_held_out_rows():
 
 
 def test_stages_start_from_the_same_weights_and_every_prior_from_the_same():
-    spy = Spy()
-    projector(callbacks=[spy]).fit(A, B, y)
-    assert list(spy.starts) == ["prior_image", "prior_text", "image", "text"]
-    start = spy.starts["prior_image"]
-    assert torch.equal(start["prior.weight"], spy.starts["prior_text"]["prior.weight"])
+    recorder = Recorder()
+    projector(callbacks=[recorder]).fit(A, B, y)
+    assert list(recorder.by_phase) == ["prior_image", "prior_text", "image", "text"]
+    start, of_text, of_image, _ = recorder.starts
+    assert torch.equal(start["prior.weight"], of_text["prior.weight"])
     W0 = start["prior.weight"]
     assert_allclose(W0.T @ W0, np.eye(3), atol=1e-5)
-    for name, value in spy.starts["image"].items():
-        if name.startswith("networks"):
+    for name, value in of_image.items():
+        if name.startswith("encoders"):
             assert torch.equal(value, start[name]), name
 
 
 def test_the_prior_stays_as_it_is_in_the_second_stage():
-    spy = Spy()
-    estimator = projector(callbacks=[spy]).fit(A, B, y)
-    for name, weights in spy.weights:
-        if not name.startswith("prior"):
-            assert torch.equal(
-                weights["prior.weight"], torch.tensor(estimator.prior_)
-            ), name
+    recorder = Recorder()
+    estimator = projector(callbacks=[recorder]).fit(A, B, y)
+    prior = torch.tensor(estimator.prior_)
+    for modality in ("image", "text"):
+        for weights in recorder.by_phase[modality].weights:
+            assert torch.equal(weights["prior.weight"], prior)
 
 
 def test_of_equally_good_priors_the_first_by_name_is_kept():
@@ -488,12 +454,12 @@ def test_initial_weights_depend_on_the_seed_and_the_own_name_alone():
     """Neither the company nor the place matters, and equal widths are no matter."""
 
     def start_of(names, **params):
-        spy = Spy()
-        projector(prior="orthogonal", max_epochs=1, callbacks=[spy], **params).fit(
+        recorder = Recorder()
+        projector(prior="orthogonal", max_epochs=1, callbacks=[recorder], **params).fit(
             dict.fromkeys(names, A), y
         )
-        state = next(iter(spy.starts.values()))
-        return {name: state[f"networks.{name}.0.weight"] for name in names}
+        state = recorder.starts[0]
+        return {name: state[f"encoders.{name}.0.weight"] for name in names}
 
     together = start_of(("c", "a", "b"))
     for name, weight in together.items():
@@ -502,10 +468,12 @@ def test_initial_weights_depend_on_the_seed_and_the_own_name_alone():
     assert not torch.equal(together["a"], together["b"])
     assert not torch.equal(together["b"], together["c"])
     # A modality that is added later starts as it would have started in `fit`.
-    spy = Spy()
-    estimator = projector(prior="orthogonal", max_epochs=1, callbacks=[spy])
+    recorder = Recorder()
+    estimator = projector(prior="orthogonal", max_epochs=1, callbacks=[recorder])
     estimator.fit({"a": A}, y).add_modality("b", A, y)
-    assert torch.equal(spy.starts["b"]["networks.b.0.weight"], together["b"])
+    assert torch.equal(
+        recorder.by_phase["b"].starts[0]["encoders.b.0.weight"], together["b"]
+    )
 
 
 def test_orthogonal_prior():
@@ -556,10 +524,13 @@ def test_prior_from_an_array_or_another_fit(reference):
         ({"prior": ACMRProjector()}, "not fitted yet"),
         ({"prior": DRCLProjector()}, "not fitted yet"),
         ({"embedding_dim": 2}, "embedding_dim=2 must not be less than.*classes, 3"),
-        ({"lr": {"image": 1e-3}}, "lr given as a dict.*lacks 'text'"),
+        ({"lr": {"image": 1e-3}}, "lr given as a dict.*each modality.*'text'.; got"),
         ({"lr": {"image": 1e-3, "text": 0}}, "lr of 'text' must be a positive"),
         ({"lr": -1.0}, "'lr' parameter"),
-        ({"hidden_layer_sizes": {"text": (3,)}}, "lacks 'image'"),
+        (
+            {"hidden_layer_sizes": {"text": (3,)}},
+            "each modality.*'image'.; got .'text'",
+        ),
         ({"mix_lambda": 1.1}, "'mix_lambda' parameter"),
         ({"q_max": 2}, "'q_max' parameter"),
         ({"betas": (0.5,)}, "betas must be two numbers"),
@@ -623,11 +594,10 @@ def test_exponents_grow_from_0_and_from_the_first_step():
 
 def test_first_epoch_learns():
     """At q = 0 the release loses it to a loss of NaN without a gradient (9.1)."""
-    spy = Spy()
-    estimator = projector(callbacks=[spy]).fit(A, B, y)
+    recorder = Recorder()
+    estimator = projector(callbacks=[recorder]).fit(A, B, y)
     assert rows_of(estimator, "prior_image")[0]["q"] == 0
-    _, after = spy.weights[0]
-    start = spy.starts["prior_image"]
+    start, after = recorder.starts[0], recorder.weights[0]
     assert not torch.equal(after["prior.weight"], start["prior.weight"])
     assert all(math.isfinite(loss) for loss in estimator.loss_curve_)
 
@@ -635,10 +605,10 @@ def test_first_epoch_learns():
 @pytest.mark.parametrize("batch_size", [7, 32, 1024])
 def test_every_row_plays_in_every_epoch(batch_size):
     """The release drops the tail, and everything where n < batch_size (9.7)."""
-    spy = Spy()
-    projector(batch_size=batch_size, max_epochs=2, callbacks=[spy]).fit(A, B, y)
+    recorder = Recorder()
+    projector(batch_size=batch_size, max_epochs=2, callbacks=[recorder]).fit(A, B, y)
     for phase in ("prior_image", "text"):
-        rows = [row for name, batch in spy.rows if name == phase for row in batch]
+        rows = torch.cat(recorder.by_phase[phase].rows).tolist()
         assert sorted(rows) == sorted([*range(90)] * 2)
         assert rows[:90] != rows[90:]
 
@@ -657,13 +627,6 @@ def test_training_mode_returns_after_every_evaluation():
     assert {wanted for wanted, _ in Modes.seen} == {True, False}
 
 
-def split_of(estimator, modality, X, labels):
-    """Return the training and the held-out rows of a modality."""
-    seed = np.random.RandomState(0).randint(2**31 - 1)
-    own = estimator._read_labels(labels, {modality: X}).parts[modality]
-    return estimator._split_rows(own, seed)
-
-
 def literal_recast_map(estimator, Z, y_query, y_gallery):
     """Let embeddings rank what the prior's inverse makes of every row of labels."""
     inverse = np.linalg.pinv(estimator.prior_.astype(float))
@@ -678,10 +641,10 @@ def literal_recast_map(estimator, Z, y_query, y_gallery):
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_early_stopping_watches_the_map_and_restores(metric):
-    spy = Spy()
+    recorder = Recorder()
     params = {"early_stopping": True, "validation_fraction": 0.2, "metric": metric}
     estimator = projector(
-        **params, max_epochs=40, n_iter_no_change=3, lr=0.03, callbacks=[spy]
+        **params, max_epochs=40, n_iter_no_change=3, lr=0.03, callbacks=[recorder]
     ).fit(A, B, y)
     for modality, X in (("image", A), ("text", B)):
         rows = rows_of(estimator, modality)
@@ -689,10 +652,10 @@ def test_early_stopping_watches_the_map_and_restores(metric):
         scores = [row["valid_map"] for row in rows]
         best = int(np.argmax(scores))
         assert len(rows) == best + 4
-        states = [w for name, w in spy.weights if name == modality]
-        key = f"networks.{modality}.0.weight"
+        states = recorder.by_phase[modality].weights
+        key = f"encoders.{modality}.0.weight"
         assert torch.equal(estimator.module_.state_dict()[key], states[best][key])
-        train, held_out = split_of(estimator, modality, X, y)
+        train, held_out = split_rows(y, estimator.validation_fraction)
         indicator = np.eye(3)[y]
         expected = literal_recast_map(
             estimator,
@@ -730,13 +693,13 @@ def test_validation_map_of_several_labels_and_rows_of_ones_own():
 
 def test_validation_loss_has_a_fixed_exponent():
     """A growing exponent makes the loss fall by itself (9.4)."""
-    spy = Spy()
+    recorder = Recorder()
     estimator = projector(
-        early_stopping=True, n_iter_no_change=9, q_step=0.2, callbacks=[spy]
+        early_stopping=True, n_iter_no_change=9, q_step=0.2, callbacks=[recorder]
     ).fit(A, B, y)
     for modality, X in (("image", A), ("text", B)):
-        states = [w for name, w in spy.weights if name == modality]
-        _, held_out = split_of(estimator, modality, X, y)
+        states = recorder.by_phase[modality].weights
+        _, held_out = split_rows(y, estimator.validation_fraction)
         batch = Batch(
             {modality: torch.tensor(X[held_out]).float()},
             torch.eye(3)[torch.tensor(y[held_out])],
@@ -791,7 +754,7 @@ def test_learning_rates_and_widths_by_modality(reference):
     assert_array_equal(estimator.transform_image(A), reference.transform_image(A))
     assert (estimator.transform_text(B) != reference.transform_text(B)).any()
     sizes = {"image": (), "text": (7, 6), "audio": (5,)}
-    networks = projector(hidden_layer_sizes=sizes).fit(A, B, y).module_["networks"]
+    networks = projector(hidden_layer_sizes=sizes).fit(A, B, y).module_["encoders"]
     shapes = {
         name: [tuple(w.shape) for n, w in part.named_parameters() if "weight" in n]
         for name, part in networks.items()
@@ -804,7 +767,7 @@ def test_learning_rates_and_widths_by_modality(reference):
 def test_output_init(output_init):
     estimator = projector(output_init=output_init, hidden_layer_sizes=(400,))
     torch.manual_seed(0)
-    weights = estimator._build_network("image", 16)[-2].weight
+    weights = estimator._build_modality("image", 16)["encoders"][-2].weight
     bound = 1 / 4 if output_init == "input_dim" else 1 / 20
     assert 0.98 * bound < weights.abs().max() <= bound
 
@@ -842,9 +805,9 @@ def test_plain_losses_by_the_exponent():
 
 
 def test_mixing_with_1_equals_none(reference):
-    spy_params = {"prior": reference.prior_, "mix_lambda": 1.0, "max_epochs": 1}
-    estimator = projector(**spy_params, batch_size=90).fit(A, B, y)
-    start = projector(**spy_params, batch_size=90, lr=1e-12).fit(A, B, y)
+    one_epoch = {"prior": reference.prior_, "mix_lambda": 1.0, "max_epochs": 1}
+    estimator = projector(**one_epoch, batch_size=90).fit(A, B, y)
+    start = projector(**one_epoch, batch_size=90, lr=1e-12).fit(A, B, y)
     labels = torch.eye(3)[torch.tensor(y)]
     options = options_of(start) | {"q_max": 0.01}
     batch = Batch({"image": torch.tensor(A).float()}, labels, None, {})
@@ -862,7 +825,7 @@ def test_several_labels_a_row():
     for normalize in (False, True):
         estimator = projector(normalize_labels=normalize, **learning, **recasting)
         scores.append(estimator.fit(X_img, X_txt, labels).score(X_img, X_txt, labels))
-        p = estimator.predict_proba(X_img, X_txt)
+        p = estimator.predict_proba(make_pairs(X_img, X_txt))
         assert_allclose(p.sum(1), 1, rtol=1e-5)
     assert scores[0] != scores[1]
     Z = np.random.default_rng(0).normal(size=(2, 120, 8))
@@ -879,7 +842,7 @@ def test_rows_without_a_label_are_refused():
 def test_one_feature_column_is_a_feature():
     """The release would take it for labels (9.8)."""
     estimator = projector().fit(A[:, :1], B, y)
-    assert estimator.module_["networks"]["image"][0].in_features == 1
+    assert estimator.module_["encoders"]["image"][0].in_features == 1
     assert estimator.transform_image(A[:, :1]).shape == (90, 8)
 
 
@@ -896,19 +859,28 @@ def test_predict_proba_is_the_softmax_through_the_prior(reference):
     assert_allclose(p, expected, rtol=1e-4)
 
 
+def test_predict_proba_takes_no_second_array(reference):
+    with pytest.raises(TypeError, match=r"predict_proba\(make_pairs\(X_img, X_txt\)\)"):
+        reference.predict_proba(A, B)
+
+
+def test_encoder_gives_the_embedding_of_transform(reference):
+    check_encoder(reference, {"image": A, "text": B})
+
+
 @pytest.mark.parametrize("prior", ["select", "orthogonal", "given"])
 def test_predict_proba_needs_the_label_loss(prior, reference):
     """A prior that is learned does not help: the encoders start anew without it."""
     prior = reference.prior_ if prior == "given" else prior
     estimator = projector(label_weight=0, prior=prior).fit(A, B, y)
     with pytest.raises(ValueError, match="needs encoders that were trained.*label_wei"):
-        estimator.predict_proba(A, B)
+        estimator.predict_proba(make_pairs(A, B))
     # What counts is what was fitted.
     estimator.set_params(label_weight=1, warm_start=True)
     with pytest.raises(ValueError, match="fit with label_weight > 0"):
-        estimator.predict_proba(A, modality="image")
+        estimator.predict_proba(A, "image")
     estimator.fit(A, B, y)
-    assert_allclose(estimator.predict_proba(A, B).sum(1), 1, rtol=1e-5)
+    assert_allclose(estimator.predict_proba(make_pairs(A, B)).sum(1), 1, rtol=1e-5)
 
 
 def test_pickling_keeps_prior_and_classes():
@@ -941,13 +913,7 @@ def test_it_learns_to_retrieve():
 @pytest.mark.slow
 def test_the_label_loss_carries_the_quality(real_data):
     """And a prior that is learned is no worse than an orthogonal one."""
-    arrays = real_data("wiki_sift_lda")
-    parts = {}
-    for name in ("image", "text"):
-        scaler = StandardScaler().fit(arrays[f"{name}_train"])
-        parts[name] = [
-            scaler.transform(arrays[f"{name}_{s}"]) for s in ("train", "test")
-        ]
+    train, test = standardize(real_data("wiki_sift_lda"))
     # The epoch is selected on held-out rows, as in the published procedure.
     recipe = {
         "embedding_dim": 64,
@@ -961,8 +927,7 @@ def test_the_label_loss_carries_the_quality(real_data):
 
     def fit_and_score(**params):
         estimator = DRCLProjector(random_state=0, **recipe | params)
-        estimator.fit(parts["image"][0], parts["text"][0], arrays["y_train"])
-        test = parts["image"][1], parts["text"][1], arrays["y_test"]
+        estimator.fit(*train)
         return estimator.prior_, estimator.score(*test)
 
     prior, learned = fit_and_score()
@@ -1004,5 +969,5 @@ def test_a_released_prior_can_be_given(real_data):
     estimator.fit(*parts, labels)
     assert_array_equal(estimator.prior_, W)
     assert estimator.quality_scores_ == {}
-    hits = estimator.predict_proba(*parts).argmax(1) == labels
+    hits = estimator.predict_proba(make_pairs(*parts)).argmax(1) == labels
     assert hits.mean() > 0.9
