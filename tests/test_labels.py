@@ -2,6 +2,8 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 
 from sklearn_cmr import ACMRProjector
-from sklearn_cmr._inputs.labels import check_labels
+from sklearn_cmr._inputs.labels import check_labels, read_labels
 
 CODES = np.array([2, 0, 1, 1, 0, 2])
 INDICATOR = np.eye(3, dtype=int)[CODES]
@@ -42,6 +44,7 @@ def check(y):
         (pd.Series(NAMES[CODES], dtype="string"), NAMES),
         (pd.Series(NAMES[CODES], dtype="category"), NAMES),
         (torch.tensor(CODES), [0, 1, 2]),
+        (torch.tensor(CODES * 1.0, requires_grad=True), [0, 1, 2]),
     ],
 )
 def test_classes(y, classes):
@@ -133,7 +136,7 @@ def test_empty_classes_of_an_indicator_are_kept():
         (np.eye(3, dtype=int)[[1] * 6], "only one class."),
         (SEVERAL * [[1], [0], [1], [1], [0], [1]],
          "2 of 6 rows of y have no label (the first rows: 1, 4). Drop them "
-         "from the features and from y."),
+         "from the features and from y, or set missing_labels='drop'."),
         (np.array([np.nan, 0, 1, 1, 0, 2]), "Input y contains NaN"),
         (np.array([np.inf, 0, 1, 1, 0, 2]), "Input y contains infinity"),
         (np.array([None, "a", "b", None, "a", "b"], dtype=object),
@@ -145,6 +148,17 @@ def test_empty_classes_of_an_indicator_are_kept():
         ([(0, 1), (1,)] * 3, "MultiLabelBinarizer"),
         ([["ant", "bee"], ["bee"]] * 3, "MultiLabelBinarizer"),
         (pd.Series([[0, 1], [1]] * 3), "MultiLabelBinarizer"),
+        ([], "ACMRProjector needs labels, but y has no rows."),
+        (np.zeros((0, 3)), "ACMRProjector needs labels, but y has no rows."),
+        (np.array(3), "y must be 1-D or 2-D, got an array of shape ()."),
+        (["a", 1, "b", 2, "a", 1],
+         "Unknown label type: y mixes strings with other labels, such as 'a' and 1."),
+        (np.array([1, "a", 2, "b", 1, "a"], dtype=object),
+         "Unknown label type: y mixes strings with other labels, such as 'a' and 1."),
+        (["a", None, "b", "a", np.nan, "b"],
+         "NaN or None in 2 of 6 rows (the first rows: 1, 4)."),
+        (["a", "b", "b", "a", np.nan, "b"],
+         "NaN or None in 1 of 6 rows (the first rows: 4)."),
         (np.zeros((6, 2, 2)), "y must be 1-D or 2-D, got an array of shape (6, 2, 2)."),
     ],
 )  # fmt: skip
@@ -167,6 +181,90 @@ def test_estimators_take_the_labels(y):
     expected = range(3) if y.ndim == 2 else np.unique(y)
     assert_array_equal(estimator.classes_, expected)
     assert 0 < estimator.score(A, B, y) <= 1
+
+
+@pytest.mark.parametrize("missing", [-1, -1.0])
+def test_a_class_of_minus_one_warns(missing):
+    y = np.where(CODES == 2, missing, CODES * 5)
+    y = np.append(y, 7)
+    with pytest.warns(UserWarning, match="2 of 7 rows .* the label -1.*missing_labels"):
+        labels = check(y)
+    assert_array_equal(labels.classes, [-1, 0, 5, 7])
+
+
+@pytest.mark.parametrize(
+    "y", [CODES - 1, CODES, np.sign(CODES * 2 - 1), -CODES, -2 * (CODES == 0) + CODES]
+)
+def test_other_negative_classes_do_not_warn(y):
+    is_marked = sorted(set(y.tolist())) == [-1, 0, 1]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check(y)
+    assert len(caught) == is_marked
+
+
+def test_the_warning_of_minus_one_points_at_the_caller():
+    y = np.append(CODES, -1)
+    X = np.random.RandomState(0).randn(7, 4)
+    with pytest.warns(UserWarning, match="label -1") as caught:
+        ACMRProjector(hidden_layer_sizes=(), max_epochs=1).fit(X, X, y)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+PARTS = {"image": np.arange(12.0).reshape(6, 2), "text": np.ones((6, 3))}
+
+
+def read(y, **options):
+    return read_labels(y, PARTS, ACMRProjector(), **options)
+
+
+@pytest.mark.parametrize("by_modality", [False, True])
+def test_shared_labels(by_modality):
+    features, labels = read(CODES, by_modality=by_modality)
+    assert features is PARTS or features == PARTS
+    assert labels.shared and labels.has_single_labels
+    assert labels.parts["image"] is labels.parts["text"]
+    assert_array_equal(labels.parts["text"].codes, CODES)
+
+
+def test_labels_by_modality():
+    y = {"text": [0, 1, 0, 1, 0, 1], "image": CODES}
+    _, labels = read(y, by_modality=True)
+    assert not labels.shared and list(labels.parts) == ["image", "text"]
+    assert_array_equal(labels.classes, [0, 1, 2])
+    assert labels.parts["text"].indicator.shape == (6, 3)
+    _, several = read({"image": INDICATOR, "text": SEVERAL}, by_modality=True)
+    assert not several.has_single_labels
+    with pytest.raises(ValueError, match="got a mapping of labels, but ACMRProjector"):
+        read(y)
+
+
+@pytest.mark.parametrize(
+    ("y", "rows"),
+    [
+        (["a", None, "b", "a", np.nan, "b"], [0, 2, 3, 5]),
+        (np.array([0, 1, np.nan, 1, 0, 2]), [0, 1, 3, 4, 5]),
+        (SEVERAL * [[1], [0], [1], [1], [0], [1]], [0, 2, 3, 5]),
+        (sparse.csr_array(SEVERAL * [[1], [0], [1], [1], [0], [1]]), [0, 2, 3, 5]),
+        (torch.tensor([0.0, 1, np.nan, 1, 0, 2], requires_grad=True), [0, 1, 3, 4, 5]),
+    ],
+    ids=["list", "array", "indicator", "sparse", "tensor"],
+)
+@pytest.mark.parametrize("by_modality", [False, True])
+def test_rows_without_labels_are_dropped(y, rows, by_modality):
+    y = {"image": y, "text": y} if by_modality else y
+    with pytest.warns(UserWarning, match="have no label and are left out"):
+        features, labels = read(y, missing="drop", by_modality=by_modality)
+    for name, part in features.items():
+        assert_array_equal(part, PARTS[name][rows])
+        assert len(labels.parts[name].indicator) == len(rows)
+
+
+def test_labels_among_given_classes():
+    _, labels = read([1, 0, 1, 1, 0, 1], classes=np.arange(3))
+    assert labels.parts["image"].indicator.shape == (6, 3)
+    with pytest.raises(ValueError, match=r"not seen in fit: \[3\]"):
+        read([1, 0, 1, 1, 0, 3], classes=np.arange(3))
 
 
 @pytest.mark.parametrize("as_container", [True, False])

@@ -15,7 +15,8 @@ import torch
 from sklearn.base import clone
 from skorch.callbacks import EarlyStopping
 
-from sklearn_cmr import ACMRProjector, base
+from sklearn_cmr import ACMRProjector
+from sklearn_cmr.base import _network
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_copies_are_equal_and_independent(data, copied, early_stopping):
     assert other.history_ == estimator.history_
     assert other.get_params() == estimator.get_params()
     with torch.no_grad():
-        other.module_["image"][0].weight.zero_()
+        other.encoder_("image")[0].weight.zero_()
     other.history_.clear()
     assert_same_outputs(estimator, fit(data, early_stopping=early_stopping), data)
     assert len(estimator.history_) == 2
@@ -123,7 +124,7 @@ def test_pickle_moves_the_module_to_the_cpu(data, monkeypatch):
     estimator = fit(data)
     module = estimator.module_
     assert estimator.__getstate__()["module_"] is module  # nothing to move
-    monkeypatch.setattr(base, "device_of", lambda module: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(_network, "device_of", lambda _: SimpleNamespace(type="cuda"))
     moved = []
     monkeypatch.setattr(
         torch.nn.Module, "cpu", lambda module: moved.append(module) or module

@@ -17,6 +17,7 @@ from skorch.callbacks import Callback
 from sklearn_cmr import DRCLProjector, make_pairs
 from sklearn_cmr._inputs.labels import check_labels
 from sklearn_cmr.metrics import mean_average_precision
+from tests.helpers import assert_same_weights, split_rows, weights_of
 
 rng = np.random.default_rng(0)
 N_ROWS = {"image": 40, "text": 30, "audio": 50}
@@ -36,18 +37,6 @@ def projector(**params):
 
 def some(parts, *names):
     return {name: parts[name] for name in names}
-
-
-def weights_of(estimator):
-    return copy.deepcopy(estimator.module_.state_dict())
-
-
-def assert_same_weights(first, second, part=""):
-    first, second = first.module_.state_dict(), second.module_.state_dict()
-    names = [name for name in first if name.startswith(part)]
-    assert names and names == [name for name in second if name.startswith(part)]
-    for name in names:
-        assert torch.equal(first[name], second[name]), name
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +89,7 @@ def test_nothing_depends_on_the_order_of_modalities(prior, early_stopping):
         )
 
 
+@pytest.mark.filterwarnings("ignore:DRCLProjector encodes")
 @pytest.mark.parametrize("names", ["ab", "ba"])
 def test_equal_qualities_are_settled_by_name(names):
     """Features that say nothing leave every label as likely as the others."""
@@ -114,7 +104,7 @@ def test_a_modality_does_not_depend_on_its_company(fitted):
     """Given the prior, every network is trained apart."""
     alone = projector(prior=fitted.prior_)
     alone.fit({"audio": X["audio"]}, {"audio": y["audio"]})
-    assert_same_weights(alone, fitted, "networks.audio")
+    assert_same_weights(alone, fitted, "encoders.audio")
 
 
 def test_one_modality_with_plain_labels():
@@ -318,8 +308,8 @@ def test_add_modality_leaves_the_others_as_they_are(early_stopping):
     assert not estimator.module_.training
     # As if it had been there from the start, with the same prior.
     whole = projector(prior=prior, **options).fit(X, y)
-    assert_same_weights(whole, estimator, "networks.audio")
-    assert_same_weights(whole, estimator, "networks.image")
+    assert_same_weights(whole, estimator, "encoders.audio")
+    assert_same_weights(whole, estimator, "encoders.image")
     loaded = pickle.loads(pickle.dumps(estimator))
     Z = estimator.transform_modality(X["audio"], "audio")
     assert_array_equal(loaded.transform({"audio": X["audio"]})["audio"], Z)
@@ -374,9 +364,9 @@ def test_add_modality_needs_a_fit_and_its_settings():
         projector().add_modality("audio", X["audio"], y["audio"])
     estimator = projector(lr={"image": 1e-3, "text": 1e-3})
     estimator.fit(some(X, "image", "text"), some(y, "image", "text"))
-    with pytest.raises(ValueError, match="lacks 'audio'"):
+    with pytest.raises(ValueError, match="must have a key for.*'audio'"):
         estimator.add_modality("audio", X["audio"], y["audio"])
-    assert "audio" not in estimator.module_["networks"]
+    assert "audio" not in estimator.module_["encoders"]
     estimator.set_params(lr=1e-3).add_modality("audio", X["audio"], y["audio"])
 
 
@@ -395,7 +385,7 @@ def test_a_failed_addition_leaves_no_trace():
             "audio", X["audio"], y["audio"]
         )
     assert estimator.modalities_ == ("image", "text")
-    assert list(estimator.module_["networks"]) == ["image", "text"]
+    assert list(estimator.module_["encoders"]) == ["image", "text"]
     assert estimator.n_iter_ == len(estimator.history_) == n_epochs
     estimator.set_params(callbacks=None).add_modality("audio", X["audio"], y["audio"])
     assert_array_equal(estimator.transform_image(X["image"]), before)
@@ -415,12 +405,12 @@ def test_warm_start_trains_the_modalities_it_gets():
     estimator.fit({"audio": X["audio"]}, y["audio"])
     after = estimator.module_.state_dict()
     for name, value in before.items():
-        moves = name.startswith("networks.audio")
+        moves = name.startswith("encoders.audio")
         assert torch.equal(value, after[name]) != moves, name
     assert estimator.modalities_ == ("image", "text", "audio")
     twice = projector(max_epochs=6, prior=estimator.prior_)
     twice.fit({"audio": X["audio"]}, y["audio"])
-    assert_same_weights(twice, estimator, "networks.audio")
+    assert_same_weights(twice, estimator, "encoders.audio")
     with pytest.raises(ValueError, match="modality must be one of"):
         estimator.fit({"video": X["audio"]}, y["audio"])
 
@@ -446,17 +436,12 @@ def test_early_stopping_holds_rows_of_each_modality_out():
         projector(early_stopping=True, validation_fraction=0.01).fit(X, y)
 
 
-def held_out_rows(estimator, name):
-    labels = check_labels(y[name], estimator)
-    return estimator._split_rows(labels, np.random.RandomState(0).randint(2**31 - 1))
-
-
 def test_rows_held_out_by_the_caller():
     """As if they had been held out of the rest, in the same order."""
     options = {"early_stopping": True, "validation_fraction": 0.3, "max_epochs": 12}
     options |= {"lr": 0.05, "n_iter_no_change": 1, "quality_on": "validation"}
     expected = projector(**options).fit(X, y)
-    rows = {name: held_out_rows(expected, name) for name in X}
+    rows = {name: split_rows(y[name], 0.3) for name in X}
 
     def pick(whole, i):
         return {name: part[rows[name][i]] for name, part in whole.items()}

@@ -68,6 +68,10 @@ def test_weights_may_be_switched_between_two_fits(cls, name, value, begins_with)
         assert np.isfinite(estimator.loss_curve_).all()
         for key, weight in estimator.module_.state_dict().items():
             assert torch.isfinite(weight).all(), key
+        parameters = dict(estimator.module_.named_parameters())
+        for moments in estimator._moments.values():
+            for key, own in moments.items():
+                assert own["exp_avg"].shape == parameters[key].shape, key
         for Z in estimator.transform(A, B):
             assert np.isfinite(Z).all()
     assert n_epochs[0] < n_epochs[1] < n_epochs[2]

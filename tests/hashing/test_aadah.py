@@ -16,7 +16,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_cmr import AADAHHasher, make_pairs
@@ -28,6 +27,13 @@ from sklearn_cmr.hashing._aadah.losses import Ranking, attention_loss, hashing_l
 from sklearn_cmr.hashing._aadah.networks import AttentionHash, attend
 from sklearn_cmr.metrics import map_scorer, mean_average_precision
 from sklearn_cmr.training import Batch, EpochState
+from tests.helpers import (
+    Recorder,
+    assert_same_weights,
+    make_labels,
+    split_rows,
+    weights_of,
+)
 
 SMALL = {
     "n_bits": 8,
@@ -66,37 +72,6 @@ def reference():
 @pytest.fixture(scope="module")
 def of_regions():
     return hasher().fit(REGIONS, CAPTIONS, y)
-
-
-def weights_of(estimator):
-    return copy.deepcopy(estimator.module_.state_dict())
-
-
-def assert_same_weights(first, second):
-    first, second = weights_of(first), weights_of(second)
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
-
-
-class Spy(Callback):
-    """Remember weights and rows; fits on copies would forget them."""
-
-    def __init__(self):
-        self.start, self.weights, self.rows = None, [], []
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def on_train_begin(self, net, **kwargs):
-        self.start = copy.deepcopy(net.module_.state_dict())
-
-    def on_batch_begin(self, net, batch, training, **kwargs):
-        if training:
-            self.rows.append(batch.rows)
-
-    def on_epoch_end(self, net, **kwargs):
-        self.weights.append(copy.deepcopy(net.module_.state_dict()))
 
 
 # -- the losses, triplet by triplet ----------------------------------------------
@@ -222,14 +197,8 @@ def make_network(kind, n_inputs, pooling="mean", **options):
     ).double()
 
 
-def make_labels(kind, n, rng):
-    labels = np.zeros((n, 4))
-    labels[np.arange(n), rng.integers(0, 4, n)] = 1
-    if kind == "multi":
-        labels = np.maximum(labels, rng.random(labels.shape) < 0.3)
-    elif kind == "one class":
-        labels[:] = np.eye(4)[0]
-    return labels
+def draw_labels(*args):
+    return torch.tensor(make_labels(*args)).double()
 
 
 def make_problem(kinds, labels="single", paired=True, n=6, seed=0, **options):
@@ -246,11 +215,11 @@ def make_problem(kinds, labels="single", paired=True, n=6, seed=0, **options):
             X[:, 0] = rng.normal(size=(n, 3))
         features[f"m{i}"] = torch.tensor(X)
     rows = torch.tensor(rng.permutation(50)[:n])
-    Y = torch.tensor(make_labels(labels, n, rng))
+    Y = draw_labels(labels, n, 4, rng)
     if not paired:
         # A modality of few rows may have one twice in a batch.
         rows = torch.tensor(rng.integers(0, n + 2, (len(kinds), n)))
-        by_row = [torch.tensor(make_labels(labels, n + 2, rng)) for _ in kinds]
+        by_row = [draw_labels(labels, n + 2, 4, rng) for _ in kinds]
         Y = torch.stack([own[r] for own, r in zip(by_row, rows, strict=True)])
     return nn.ModuleDict({"encoders": encoders}), Batch(features, Y, rows, {})
 
@@ -614,27 +583,27 @@ def test_the_query_is_a_constant_or_not():
 @pytest.mark.parametrize("frozen", ["lr", "lr_attention"])
 def test_players_move_their_own_networks_alone(frozen):
     """A step too short to be seen leaves the others bit-identical."""
-    spy = Spy()
-    estimator = hasher(**{"lr_attention": 2e-3, frozen: 1e-60}, callbacks=[spy])
+    recorder = Recorder()
+    estimator = hasher(**{"lr_attention": 2e-3, frozen: 1e-60}, callbacks=[recorder])
     estimator.fit(REGIONS, CAPTIONS, y)
     for name, value in weights_of(estimator).items():
         is_still = (".attention." in name) == (frozen == "lr_attention")
-        assert torch.equal(value, spy.start[name]) == is_still, name
+        assert torch.equal(value, recorder.starts[0][name]) == is_still, name
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 def test_warm_up_attends_to_all(weight_decay):
-    spy = Spy()
-    estimator = hasher(warmup_epochs=2, weight_decay=weight_decay, callbacks=[spy]).fit(
-        A, B, y
-    )
+    recorder = Recorder()
+    estimator = hasher(
+        warmup_epochs=2, weight_decay=weight_decay, callbacks=[recorder]
+    ).fit(A, B, y)
     assert [row["masked"] for row in estimator.history_] == [0, 0, 1]
     assert [row["adversarial_loss"] > 0 for row in estimator.history_] == [0, 0, 1]
     assert ["attention_loss" in row for row in estimator.history_] == [0, 0, 1]
-    for name, value in spy.start.items():
+    for name, value in recorder.starts[0].items():
         if ".attention." in name:
-            assert torch.equal(spy.weights[1][name], value), name
-            assert not torch.equal(spy.weights[2][name], value), name
+            assert torch.equal(recorder.weights[1][name], value), name
+            assert not torch.equal(recorder.weights[2][name], value), name
 
 
 # -- regions -------------------------------------------------------------------------
@@ -809,10 +778,10 @@ def test_history(reference):
 
 def test_attended_fraction_is_of_the_present_regions():
     """One batch an epoch: the last value is that before the last step."""
-    spy = Spy()
-    estimator = hasher(batch_size=90, callbacks=[spy]).fit(REGIONS, CAPTIONS, y)
+    recorder = Recorder()
+    estimator = hasher(batch_size=90, callbacks=[recorder]).fit(REGIONS, CAPTIONS, y)
     before = copy.deepcopy(estimator)
-    before.module_.load_state_dict(spy.weights[-2])
+    before.module_.load_state_dict(recorder.weights[-2])
     _, Z = before.attention(REGIONS, "image")
     expected = Z.sum() / (~np.isnan(REGIONS[..., 0])).sum()
     found = estimator.history_[-1]["attended_fraction_image"]
@@ -825,13 +794,11 @@ def test_unattended_map(held_out):
     rows = np.arange(90)
     best = estimator
     if held_out:
-        spy = Spy()
-        best = hasher(early_stopping=True, n_iter_no_change=9, callbacks=[spy])
+        recorder = Recorder()
+        best = hasher(early_stopping=True, n_iter_no_change=9, callbacks=[recorder])
         best.fit(A, B, y)
-        best.module_.load_state_dict(spy.weights[-1])
-        seed = np.random.RandomState(0).randint(2**31 - 1)
-        labels = best._read_labels(y, {"image": A, "text": B}).parts["image"]
-        _, rows = best._split_rows(labels, seed)
+        best.module_.load_state_dict(recorder.weights[-1])
+        _, rows = split_rows(y, 0.1)
     codes = {
         (modality, part): best.encode(X[rows], modality, part=part)
         for modality, X in (("image", A), ("text", B))
@@ -847,22 +814,20 @@ def test_unattended_map(held_out):
 
 
 def test_early_stopping_watches_attended_codes_and_restores():
-    spy = Spy()
+    recorder = Recorder()
     estimator = hasher(
         early_stopping=True,
         validation_fraction=0.3,
         n_iter_no_change=3,
         max_epochs=60,
-        callbacks=[spy],
+        callbacks=[recorder],
     ).fit(A, B, y)
     scores = [row["valid_map"] for row in estimator.history_]
     assert len(scores) < 60
     best = int(np.argmax(scores))
     for name, value in weights_of(estimator).items():
-        assert torch.equal(value, spy.weights[best][name]), name
-    seed = np.random.RandomState(0).randint(2**31 - 1)
-    labels = estimator._read_labels(y, {"image": A, "text": B}).parts["image"]
-    _, rows = estimator._split_rows(labels, seed)
+        assert torch.equal(value, recorder.weights[best][name]), name
+    _, rows = split_rows(y, 0.3)
     assert estimator.score(A[rows], B[rows], y[rows]) == pytest.approx(scores[best])
 
 
@@ -914,23 +879,19 @@ def test_decay_of_learning_rates(every):
 
 
 def test_rates_in_every_epoch():
-    rates = []
-
-    class Rates(Callback):
-        def on_epoch_begin(self, net, **kwargs):
-            players = (net.optimizer_hashing_, net.optimizer_attention_)
-            rates.append([own.param_groups[0]["lr"] for own in players])
-
+    recorder = Recorder()
     hasher(
         lr=0.1,
         lr_attention=0.2,
         lr_decay=0.5,
         lr_decay_every=2,
         max_epochs=5,
-        callbacks=[Rates],
+        callbacks=[recorder],
     ).fit(A, B, y)
-    expected = np.array([1, 1, 0.5, 0.5, 0.25])
-    assert_allclose(rates, np.outer(expected, [0.1, 0.2]))
+    assert recorder.rates == [
+        {"hashing": 0.1 * factor, "attention": 0.2 * factor}
+        for factor in (1, 1, 0.5, 0.5, 0.25)
+    ]
 
 
 def test_weight_decay():
@@ -1040,7 +1001,7 @@ def test_batches_without_triplets_are_told_of():
         ({"margin": 0}, "'margin' parameter"),
         ({"lr_decay_every": 0}, "'lr_decay_every' parameter"),
         ({"attention_threshold": 0}, "'attention_threshold' parameter"),
-        ({"hidden_layer_sizes": {"image": (3,)}}, "lacks 'text'"),
+        ({"hidden_layer_sizes": {"image": (3,)}}, "must have a key for.*'text'"),
         ({"hash_hidden_layer_sizes": (0,)}, "hash_hidden_layer_sizes must be"),
         ({"betas": (0.5,)}, "betas must be two numbers"),
     ],
@@ -1073,13 +1034,13 @@ def test_more_refusals(reference):
 
 def test_three_paired_modalities():
     C = np.random.default_rng(0).normal(size=(90, 4)) + y[:, None]
-    spy = Spy()
-    estimator = hasher(callbacks=[spy], **LEARNING).fit(
+    recorder = Recorder()
+    estimator = hasher(callbacks=[recorder], **LEARNING).fit(
         {"image": A, "text": B, "audio": C}, y
     )
     assert estimator.modalities_ == ("image", "text", "audio")
-    assert spy.rows[0].ndim == 1
-    assert sorted(torch.cat(spy.rows[:3]).tolist()) == list(range(90))
+    assert recorder.rows[0].ndim == 1
+    assert sorted(torch.cat(recorder.rows[:3]).tolist()) == list(range(90))
     codes = estimator.transform({"audio": C, "text": B})
     assert codes["audio"].shape == (90, 8)
     assert estimator.score({"image": A, "text": B, "audio": C}, y) > 0.6
@@ -1094,11 +1055,11 @@ def test_a_modality_may_be_named_after_a_network():
 
 
 def test_rows_without_pairs():
-    spy = Spy()
-    estimator = hasher(callbacks=[spy], **LEARNING).fit(
+    recorder = Recorder()
+    estimator = hasher(callbacks=[recorder], **LEARNING).fit(
         {"image": REGIONS, "text": CAPTIONS[:40]}, {"image": y, "text": y[:40]}
     )
-    epoch = torch.cat(spy.rows[:3], dim=1)
+    epoch = torch.cat(recorder.rows[:3], dim=1)
     assert sorted(epoch[0].tolist()) == list(range(90))
     # The shorter modality starts again, in another order.
     assert sorted(epoch[1, :40].tolist()) == list(range(40))
@@ -1111,22 +1072,17 @@ def test_rows_without_pairs():
 
 @pytest.mark.parametrize("sampler", ["shuffle", "class_balanced"])
 def test_held_out_rows_without_pairs(sampler):
-    spy = Spy()
+    recorder = Recorder()
+    X, labels = {"image": A, "text": B[:40]}, {"image": y, "text": y[:40]}
     estimator = hasher(
         early_stopping=True,
         validation_fraction=0.3,
         sampler=sampler,
-        callbacks=[spy],
+        callbacks=[recorder],
         n_iter_no_change=3,
-    ).fit({"image": A, "text": B[:40]}, {"image": y, "text": y[:40]})
-    seed = np.random.RandomState(0).randint(2**31 - 1)
-    parts = estimator._read_labels(
-        {"image": y, "text": y[:40]}, {"image": A, "text": B[:40]}
-    ).parts
-    held_out = {
-        name: estimator._split_rows(own, seed)[1] for name, own in parts.items()
-    }
-    used = torch.cat(spy.rows, dim=1)
+    ).fit(X, labels)
+    held_out = {name: split_rows(own, 0.3)[1] for name, own in labels.items()}
+    used = torch.cat(recorder.rows, dim=1)
     assert not set(used[0].tolist()) & set(held_out["image"])
     assert not set(used[1].tolist()) & set(held_out["text"])
     scores = [row["valid_map"] for row in estimator.history_]
@@ -1136,6 +1092,40 @@ def test_held_out_rows_without_pairs(sampler):
     )
     assert max(scores) == pytest.approx(expected)
     assert all(math.isfinite(row["valid_loss"]) for row in estimator.history_)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_caller_may_hold_out_the_rows_that_the_fit_would(paired):
+    X = {"image": A, "text": B if paired else B[:60]}
+    labels = {name: y[: len(part)] for name, part in X.items()}
+    rows = {name: split_rows(own, 0.3) for name, own in labels.items()}
+
+    def pick(which):
+        own = {name: labels[name][rows[name][which]] for name in X}
+        parts = {name: X[name][rows[name][which]] for name in X}
+        return parts, own["image"] if paired else own
+
+    params = {"early_stopping": True, "validation_fraction": 0.3, "max_epochs": 20}
+    params |= {"n_iter_no_change": 2, "lr": 1e-2}
+    expected = hasher(**params).fit(X, y if paired else labels)
+    X_val, y_val = pick(1)
+    estimator = hasher(**params).fit(*pick(0), X_val=X_val, y_val=y_val)
+    assert_same_weights(estimator, expected)
+    maps = [row["valid_map"] for row in estimator.history_]
+    assert maps == [row["valid_map"] for row in expected.history_]
+    assert max(maps) == pytest.approx(estimator.score(X_val, y_val))
+
+
+def test_pairs_may_be_validated_on_rows_that_are_none():
+    X_val, y_val = {"image": A, "text": B[:40]}, {"image": y, "text": y[:40]}
+    recorder = Recorder()
+    estimator = hasher(early_stopping=True, callbacks=[recorder])
+    estimator.fit(A[40:], B[40:], y[40:], X_val=X_val, y_val=y_val)
+    assert recorder.rows[0].ndim == 1
+    maps = [row["valid_map"] for row in estimator.history_]
+    assert max(maps) == pytest.approx(estimator.score(X_val, y_val))
+    with pytest.raises(ValueError, match="must hold all modalities.*learn together"):
+        estimator.fit(A, B, y, X_val={"image": A}, y_val=y)
 
 
 # -- quality -------------------------------------------------------------------------
