@@ -17,7 +17,7 @@ quickstart: $(VENV)/.installed-plots ## train, retrieve and print mAP on an embe
 	$(BIN)/python examples/plot_quickstart.py
 
 test: $(VENV)/.installed-test ## run the whole test suite with coverage
-	$(BIN)/pytest --cov $(ARGS)
+	$(BIN)/pytest --cov=sklearn_cmr $(ARGS)
 
 benchmark: $(VENV)/.installed-test ## compare the speed with peers; ARGS='--quick train' for less
 	$(BIN)/python benchmarks/speed.py $(ARGS)

@@ -182,7 +182,7 @@ def test_set_output():
         ({"my.audio": X["audio"]}, y["audio"], "must be a string without"),
         ({"my__audio": X["audio"]}, y["audio"], "must be a string without"),
         ({1: X["audio"]}, y["audio"], "must be a string without.*got 1"),
-        ({"train": X["audio"]}, y["audio"], "'train' cannot name a modality"),
+        ({"train": X["audio"]}, y["audio"], "'train' is reserved"),
         ({"audio": X["audio"]}, np.zeros(50), "only one class"),
     ],
 )

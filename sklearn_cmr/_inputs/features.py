@@ -5,6 +5,8 @@
 import re
 import warnings
 from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from scipy import sparse
@@ -91,6 +93,10 @@ class NumericChecks:
             )
 
 
+_NUMERIC = NumericChecks()
+_NO_READERS: Mapping[str, Callable] = MappingProxyType({})
+
+
 class FeatureReader:
     """Validate the features of an estimator, and compare them with those of the fit.
 
@@ -116,6 +122,10 @@ class FeatureReader:
     reserved_names : container of str, default=()
         Names that no modality may have.
 
+    other_readers : dict of str to callable, default={}
+        Functions that validate what a fitted estimator encodes beside its modalities,
+        such as labels, by name.
+
     checks : object, default=NumericChecks()
         Validates values, with the methods and the attribute of
         :class:`NumericChecks`.
@@ -129,13 +139,15 @@ class FeatureReader:
         region_modalities=(),
         needs_same_regions=False,
         reserved_names=(),
-        checks=NumericChecks(),  # noqa: B008
+        other_readers=_NO_READERS,
+        checks=_NUMERIC,
     ):
         self.estimator = estimator
         self.any_modalities = any_modalities
         self.region_modalities = region_modalities
         self.needs_same_regions = needs_same_regions
         self.reserved_names = reserved_names
+        self.other_readers = other_readers
         self.checks = checks
 
     @property
@@ -176,6 +188,8 @@ class FeatureReader:
 
     def read_modality(self, X, modality):
         """Validate the features of one modality of a fitted estimator."""
+        if modality in self.other_readers:
+            return self.other_readers[modality](X)
         if modality not in self.modality_names:
             raise ValueError(
                 f"modality must be one of {list(self.modality_names)}, got "
@@ -227,10 +241,10 @@ class FeatureReader:
         if not parts:
             raise ValueError("a mapping X must have a modality; got an empty one.")
         check_unpaired(parts)
-        for name in parts:
-            self._check_name(name)
         if not reset:
             return {name: self.read_modality(X, name) for name, X in parts.items()}
+        for name in parts:
+            self._check_name(name)
         checked = {name: self._check_part(part, name) for name, part in parts.items()}
         self._learn_or_compare(layout, parts, checked, reset)
         return checked
@@ -242,7 +256,9 @@ class FeatureReader:
                 f"{name!r}."
             )
         if name in self.reserved_names:
-            raise ValueError(f"{name!r} cannot name a modality; choose another name.")
+            raise ValueError(
+                f"The name {name!r} is reserved; choose another name for the modality."
+            )
 
     def _check_pair_is_known(self, layout):
         """Raise if images and texts come in a form that the fit does not explain."""

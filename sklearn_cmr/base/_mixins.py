@@ -63,7 +63,7 @@ class HasherMixin:
     _n_features_out: int
     # Of the base class.
     _encode: Any
-    _read_query: Any
+    _reader: Any
 
     def encode(self, X, modality, *, output="sign"):
         """Encode one modality alone, in a form to choose.
@@ -95,7 +95,7 @@ class HasherMixin:
         """
         check_is_fitted(self)
         form = code_form(output)
-        return form(self._encode(self._read_query(X, modality), modality))
+        return form(self._encode(self._reader.read_modality(X, modality), modality))
 
     @property
     def _n_components(self):
@@ -149,7 +149,6 @@ class LabelProbabilityMixin:
 
     _label_probabilities: Any
     # Of the base class.
-    _read_query: Any
     _reader: Any
 
     def predict_proba(self, X, modality=None):
@@ -187,7 +186,7 @@ class LabelProbabilityMixin:
             parts = self._reader.read(PairLayout(X), reset=False)
             check_same_length(parts)
         elif isinstance(modality, str):
-            parts = {modality: self._read_query(X, modality)}
+            parts = {modality: self._reader.read_modality(X, modality)}
         else:
             raise TypeError(
                 f"modality must be the name of a modality, got {type(modality)}. Pass "

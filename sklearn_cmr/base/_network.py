@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from sklearn_cmr._inputs.labels import read_labels
-from sklearn_cmr._inputs.layout import MODALITIES, PairLayout
+from sklearn_cmr._inputs.layout import MODALITIES, PairLayout, check_index_of_labels
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
@@ -395,6 +395,12 @@ container of pairs, or mapping of modalities
         if X_val is None:
             return HeldOut(self.validation_fraction, seed)
         parts = self._reader.read(PairLayout(X_val), reset=False)
+        unknown = [name for name in parts if name not in features]
+        if unknown:
+            raise ValueError(
+                f"X_val holds {unknown}, which is not trained here; X holds "
+                f"{list(features)}."
+            )
         parts, labels_val = read_labels(
             y_val,
             parts,
@@ -477,6 +483,7 @@ container of pairs, or mapping of modalities
                 "add_modality needs modalities that train apart, each from its labels: "
                 "fit with self_supervision=True."
             )
+        check_index_of_labels({name: X}, y)
         features = {name: reader.read_new_modality(X, name)}
         features, labels = read_labels(
             {name: y},

@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 2**16
 # Training rows of a modality whose encodings are compared after a fit.
 _ROWS_COMPARED = 256
 # Encodings that differ by less than this share of their length are the same.
-_SAME = 1e-5
+_SAME = 1e-2
 # Share of rows with the same encoding from which on the user is warned.
 _MANY_THE_SAME = 0.98
 
@@ -248,7 +248,7 @@ default=None
             If the features are not those of the fit: other widths or names.
         """
         check_is_fitted(self)
-        Z = self._encode_part(self._read_query(X, modality), modality)
+        Z = self._encode_part(self._reader.read_modality(X, modality), modality)
         adapter = self._output_adapter()
         if adapter is None:
             return Z
@@ -407,12 +407,16 @@ container of pairs, or mapping of modalities
 
     @property
     def _reader(self):
+        return self._make_reader(self._other_readers())
+
+    def _make_reader(self, other_readers):
         return FeatureReader(
             self,
             any_modalities=self._any_modalities,
             region_modalities=self._region_modalities,
             needs_same_regions=self._needs_same_regions,
             reserved_names=self._reserved_names,
+            other_readers=other_readers,
         )
 
     def _read_training_set(self, X, Y, y, *, reset=True):
@@ -434,7 +438,7 @@ container of pairs, or mapping of modalities
         layout, y = read_arguments(
             self, X, Y, y, reset=True, requires_labels=self._requires_labels
         )
-        features = self._reader.read(layout, reset=reset)
+        features = self._make_reader({}).read(layout, reset=reset)
         if not self._requires_labels:
             return features, None
         features, labels = read_labels(
@@ -448,9 +452,9 @@ container of pairs, or mapping of modalities
             self.classes_ = labels.classes
         return features, labels
 
-    def _read_query(self, X, modality):
-        """Validate what `transform_modality` gets."""
-        return self._reader.read_modality(X, modality)
+    def _other_readers(self):
+        """Return what reads queries that are no modality, such as labels, by name."""
+        return {}
 
     # -- encoding --------------------------------------------------------------
 
@@ -491,8 +495,8 @@ container of pairs, or mapping of modalities
         if collapsed:
             warnings.warn(
                 f"{type(self).__name__} encodes (nearly) all training rows of "
-                f"{collapsed} alike, or not to finite values, so that they cannot be "
-                "told apart. Usual causes are features that are constant, of a very "
+                f"{collapsed} alike, or not to finite values, so that they can hardly "
+                "be told apart. Usual causes are features that are constant, of a very "
                 "small or very large scale, or dominated by an outlier. Standardize "
                 "them: PairTransformer(image=StandardScaler(), text=StandardScaler()).",
                 ConvergenceWarning,

@@ -1315,11 +1315,11 @@ def test_refusals(params, text):
 
 def test_label_is_no_modality(reference):
     estimator = copy.deepcopy(reference).set_params(warm_start=True)
-    with pytest.raises(ValueError, match="'label' is reserved for the labels"):
+    with pytest.raises(ValueError, match="must be one of .*, got 'label'"):
         estimator.fit({"image": A, "label": y}, y)
-    with pytest.raises(ValueError, match="'label' is reserved for the labels"):
+    with pytest.raises(ValueError, match="'label' is reserved"):
         hasher().fit({"image": A, "label": B}, y)
-    with pytest.raises(ValueError, match="'label' is reserved for the labels"):
+    with pytest.raises(ValueError, match="'label' is reserved"):
         copy.deepcopy(reference).add_modality("label", B, y)
 
 

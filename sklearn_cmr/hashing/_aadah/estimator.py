@@ -531,7 +531,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         if part not in PARTS:
             raise ValueError(f"part must be one of {list(PARTS)}, got {part!r}.")
         form = code_form(output)
-        X = self._read_query(X, modality)
+        X = self._reader.read_modality(X, modality)
         if part == "unattended":
             self._check_attention(modality)
         return form(self._apply(partial(self.encoder_(modality), part=part), X))
@@ -570,7 +570,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             attention network.
         """
         check_is_fitted(self)
-        X = self._read_query(X, modality)
+        X = self._reader.read_modality(X, modality)
         self._check_attention(modality)
         encoder = self.encoder_(modality)
         both = self._apply(partial(_attention, encoder), X)

@@ -10,7 +10,6 @@ from scipy import sparse
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_cmr._inputs.features import FeatureReader
 from sklearn_cmr._inputs.labels import check_labels
 from sklearn_cmr.base import (
     AddModalityMixin,
@@ -49,21 +48,6 @@ from sklearn_cmr.training import (
     encode_in_blocks,
     indicator_of,
 )
-
-
-class _QueryReader(FeatureReader):
-    """Read features, and labels where queries may be labels."""
-
-    def read_modality(self, X, modality):
-        if modality != LABEL:
-            return super().read_modality(X, modality)
-        estimator = self.estimator
-        if LABEL not in estimator.module_["encoders"]:
-            raise ValueError(
-                "Labels cannot be encoded: with self_supervision=False, there is no "
-                "label network."
-            )
-        return check_labels(X, estimator, classes=estimator.classes_).indicator
 
 
 class SSAHHasher(
@@ -507,7 +491,7 @@ class SSAHHasher(
     }
 
     _region_modalities = ("image",)
-    _reader_class = _QueryReader
+    _reserved_names = NetworkTransformer._reserved_names | {LABEL}
 
     def __init__(
         self,
@@ -632,7 +616,6 @@ class SSAHHasher(
         return self.region_pooling == "flatten"
 
     def _inspect_training_set(self, features, labels):
-        _check_names(features)
         if not self.self_supervision and not (labels.shared and len(features) > 1):
             raise ValueError(
                 "self_supervision=False trains the modalities on each other: it needs "
@@ -647,6 +630,17 @@ class SSAHHasher(
             self.text_fusion_ = bool(text_fusion)
         self.train_codes_ = None
 
+    def _other_readers(self):
+        return {LABEL: self._read_label_queries}
+
+    def _read_label_queries(self, y):
+        if LABEL not in self.module_["encoders"]:
+            raise ValueError(
+                "Labels cannot be encoded: with self_supervision=False, there is no "
+                "label network."
+            )
+        return check_labels(y, self, classes=self.classes_).indicator
+
     # -- networks --------------------------------------------------------------
 
     def _build(self, n_features, n_classes):
@@ -659,7 +653,6 @@ class SSAHHasher(
         return module
 
     def _build_modality(self, modality, n_inputs):
-        _check_names([modality])
         networks = {"encoders": self._build_encoder(modality, n_inputs)}
         if self.self_supervision:
             self._learning_rate(modality)
@@ -917,14 +910,6 @@ class SSAHHasher(
         self._check_trained("label_loss", "predict_proba", "label_weight")
         encoder = self.encoder_(modality)
         return self._apply(lambda X: encoder.outputs(X).logits.sigmoid(), X)
-
-
-def _check_names(modalities):
-    if LABEL in modalities:
-        raise ValueError(
-            "The name 'label' is reserved for the labels; choose another name for the "
-            "modality."
-        )
 
 
 def has_counts(X):

@@ -508,7 +508,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
             "reconstruction_weight",
         )
         encoder, decoder = self.encoder_(modality), self.module_["decoders"][modality]
-        X = self._read_query(X, modality)
+        X = self._reader.read_modality(X, modality)
         return self._apply(lambda X: decoder(encoder(X)), X)
 
     def _label_probabilities(self, X, modality):
