@@ -28,6 +28,7 @@ from sklearn_cmr.training import (
     HeldOut,
     Joint,
     Paired,
+    Player,
     Separate,
     Task,
     Trainer,
@@ -379,6 +380,33 @@ container of pairs, or mapping of modalities
                 f"lr of {modality!r} must be a positive number, got {lr!r}."
             )
         return lr
+
+    def _decayed(self, lr):
+        """Return a learning rate by epoch: it decays as the parameters say."""
+        return lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every)
+
+    def _player(self, name, parameters, loss, lr, **options):
+        """Return a player whose Adam has the settings of the estimator.
+
+        Parameters
+        ----------
+        name, loss, lr : see :class:`~sklearn_cmr.training.Player`
+
+        parameters : iterable of torch.nn.Parameter
+            Those that networks share may be repeated.
+
+        **options : dict
+            Further fields of the player.
+        """
+        return Player(
+            name,
+            list(dict.fromkeys(parameters)),
+            loss,
+            lr,
+            self.betas,
+            weight_decay=self.weight_decay,
+            **options,
+        )
 
     # -- reading ---------------------------------------------------------------
 

@@ -27,7 +27,6 @@ from sklearn_cmr.nn.pairwise import (
     safe_sqrt,
     squared_distances,
 )
-from sklearn_cmr.training import Player
 
 # -- losses ------------------------------------------------------------------------
 
@@ -679,20 +678,19 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         )
         networks = [module["encoders"], module["classifier"]]
         lr, lr_discriminator = self.lr, self.lr_discriminator
-        make_player = partial(Player, betas=self.betas, weight_decay=self.weight_decay)
         return [
             task.make_phase(
                 players=[
-                    make_player(
+                    self._player(
                         "projector",
                         [p for network in networks for p in network.parameters()],
                         loss,
                         lr,
                         monitor="embedding_loss",
                     ),
-                    make_player(
+                    self._player(
                         "discriminator",
-                        list(module["discriminator"].parameters()),
+                        module["discriminator"].parameters(),
                         discriminator_loss,
                         lr if lr_discriminator is None else lr_discriminator,
                         every=self.n_projector_steps,

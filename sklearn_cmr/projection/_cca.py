@@ -17,28 +17,25 @@ from sklearn_cmr.base import CrossModalTransformer, ProjectorMixin
 class CCAProjector(ProjectorMixin, CrossModalTransformer):
     r"""Canonical correlation analysis (CCA), or partial least squares (PLS).
 
-    Standardized images and texts are projected linearly so that the components of a
-    pair correlate most, or covary most with "pls" [1]_. Labels are not used. It is the
-    unsupervised baseline of cross-modal retrieval.
+    Images and texts are standardized and projected linearly, so that the components of
+    pairs have maximum correlation [1]_, or maximum covariance (PLS). Labels are not
+    used. It is the unsupervised baseline of cross-modal retrieval.
 
     Parameters
     ----------
     n_components : int, default=10
-        Width of the common space. Where a modality has fewer features, or the fit fewer
-        rows, that number is the width.
+        Width of the common space; less if a modality has fewer features or rows or,
+        with "svd", a smaller rank.
 
     method : {"cca", "pls"}, default="cca"
         Whether to maximize correlations or covariances.
 
     solver : {"svd", "nipals"}, default="svd"
-        Solver of CCA. "svd" decomposes the whitened cross-covariance; it is exact,
-        fast, and always converges. "nipals" is the iteration of
-        :class:`sklearn.cross_decomposition.CCA`. "pls" is always solved by
-        :class:`sklearn.cross_decomposition.PLSSVD`.
+        Exact solver of CCA, or the iteration of scikit-learn's. "pls" has only one.
 
     shrinkage : float, default=0.1
-        Share of the mean variance that "svd" adds to the diagonal of the covariance of
-        each modality, >= 0. With 0 and more features than rows, all correlations are 1.
+        Share of the mean variance that "svd" adds to the diagonal of each covariance,
+        >= 0. With 0 and more features than rows, all correlations are 1.
 
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
@@ -49,11 +46,8 @@ class CCAProjector(ProjectorMixin, CrossModalTransformer):
 
     Attributes
     ----------
-    coef_ : dict of str to ndarray of shape (n_features, n_components)
-        Projection of the features of every modality.
-
-    intercept_ : dict of str to ndarray of shape (n_components,)
-        What is added to the projection.
+    coef_, intercept_ : dict of str to ndarray
+        Linear map of every modality: ``X @ coef_["image"] + intercept_["image"]``.
 
     modalities_ : tuple of str
         Names of the fitted modalities.
@@ -68,15 +62,11 @@ class CCAProjector(ProjectorMixin, CrossModalTransformer):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if all of them are strings.
 
-    See Also
-    --------
-    SemanticMatchingProjector : A common space of class probabilities.
-
     References
     ----------
-    .. [1] D. R. Hardoon, S. Szedmak, J. Shawe-Taylor. "Canonical Correlation Analysis:
-       An Overview with Application to Learning Methods". Neural Computation, 16(12),
-       2639-2664, 2004. :doi:`10.1162/0899766042321814`
+    .. [1] D. R. Hardoon et al. "Canonical Correlation Analysis: An Overview with
+       Application to Learning Methods". Neural Computation, 16(12), 2639-2664, 2004.
+       :doi:`10.1162/0899766042321814`
 
     Examples
     --------
@@ -84,8 +74,7 @@ class CCAProjector(ProjectorMixin, CrossModalTransformer):
     >>> from sklearn_cmr.datasets import make_cross_modal_classification
     >>> A, B, y = make_cross_modal_classification(300, n_classes=4, random_state=0)
     >>> cca = CCAProjector(n_components=5).fit(make_pairs(A[:200], B[:200]))
-    >>> Z_img, Z_txt = cca.transform(A[200:], B[200:])
-    >>> Z_img.shape
+    >>> cca.transform_image(A[200:]).shape
     (100, 5)
     """
 
@@ -121,15 +110,16 @@ class CCAProjector(ProjectorMixin, CrossModalTransformer):
         return self.coef_["image"].shape[1]
 
     def _fit(self, features, labels):
-        scalers, parts = {}, []
+        scalers, parts, noise = {}, [], []
         for name, X in features.items():
+            eps = np.finfo(X.dtype if X.dtype.kind == "f" else float).eps
             X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64)
-            if len(X) < 2:
-                raise ValueError("CCA needs two samples or more, got n_samples = 1.")
             if not np.ptp(X, axis=0).any():
-                raise ValueError(f"The {name} features are constant: nothing to learn.")
-            scalers[name] = StandardScaler().fit(X)
-            parts.append(scalers[name].transform(X))
+                raise ValueError(f"Constant {name} features (n_samples = {len(X)}).")
+            scaler = scalers[name] = StandardScaler(copy=False).fit(X)
+            # Typical length of the rounding error of a standardized row.
+            noise.append(eps * linalg.norm(X / scaler.scale_) / np.sqrt(len(X)))
+            parts.append(scaler.transform(X))
         k = min(self.n_components, *parts[0].shape, parts[1].shape[1])
         if self.method == "pls":
             model = PLSSVD(k, scale=False).fit(*parts)
@@ -138,28 +128,21 @@ class CCAProjector(ProjectorMixin, CrossModalTransformer):
             model = CCA(k, scale=False).fit(*parts)
             weights = model.x_rotations_, model.y_rotations_
         else:
-            weights = self._decompose(*parts, k)
+            (A, map_A), (B, map_B) = map(self._whiten, parts, noise)
+            P, Q = svd_flip(*linalg.svd(A.T @ B, full_matrices=False)[::2])
+            weights = map_A @ P[:, :k], map_B @ Q[:k].T
         self.coef_, self.intercept_ = {}, {}
         for (name, scaler), W in zip(scalers.items(), weights, strict=True):
             self.coef_[name] = W / scaler.scale_[:, None]
             self.intercept_[name] = -scaler.mean_ @ self.coef_[name]
 
-    def _decompose(self, A, B, k):
-        """Return the weights of the first k canonical variates, of unit variance."""
-        bases = []
-        for X in (A, B):
-            U, s, Vt = linalg.svd(X, full_matrices=False)
-            noise = s.max(initial=0) * max(X.shape) * np.finfo(s.dtype).eps
-            U, s, Vt = U[:, s > noise], s[s > noise], Vt[s > noise]
-            n_samples, n_features = X.shape
-            ridge = self.shrinkage * (s @ s) / n_features
-            length = np.sqrt((s**2 + ridge) / n_samples)
-            bases.append((U * (s / length / np.sqrt(n_samples)), Vt.T / length))
-        (whitened_A, map_A), (whitened_B, map_B) = bases
-        P, _, Qt = linalg.svd(whitened_A.T @ whitened_B, full_matrices=False)
-        P, Qt = svd_flip(P, Qt)
-        return map_A @ P[:, :k], map_B @ Qt[:k].T
+    def _whiten(self, X, noise):
+        """Return the whitened features times a factor, and the map that whitens."""
+        U, s, Vt = linalg.svd(X / np.sqrt(len(X)), full_matrices=False)
+        used = s >= min(s[0], max(noise, s[0] * max(X.shape) * np.finfo(float).eps))
+        U, s, V = U[:, used], s[used], Vt[used].T
+        length = np.sqrt(s**2 + self.shrinkage * (s @ s) / len(V))
+        return U * (s / length), V / length
 
     def _encode(self, X, modality):
-        Z = X @ self.coef_[modality] + self.intercept_[modality]
-        return np.asarray(Z, dtype=np.float32)
+        return (X @ self.coef_[modality] + self.intercept_[modality]).astype(np.float32)

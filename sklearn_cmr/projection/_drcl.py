@@ -27,7 +27,7 @@ from sklearn_cmr.base import (
 )
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import UnitLength
-from sklearn_cmr.training import Player, Separate, encode_dataset, indicator_of
+from sklearn_cmr.training import Separate, encode_dataset, indicator_of
 
 # Smaller probabilities are raised to this before their logarithm is taken.
 _MIN_PROBABILITY = 1e-12
@@ -776,11 +776,6 @@ class DRCLProjector(
         prior.set_weight(weights[self.prior_modality_])
         if self.keep_all_priors:
             self.priors_ = {name: W.cpu().numpy() for name, W in weights.items()}
-
-    def _player(self, name, parameters, loss, lr):
-        return Player(
-            name, parameters, loss, lr, self.betas, weight_decay=self.weight_decay
-        )
 
     def _exponent(self, epoch, first):
         return {"q": min(self.q_max, self.q_step * (epoch + first))}

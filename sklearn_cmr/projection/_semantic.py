@@ -22,23 +22,19 @@ class SemanticMatchingProjector(
 ):
     """Semantic matching (SM).
 
-    Every modality has a classifier of its own. Its class probabilities are the
-    embedding, so that items are close whose labels seem to be the same [1]_. It is the
-    linear baseline of supervised cross-modal retrieval.
-
-    The modalities need labels, but no pairs: :meth:`fit` also takes a mapping from any
-    names of modalities to features with rows and labels of their own.
+    The embedding of an item is the class probabilities that a classifier of its
+    modality computes [1]_: the linear baseline of supervised retrieval. :meth:`fit`
+    also takes a mapping of any modalities with rows and labels of their own.
 
     Parameters
     ----------
     estimator : classifier, default=None
-        Classifier with `predict_proba`. None is
-        ``LogisticRegression(C=C, max_iter=1000)``. It is cloned for every modality and,
-        where rows have several labels, for every label (one-vs-rest).
+        Classifier with `predict_proba`. It is cloned for every modality and, where rows
+        have several labels, for every label (one-vs-rest). None is logistic regression.
 
     C : float, default=0.01
-        Inverse strength of the regularization of the logistic regression, > 0. Without
-        effect if `estimator` is given.
+        Inverse strength of the regularization of the logistic regression, > 0. It has
+        no effect if `estimator` is given.
 
     n_jobs : int, default=None
         Number of jobs of the one-vs-rest classifiers; None is 1.
@@ -77,15 +73,12 @@ class SemanticMatchingProjector(
 
     See Also
     --------
-    CCAProjector : A linear common space without labels.
-    PairTransformer : Standardize, or otherwise prepare, each modality.
+    CCAProjector : A linear common space, learned without labels.
 
     References
     ----------
-    .. [1] N. Rasiwasia, J. Costa Pereira, E. Coviello, G. Doyle, G. Lanckriet, R. Levy,
-       N. Vasconcelos. "A New Approach to Cross-Modal Multimedia Retrieval". ACM
-       International Conference on Multimedia, 251-260, 2010.
-       :doi:`10.1145/1873951.1873987`
+    .. [1] N. Rasiwasia et al. "A New Approach to Cross-Modal Multimedia Retrieval". ACM
+       Multimedia, 251-260, 2010. :doi:`10.1145/1873951.1873987`
 
     Examples
     --------
@@ -93,8 +86,7 @@ class SemanticMatchingProjector(
     >>> from sklearn_cmr.datasets import make_cross_modal_classification
     >>> A, B, y = make_cross_modal_classification(300, n_classes=4, random_state=0)
     >>> sm = SemanticMatchingProjector().fit(A[:200], B[:200], y[:200])
-    >>> Z_img, Z_txt = sm.transform(A[200:], B[200:])
-    >>> Z_img.shape
+    >>> sm.transform_image(A[200:]).shape
     (100, 4)
     """
 
@@ -131,15 +123,19 @@ class SemanticMatchingProjector(
     def _fit(self, features, labels):
         estimator = self.estimator
         if estimator is None:
-            estimator = LogisticRegression(C=self.C, max_iter=1000)
-        parts, self.estimators_, self._used = labels.parts, {}, {}
-        is_single = all(part.has_single_labels for part in parts.values())
+            # The default tol stops at once where features are far from zero.
+            estimator = LogisticRegression(C=self.C, max_iter=1000, tol=1e-6)
+        is_single = labels.has_single_labels
         if not is_single:
             estimator = OneVsRestClassifier(estimator, n_jobs=self.n_jobs)
+        self.estimators_, self._used = {}, {}
         for name, X in features.items():
-            y = parts[name].indicator
+            y = labels.parts[name].indicator
             # A label that no row of the modality has cannot be learned.
             used = np.flatnonzero(y.any(axis=0))
+            if len(used) < 2:
+                raise ValueError(f"The {name} labels have only one class.")
+            # In uint8, LabelBinarizer would number at most 256 columns.
             target = y.argmax(axis=1) if is_single else y[:, used].astype(int)
             self.estimators_[name] = clone(estimator).fit(X, target)
             self._used[name] = used

@@ -30,7 +30,6 @@ from sklearn_cmr.nn.layers import make_mlp
 from sklearn_cmr.training import (
     ClassBalanced,
     Joint,
-    Player,
     encode_dataset,
     indicator_of,
     joint_sampler,
@@ -680,7 +679,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             )
         loss = partial(hashing_loss, ranking=ranking, weights=weights)
         parameters = others if is_adversarial else others + of_attention
-        players = [self._player("hashing", parameters, loss, self.lr)]
+        players = [self._player("hashing", parameters, loss, self._decayed(self.lr))]
         if is_adversarial:
             loss = partial(
                 attention_loss,
@@ -690,7 +689,11 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             )
             lr = self.lr if self.lr_attention is None else self.lr_attention
             turns = {"every": self.attention_every, "begins": self.warmup_epochs}
-            players.append(self._player("attention", of_attention, loss, lr, **turns))
+            players.append(
+                self._player(
+                    "attention", of_attention, loss, self._decayed(lr), **turns
+                )
+            )
         phase = task.make_phase(
             players=players,
             sampler=joint_sampler(task.train(), self._make_sampler),
@@ -721,17 +724,6 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             # Some class may be missing in a modality.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             return {"unattended_map": mean_map(queries, y, gallery=gallery)}
-
-    def _player(self, name, parameters, loss, lr, **options):
-        return Player(
-            name,
-            parameters,
-            loss,
-            lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every),
-            self.betas,
-            weight_decay=self.weight_decay,
-            **options,
-        )
 
     def _mask_schedule(self, epoch):
         return {"masked": float(epoch >= self.warmup_epochs)}

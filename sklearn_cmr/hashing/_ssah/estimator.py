@@ -41,7 +41,6 @@ from sklearn_cmr.nn.regions import RegionPooling
 from sklearn_cmr.training import (
     Paired,
     Phase,
-    Player,
     Separate,
     device_of,
     encode_dataset,
@@ -798,25 +797,12 @@ class SSAHHasher(
             factor = self.lr_decay ** (round_ + stage)
             yield n_passes, lambda lr, factor=factor: lr * factor
 
-    def _decayed(self, lr):
-        return lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every)
-
-    def _player(self, name, network, loss, lr):
-        return Player(
-            name,
-            list(network.parameters()),
-            loss,
-            lr,
-            self.betas,
-            weight_decay=self.weight_decay,
-        )
-
     def _label_phase(self, module, bank, criterion, lr, max_epochs, **options):
         loss = partial(label_network_loss, bank=bank, criterion=criterion)
         network = module["encoders"][LABEL]
         return Phase(
             name=LABEL,
-            players=[self._player("label_network", network, loss, lr)],
+            players=[self._player("label_network", network.parameters(), loss, lr)],
             dataset=bank.dataset,
             max_epochs=max_epochs,
             batch_size=self.batch_size,
@@ -827,7 +813,7 @@ class SSAHHasher(
     def _encoder(self, module, modality, bank, criterion, decayed):
         return self._player(
             f"{modality}_encoder",
-            module["encoders"][modality],
+            module["encoders"][modality].parameters(),
             partial(encoder_loss, modality=modality, bank=bank, criterion=criterion),
             decayed(self._learning_rate(modality)),
         )
@@ -835,7 +821,7 @@ class SSAHHasher(
     def _discriminator(self, module, modality, criterion, decayed):
         return self._player(
             f"{modality}_discriminator",
-            module["discriminators"][modality],
+            module["discriminators"][modality].parameters(),
             partial(discriminator_loss, modality=modality, criterion=criterion),
             decayed(self.lr_discriminator or self._learning_rate(modality)),
         )
@@ -850,7 +836,9 @@ class SSAHHasher(
         loss = partial(joint_loss, criterion=criterion)
         lr = self._decayed(self.lr)
         return task.make_phase(
-            players=[self._player("encoders", module["encoders"], loss, lr)]
+            players=[
+                self._player("encoders", module["encoders"].parameters(), loss, lr)
+            ]
         )
 
     def _validated(self, modality, task, bank):

@@ -25,7 +25,7 @@ from sklearn_cmr.nn.normalization import (
 )
 from sklearn_cmr.projection._cmgan.losses import discriminator_loss, generator_loss
 from sklearn_cmr.projection._cmgan.networks import InterModalDiscriminator
-from sklearn_cmr.training import AnchorSampler, Player
+from sklearn_cmr.training import AnchorSampler
 from sklearn_cmr.training.samplers import anchors_in_order
 
 
@@ -604,19 +604,6 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
             )
         ]
 
-    def _make_player(self, name, networks, loss, lr, monitor=None):
-        # Shared parameters are listed once.
-        parameters = dict.fromkeys(p for net in networks for p in net.parameters())
-        return Player(
-            name,
-            list(parameters),
-            loss,
-            lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every),
-            self.betas,
-            monitor=monitor,
-            weight_decay=self.weight_decay,
-        )
-
     def _generators(self, module):
         """Return the players that train the autoencoders and the label classifiers."""
         names = ("inter_adversarial", "intra_adversarial", "label", "reconstruction")
@@ -633,17 +620,17 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
             modalities_of = {f"{m}_generator": (m,) for m in MODALITIES}
         has_embedding_loss = self.label_weight or self.reconstruction_weight
         return [
-            self._make_player(
+            self._player(
                 name,
-                self._generator_networks(module, modalities),
+                self._generator_parameters(module, modalities),
                 partial(loss, modalities=modalities),
-                self.lr,
+                self._decayed(self.lr),
                 monitor="embedding_loss" if has_embedding_loss else None,
             )
             for name, modalities in modalities_of.items()
         ]
 
-    def _generator_networks(self, module, modalities):
+    def _generator_parameters(self, module, modalities):
         networks = []
         for modality in modalities:
             networks.append(module["encoders"][modality])
@@ -651,7 +638,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
                 networks.append(module["decoders"][modality])
             if self.label_weight:
                 networks.append(module["classifiers"][modality])
-        return networks
+        return [p for network in networks for p in network.parameters()]
 
     def _discriminators(self, module):
         """Return one player for all discriminators, or none if there are none.
@@ -675,7 +662,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
             mismatch_weight=self.mismatch_weight or None,
         )
         lr = self.lr if self.lr_discriminator is None else self.lr_discriminator
-        return [self._make_player("discriminator", networks, loss, lr)]
+        parameters = [p for network in networks for p in network.parameters()]
+        return [self._player("discriminator", parameters, loss, self._decayed(lr))]
 
     def _sampler(self, task):
         labels = task.indicator()
