@@ -3,9 +3,9 @@
 Type words, find digits
 =======================
 
-Real handwritten digits are the images, sentences that describe them are the texts.
-:class:`~sklearn_cmr.ACMRProjector` learns a common space of both; then words find
-digits. Type your own::
+The images are real handwritten digits, the texts are sentences that describe them.
+:class:`~sklearn_cmr.ACMRProjector` learns a common space of both, in which words
+retrieve digits. Type your own::
 
     python examples/plot_quickstart.py a round nought
 """
@@ -53,8 +53,8 @@ print(f"text -> image  mAP {map_t2i_scorer(model, test, y_test):.3f}")
 # %%
 # Retrieve
 # --------
-# One modality is encoded alone: a mapping with one key. The digits are ranked by the
-# cosine of the angle between their place in the common space and that of the words.
+# A mapping with one key encodes one modality alone. The digits are ranked by the cosine
+# similarity between their embeddings and those of the words.
 
 N_FOUND = 10
 typed = " ".join(sys.argv[1:])
@@ -69,7 +69,7 @@ for query, items in zip(queries, found, strict=True):
     print(f"{query!r} finds the digits {' '.join(map(str, y_test[items]))}")
 
 # %%
-# What the words find, best first:
+# The digits that the words retrieve, best first:
 
 fig, axes = plt.subplots(
     len(queries), N_FOUND, figsize=(N_FOUND, 1.5 * len(queries)), squeeze=False

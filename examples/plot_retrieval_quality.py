@@ -3,10 +3,10 @@
 Look at the quality of retrieval
 ================================
 
-One number such as the mAP hides where a retrieval is good. This example trains
+One number such as the mAP does not show which queries work well. This example trains
 :class:`~sklearn_cmr.ACMRProjector` on handwritten digits and sentences about them, and
-looks at what it has learnt: in a table, in curves, in the common space itself, and in
-what single queries find.
+examines the result: a table, curves, the common space, and the items that single
+queries retrieve.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -54,8 +54,8 @@ print(cross_modal_report(Z, y_test, k=[10, 40]))
 # %%
 # Precision over recall, and over the length of the list
 # -------------------------------------------------------
-# The items of a class in the test set are about 45: no list of more of them can be
-# right to the end. A curve that falls before that has missed some.
+# A class has about 45 items in the test set, so that the precision of longer lists must
+# fall. A curve that falls earlier shows that items were missed.
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 PrecisionRecallDisplay.from_predictions(Z, y_test, ax=axes[0])
@@ -64,25 +64,25 @@ TopKPrecisionDisplay.from_predictions(Z, y_test, k=100, ax=axes[1])
 # %%
 # The common space
 # ----------------
-# The circles are images, the triangles texts. Where both kinds of one colour lie
-# together, an image finds its texts and a text its images. Some texts lie in the wrong
-# group: they mention two digits, or describe strokes and name none.
+# The circles are images, the triangles are texts. Where both shapes of one color lie
+# together, images retrieve their texts and texts their images. Some texts lie in the
+# wrong group: they mention two digits, or describe strokes and name no digit.
 
 display = CommonSpaceDisplay.from_predictions(Z, y_test, random_state=0)
 display.figure_.savefig("common_space.png", dpi=90)
 
 # %%
-# What single queries find
-# ------------------------
-# The wrong items have a dashed frame. These queries were picked to show some: they are
-# rarer than here, as the table says.
+# What single queries retrieve
+# ----------------------------
+# Wrong items have a dashed frame. These queries were chosen to show some; the table
+# above says how rare they are.
 
 options = {"items": {"image": test["image"].reshape(-1, 8, 8)}, "random_state": 3}
 display = RetrievalDisplay.from_estimator(model, test, y_test, **options)
 display.figure_.savefig("retrieval.png", dpi=90)
 
 # %%
-# The other way round, images find sentences:
+# In the other direction, images retrieve sentences:
 
 RetrievalDisplay.from_estimator(
     model, test, y_test, direction="i2t", queries=3, k=5, **options

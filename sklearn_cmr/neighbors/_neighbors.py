@@ -10,7 +10,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_scalar, column_or_1d, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    check_is_fitted,
+)
 
 from sklearn_cmr._arrays import check_matrix, is_frame
 from sklearn_cmr._inputs.layout import (
@@ -357,6 +361,7 @@ class CrossModalNeighbors(BaseEstimator):
         `reset` is for `fit`, `keep` for rows that become part of the gallery.
         """
         given = _one_modality(X)
+        _check_feature_names(self, given, reset=reset)
         X = check_matrix(given, "X", order="C", copy=keep, estimator=self)
         is_code = X.dtype in (np.int8, np.uint8)
         if reset:
@@ -369,7 +374,7 @@ class CrossModalNeighbors(BaseEstimator):
         if not reset:
             # Before the widths, which differ between packed and unpacked codes.
             self._check_form(X.dtype, is_code, is_hamming)
-        validate_data(self, given, reset=reset, skip_check_array=True)
+        _check_n_features(self, X, reset=reset)
         if not is_hamming:
             return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
         return X if self._packed else pack_signs(X, "X")
