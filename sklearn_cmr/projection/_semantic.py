@@ -6,7 +6,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils._param_validation import HasMethods, Interval
 
@@ -123,6 +122,8 @@ class SemanticMatchingProjector(
     def _fit(self, features, labels):
         estimator = self.estimator
         if estimator is None:
+            from sklearn.linear_model import LogisticRegression  # slow to import
+
             # The default tol stops at once where features are far from zero.
             estimator = LogisticRegression(C=self.C, max_iter=1000, tol=1e-6)
         is_single = labels.has_single_labels
@@ -145,5 +146,4 @@ class SemanticMatchingProjector(
         Z[:, self._used[modality]] = self.estimators_[modality].predict_proba(X)
         return Z
 
-    def _label_probabilities(self, X, modality):
-        return self._encode(X, modality)
+    _label_probabilities = _encode
