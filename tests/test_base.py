@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 
 from sklearn_cmr import ACMRProjector, PairTransformer, make_pairs
-from sklearn_cmr.base import CrossModalTransformer, ProjectorMixin
+from sklearn_cmr.base import NetworkTransformer, ProjectorMixin
 from sklearn_cmr.datasets import make_cross_modal_classification
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.training import Player
@@ -38,11 +38,11 @@ def reference():
 # A method in a few lines ------------------------------------------------------
 
 
-class LinearProjector(ProjectorMixin, CrossModalTransformer):
+class LinearProjector(ProjectorMixin, NetworkTransformer):
     """Pull pairs together: the least that a method has to write."""
 
     _parameter_constraints: dict = {
-        **CrossModalTransformer._parameter_constraints,
+        **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
     }
 
@@ -52,9 +52,12 @@ class LinearProjector(ProjectorMixin, CrossModalTransformer):
         embedding_dim=4,
         hidden_layer_sizes=(),
         lr=1e-2,
+        betas=(0.9, 0.999),
+        weight_decay=0.0,
         batch_size=32,
         max_epochs=3,
         metric="euclidean",
+        missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -71,21 +74,21 @@ class LinearProjector(ProjectorMixin, CrossModalTransformer):
                 setattr(self, name, value)
 
     def _build(self, n_features, n_classes):
-        layers = {
+        encoders = {
             name: torch.nn.Linear(width, self.embedding_dim)
             for name, width in n_features.items()
         }
-        return torch.nn.ModuleDict(layers)
+        return torch.nn.ModuleDict({"encoders": torch.nn.ModuleDict(encoders)})
 
-    def _objective(self, module, task):
+    def _phases(self, module, task):
         def loss(module, batch, state):
-            z_img = module["image"](batch.features["image"])
-            z_txt = module["text"](batch.features["text"])
+            z_img, z_txt = (
+                encoder(batch.features[name])
+                for name, encoder in module["encoders"].items()
+            )
             return (z_img - z_txt).square().mean(), {}
 
-        player = Player(
-            "projector", list(module.parameters()), loss, self.lr, (0.9, 0.999)
-        )
+        player = Player("projector", list(module.parameters()), loss, self.lr)
         return [task.make_phase(players=[player])]
 
 
@@ -96,7 +99,9 @@ def test_a_method_needs_two_hooks():
     assert Z["text"].shape == (90, 4) and Z["text"].dtype == np.float32
     assert estimator.get_feature_names_out()[4] == "text__linearprojector0"
     assert estimator.__sklearn_tags__().transformer_tags.preserves_dtype == ["float32"]
-    expected = projector(metric="euclidean")._mean_map(Z, y)
+    i2t = mean_average_precision(Z["image"], Z["text"], y, y, metric="euclidean")
+    t2i = mean_average_precision(Z["text"], Z["image"], y, y, metric="euclidean")
+    expected = (i2t + t2i) / 2
     assert estimator.score(A, B, y) == expected
 
 
@@ -115,7 +120,7 @@ def test_a_method_needs_two_hooks():
             ValueError,
             "must be an array-like or an instance",
         ),
-        ({"callbacks": ["progress"]}, TypeError, "skorch callbacks, got 'progress'"),
+        ({"callbacks": ["progress"]}, TypeError, "a name and one, got 'progress'"),
         ({"callbacks": [len]}, TypeError, "callbacks must hold skorch callbacks"),
         ({"callbacks": (Callback(),)}, ValueError, "must be an instance of 'list'"),
         ({"device": "gpu"}, ValueError, "device='gpu' cannot be used: .*[^.]. Use"),
@@ -160,8 +165,12 @@ def test_a_network_for_each_modality():
     sizes = {"image": (7, 3), "text": ()}
     module = projector(hidden_layer_sizes=sizes).fit(A, B, y).module_
     widths = [
-        [layer.out_features for layer in module[name] if hasattr(layer, "out_features")]
-        for name in ("image", "text")
+        [
+            layer.out_features
+            for layer in encoder.modules()
+            if hasattr(layer, "out_features")
+        ]
+        for encoder in module["encoders"].values()
     ]
     assert widths == [[7, 3, 8], [8]]
 
@@ -297,17 +306,17 @@ def test_score_is_the_mean_of_both_directions(metric):
 
 
 def test_predict_proba(reference):
-    from_image = reference.predict_proba(A, modality="image")
+    from_image = reference.predict_proba(A, "image")
     from_text = reference.predict_proba({"text": B})
-    both = reference.predict_proba(A, B)
+    both = reference.predict_proba(make_pairs(A, B))
     assert both.shape == (90, 3)
     assert_allclose(both.sum(axis=1), 1, rtol=1e-5)
     assert_allclose(both, (from_image + from_text) / 2, rtol=1e-5)
-    assert_array_equal(both, reference.predict_proba(make_pairs(A, B)))
-    with pytest.raises(TypeError, match="pass the features of that modality alone"):
-        reference.predict_proba(A, B, modality="image")
+    assert_array_equal(both, reference.predict_proba(np.hstack([A, B])))
+    with pytest.raises(TypeError, match=r"as one container: predict_proba\(make_pairs"):
+        reference.predict_proba(A, B)
     with pytest.raises(ValueError, match="modality must be one of"):
-        reference.predict_proba(A, modality="img")
+        reference.predict_proba(A, "img")
 
 
 @pytest.mark.parametrize(
@@ -320,12 +329,15 @@ def test_copies_encode_alike(copy_of, reference):
     assert copied.fit(A, B, y).n_iter_ == 2
 
 
-def test_a_failed_refit_leaves_nothing_that_seems_fitted():
+def test_a_failed_refit_changes_nothing():
     estimator = projector().fit(A, B, y)
+    before = vars(estimator).copy()
+    Z = estimator.transform(A, B)
     with pytest.raises(ValueError, match="one class"):
         estimator.fit(A[:, :2], B, np.zeros(len(y)))
-    with pytest.raises(NotFittedError):
-        estimator.transform(A, B)
+    assert vars(estimator) == before
+    for part, expected in zip(estimator.transform(A, B), Z, strict=True):
+        assert_array_equal(part, expected)
 
 
 def test_a_dict_of_widths_names_each_modality_and_no_other():

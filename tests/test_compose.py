@@ -601,7 +601,7 @@ def test_wrong_transformer_of_any_modality():
         PairTransformer(audio=3).fit(SOUND)
     with pytest.raises(TypeError, match="audio must be an instance"):
         PairTransformer(audio=PCA).fit(SOUND)
-    with pytest.raises(ValueError, match="'n_image_features' cannot name a modality"):
+    with pytest.raises(ValueError, match="'n_image_features' is reserved"):
         PairTransformer().fit({"n_image_features": A})
 
 

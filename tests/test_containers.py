@@ -2,6 +2,9 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import os
+import subprocess
+import sys
 import types
 from collections import OrderedDict, UserDict
 
@@ -16,7 +19,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import Bunch
 from skorch.helper import SliceDict
 
-from sklearn_cmr import ACMRProjector, make_pairs
+from sklearn_cmr import ACMRProjector, DRCLProjector, PairTransformer, make_pairs
+from sklearn_cmr._inputs.features import FeatureReader, NumericChecks
+from sklearn_cmr._inputs.layout import PairLayout
 
 N_IMAGE, N_TEXT = 6, 5
 # Small integers are exact in every dtype, so that all containers hold equal values.
@@ -469,6 +474,42 @@ WRONG_FITS = {
         TypeError,
         "got a list of two arrays as the image features",
     ),
+    "a string for the text": (
+        (A, "abc", y),
+        TypeError,
+        "got a single string as the text features: 'abc'. Pass a list or an array",
+    ),
+    "a string": (("abc", y), TypeError, "got a single string as X: 'abc'"),
+    "ragged lists": (
+        ([[1, 2], [3]] * 30, B, y),
+        ValueError,
+        "image features must have the same number of features in each row; got a list",
+    ),
+    "a ragged list": (
+        ([[1, 2], [3]] * 30, y),
+        ValueError,
+        "X must have the same number of features in each row; got a list of rows",
+    ),
+    "an empty frame": (
+        (pd.DataFrame(), y),
+        ValueError,
+        "X must have features; got a dataframe without columns",
+    ),
+    "an empty frame of images": (
+        (pd.DataFrame(index=range(60)), B, y),
+        ValueError,
+        "image features must have features; got a dataframe without columns",
+    ),
+    "no labels in the list": (
+        (A, B, []),
+        ValueError,
+        "Found input variables with inconsistent numbers of samples: [60, 60, 0]",
+    ),
+    "a mapping of labels": (
+        (A, B, {"image": y, "text": y}),
+        ValueError,
+        "got a mapping of labels, but ACMRProjector learns from pairs",
+    ),
     "labels as text": ((A, y, y), ValueError, "The text features cannot be used: Exp"),
     "strings": (
         (A, np.array(["a"] * 60), y),
@@ -620,7 +661,8 @@ PAIRED = (
             "score",
             ({"image": A}, y),
             ValueError,
-            "a mapping X must have the keys 'image' and 'text'; got ['image'].",
+            "score needs two modalities or more, such as a mapping X with the keys "
+            "'image' and 'text'; got ['image'].",
         ),
         (
             "transform_modality",
@@ -696,3 +738,123 @@ def test_sample_weight_counts_queries(reference):
 def test_scipy_dok_is_no_mapping(dok, reference, embedded):
     assert isinstance(dok(WHOLE), dict)
     assert_same_parts(reference.transform(dok(WHOLE)), embedded)
+
+
+# The index of the labels ------------------------------------------------------
+
+SERIES = pd.Series(y, index=INDEX)
+SHUFFLED_LABELS = [SERIES[::-1], pd.DataFrame(np.eye(3)[y], INDEX).sort_index()]
+
+
+@pytest.mark.parametrize("labels", SHUFFLED_LABELS, ids=["series", "frame"])
+@pytest.mark.parametrize(
+    "form", ["frames", "dict_of_frames", "levels", "prefixed", "plain_frame"]
+)
+def test_labels_with_the_index_in_another_order_raise(form, labels):
+    estimator = projector(n_image_features=N_IMAGE).fit(*FORMS[form], SERIES)
+    for method in (estimator.fit, estimator.score):
+        with pytest.raises(ValueError, match="have the same index in another order"):
+            method(*FORMS[form], labels)
+    with pytest.raises(ValueError, match="have the same index in another order"):
+        PairTransformer(n_image_features=N_IMAGE).fit(*FORMS[form], labels)
+
+
+@pytest.mark.parametrize(
+    "labels", [SERIES, SERIES.reset_index(drop=True), pd.Series(y), y, y.tolist()]
+)
+def test_labels_with_another_index_belong_by_position(labels, embedded):
+    for form in ("frames", "prefixed"):
+        assert_same_parts(projector().fit_transform(*FORMS[form], labels), embedded)
+
+
+def test_labels_of_a_modality_with_the_index_in_another_order_raise():
+    X = {"image": IMAGE_FRAME, "audio": TEXT_FRAME[:30]}
+    estimator = DRCLProjector(hidden_layer_sizes=(), max_epochs=1, embedding_dim=4)
+    estimator.fit(X, {"image": SERIES, "audio": SERIES[:30]})
+    with pytest.raises(ValueError, match="labels and the audio features have the same"):
+        estimator.fit(X, {"image": SERIES, "audio": SERIES[:30][::-1]})
+
+
+def test_frames_of_pairs_in_another_order_raise():
+    X = {"image": IMAGE_FRAME, "audio": TEXT_FRAME[::-1]}
+    estimator = DRCLProjector(hidden_layer_sizes=(), max_epochs=1, embedding_dim=4)
+    with pytest.raises(ValueError, match="image and the audio features have different"):
+        estimator.fit(X, y)
+    estimator.fit(X, {"image": y, "audio": y})
+
+
+# Methods that need no pairs ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("X", "labels", "hint"),
+    [
+        ((A, B[:-1]), y, "Rows need not be pairs: pass the features of each modality"),
+        (({"image": A, "text": B[:-1]},), y, "One array of labels is for pairs"),
+        ((np.where(A > 2, np.nan, A), B), y, "contains NaN.\nRows need not be pairs"),
+    ],
+    ids=["arrays", "mapping", "NaN"],
+)
+def test_rows_that_are_no_pairs_get_a_hint(X, labels, hint):
+    with pytest.raises(ValueError) as caught:
+        DRCLProjector().fit(*X, labels)
+    assert hint in str(caught.value)
+    with pytest.raises(ValueError) as caught:
+        projector().fit(*X, labels)
+    assert hint not in str(caught.value)
+
+
+# scikit-learn's array API -----------------------------------------------------
+
+
+def test_validated_tensors_are_arrays():
+    for X in (torch.tensor(A), torch.tensor(A, requires_grad=True)):
+        part = NumericChecks().check_part(X, "image", projector())
+        assert type(part) is np.ndarray
+
+
+_DISPATCH = """
+import numpy as np, sklearn, torch
+from sklearn_cmr import ACMRProjector, PairTransformer
+A, B, y = torch.randn(30, 4), torch.randn(30, 3), torch.arange(30) % 3
+estimator = ACMRProjector(max_epochs=1, hidden_layer_sizes=(), n_image_features=4,
+                          random_state=0)
+whole = torch.hstack([A, B])
+scores = []
+for dispatch in (False, True):
+    with sklearn.config_context(array_api_dispatch=dispatch):
+        for X in ((A, B), ({"image": A, "text": B},), (whole,)):
+            scores.append(estimator.fit(*X, y).score(*X, y))
+        PairTransformer().fit_transform({"image": A, "text": B})
+print(set(scores))
+assert len(set(scores)) == 1
+"""
+
+
+def test_tensors_under_array_api_dispatch():
+    # scipy reads the variable when it is imported.
+    run = subprocess.run(
+        [sys.executable, "-c", _DISPATCH],
+        env=os.environ | {"SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+# A failed fit -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [(A, B[:-1], y), (WHOLE[:, :6], y), ({"image": A},), (A, B * 1e39, y)]
+)
+def test_a_failed_reading_changes_nothing(arguments):
+    estimator = projector(n_image_features=N_IMAGE).fit(*FORMS["prefixed"], y)
+    before = dict(vars(estimator))
+    layout = PairLayout(*arguments[:2]) if len(arguments) == 3 else None
+    layout = layout or PairLayout(arguments[0])
+    with pytest.raises(ValueError):
+        FeatureReader(estimator).read(layout, reset=True)
+    assert vars(estimator) == before

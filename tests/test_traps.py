@@ -5,14 +5,19 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
-from sklearn.pipeline import FeatureUnion
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_cmr import ACMRProjector, PairTransformer, make_pairs
+from sklearn_cmr._inputs import features
 from sklearn_cmr.datasets import make_cross_modal_classification
+from sklearn_cmr.exceptions import ImplicitSplitWarning
 from sklearn_cmr.metrics import make_map_scorer, map_scorer
 
 N_IMAGE, N_TEXT = 12, 7
@@ -32,15 +37,82 @@ def projector(**params):
 
 
 @pytest.mark.parametrize("estimator", [projector(), PairTransformer()])
-def test_the_default_half_warns_and_names_the_cut(estimator):
+def test_the_default_half_warns_and_names_the_split(estimator):
     text = (
         "n_image_features is not set: the first 9 of the 19 columns are taken as image "
-        "features."
+        "features. If the text features start at another column, features of one "
+        "modality leak into the other, and the scores are too good."
     )
     with pytest.warns(UserWarning) as caught:
         estimator.fit(WHOLE, y)
-    assert [str(warning.message) for warning in caught] == [text]
+    (warning,) = caught
+    assert warning.category is ImplicitSplitWarning
+    assert str(warning.message).startswith(text)
     assert (estimator.n_image_features_in_, estimator.n_text_features_in_) == (9, 10)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda: projector().fit(WHOLE, y),
+        lambda: projector().fit_transform(WHOLE, y),
+        lambda: make_pipeline(StandardScaler(), projector()).fit(
+            make_pairs(*FRAMES), y
+        ),
+        lambda: cross_val_score(projector(), WHOLE, y, cv=SHUFFLED, scoring=map_scorer),
+    ],
+    ids=["fit", "fit_transform", "pipeline", "search"],
+)
+def test_the_default_half_warns_once_at_the_caller(fit):
+    with pytest.warns(ImplicitSplitWarning) as caught:
+        fit()
+        projector().fit(WHOLE[:, :9], y)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_warning_that_became_an_error_is_given_again():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            with pytest.raises(ImplicitSplitWarning):
+                projector().fit(WHOLE, y)
+
+
+FRAMES = [
+    pd.DataFrame(part, columns=[f"{name}__{i}" for i in range(part.shape[1])])
+    for name, part in (("img", A), ("txt", B))
+]
+PAIRED_FRAME = make_pairs(*FRAMES)
+NAMED = {
+    "other prefixes": pd.concat(FRAMES, axis=1),
+    "other names": pd.DataFrame(WHOLE, columns=list("abcdefghijklmnopqrs")),
+    "numbered": pd.DataFrame(WHOLE).rename(columns=lambda i: f"{'xz'[i >= 12]}{i}"),
+}
+
+
+@pytest.mark.parametrize("names", NAMED)
+@pytest.mark.parametrize("estimator", [projector(), PairTransformer()])
+def test_names_that_tell_nothing_of_modalities_raise(estimator, names):
+    frame = NAMED[names]
+    with pytest.raises(ValueError) as caught:
+        clone(estimator).fit(frame, y)
+    for remedy in ("Start every name with 'image__' or 'text__'", "n_image_features"):
+        assert remedy in str(caught.value)
+    fitted = clone(estimator).set_params(n_image_features=N_IMAGE).fit(frame, y)
+    assert fitted.n_image_features_in_ == N_IMAGE
+    prefixed = frame.set_axis(
+        [f"{'image' if i < N_IMAGE else 'text'}__{i}" for i in range(19)], axis=1
+    )
+    assert clone(estimator).fit(prefixed, y).n_image_features_in_ == N_IMAGE
+
+
+def test_columns_that_are_only_numbered_warn():
+    # Such as those that scikit-learn's transformers make.
+    frame = pd.DataFrame(WHOLE).rename(columns=lambda i: f"pca{i}")
+    for X in (frame, pd.DataFrame(WHOLE)):
+        with pytest.warns(ImplicitSplitWarning):
+            projector().fit(X, y)
+        features._split_warning_given = False
 
 
 def test_a_wrong_half_makes_the_score_better():
@@ -201,16 +273,16 @@ def test_projectors_are_no_classifiers():
 
 @pytest.fixture
 def held_out(monkeypatch):
-    """Collect the rows that fits hold out."""
+    """Collect the rows that fits train on and those that they hold out."""
     collected = []
-    split_rows = ACMRProjector._split_rows
+    make_task = ACMRProjector._make_task
 
-    def split_and_keep(self, labels, seed):
-        split = split_rows(self, labels, seed)
-        collected.append(split)
-        return split
+    def make_and_keep(self, *args):
+        task = make_task(self, *args)
+        collected.append((task.train().indices, task.held_out().indices))
+        return task
 
-    monkeypatch.setattr(ACMRProjector, "_split_rows", split_and_keep)
+    monkeypatch.setattr(ACMRProjector, "_make_task", make_and_keep)
     return collected
 
 

@@ -222,18 +222,20 @@ def check_labels(y, estimator, classes=None):
         `classes` are given, of another class.
     """
     name = type(estimator).__name__
-    if sparse.issparse(y):
-        y = check_array(y, accept_sparse="csr", input_name="y", estimator=estimator)
-    else:
-        y = as_label_array(y)
+    try:
+        y = _read_finite(y, estimator)
+    except ValueError as error:
+        if "NaN" not in str(error) or not hasattr(estimator, "missing_labels"):
+            raise
+        raise ValueError(
+            f"{error} Set missing_labels='drop' to leave out rows without a label."
+        ) from error
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y.toarray() if sparse.issparse(y) else y, warn=True)
     if y.ndim not in (1, 2):
         raise ValueError(f"y must be 1-D or 2-D, got an array of shape {y.shape}.")
     if y.shape[0] == 0:
         raise ValueError(f"{name} needs labels, but y has no rows.")
-    if not sparse.issparse(y):
-        assert_all_finite(y, input_name="y", estimator_name=name)
     check_classification_targets(y)
     labels = _check_classes(y) if y.ndim == 1 else _check_indicator(y, estimator)
     if classes is not None:
@@ -247,6 +249,14 @@ def check_labels(y, estimator, classes=None):
         )
     _warn_of_marked_rows(labels)
     return labels
+
+
+def _read_finite(y, estimator):
+    if sparse.issparse(y):
+        return check_array(y, accept_sparse="csr", input_name="y", estimator=estimator)
+    y = as_label_array(y)
+    assert_all_finite(y, input_name="y", estimator_name=type(estimator).__name__)
+    return y
 
 
 def _warn_of_marked_rows(labels):

@@ -86,6 +86,9 @@ class NetworkTransformer(CrossModalTransformer):
     _rows: Paired | Joint | Separate = Paired()
     # Parameters that shape the networks, and so cannot change in a warm start.
     _network_parameters: tuple[str, ...] = ("hidden_layer_sizes",)
+    # Closed forms make small differences that tell rows apart; networks in training do
+    # not, unless something else, such as an outlier, makes them small.
+    _tolerance = 1e-2
     # A modality is an entry of a ModuleDict.
     _reserved_names = frozenset({*dir(torch.nn.ModuleDict), "training"})
 
@@ -307,12 +310,14 @@ container of pairs, or mapping of modalities
                 "callbacks=[('name', callback)]."
             )
         if parameter:
-            if parameter not in named[name].get_params(deep=False):
+            callback = named[name]
+            is_class = isinstance(callback, type)
+            if is_class or parameter not in callback.get_params(deep=False):
                 raise ValueError(
-                    f"Invalid parameter {key!r}: {type(named[name]).__name__} has no "
-                    f"parameter {parameter!r}."
+                    f"Invalid parameter {key!r}: {callback!r} has no such parameter."
+                    + " Pass an instance in place of the class." * is_class
                 )
-            named[name].set_params(**{parameter: value})
+            callback.set_params(**{parameter: value})
         else:
             self.callbacks = [
                 (name, value) if isinstance(item, tuple) and item[0] == name else item
@@ -624,8 +629,9 @@ container of pairs, or mapping of modalities
         unbeaten = [name for name, values in accuracies.items() if _is_perfect(values)]
         if unbeaten:
             warnings.warn(
-                f"{type(self).__name__}: {', '.join(unbeaten)} made almost no errors "
-                "in the second half of the epochs: the adversarial loss has no effect. "
+                f"{type(self).__name__}: {' and '.join(unbeaten)} made almost no "
+                "errors in the second half of the epochs: the adversarial loss has no "
+                "effect. "
                 "Standardize the features, if they are not: "
                 "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
                 f"Otherwise {advice}",

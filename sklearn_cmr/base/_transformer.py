@@ -27,8 +27,6 @@ from sklearn_cmr.metrics._directions import mean_map
 _ROWS_AT_ONCE = 2**16
 # Training rows of a modality whose encodings are compared after a fit.
 _ROWS_COMPARED = 256
-# Encodings that differ by less than this share of their length are the same.
-_SAME = 1e-2
 # Share of rows with the same encoding from which on the user is warned.
 _MANY_THE_SAME = 0.98
 
@@ -64,6 +62,8 @@ class CrossModalTransformer(
     # Whether all items need as many regions as those of the fit.
     _needs_same_regions = False
 
+    # Encodings that differ by less than this share of their length count as the same.
+    _tolerance = 1e-5
     # Names that no modality may have.
     _reserved_names: frozenset[str] = frozenset()
 
@@ -489,7 +489,7 @@ container of pairs, or mapping of modalities
                 continue
             typical = np.median(Z, axis=0)
             length = np.abs(Z).max(axis=1).clip(np.finfo(Z.dtype).tiny)
-            is_same = np.abs(Z - typical).max(axis=1) <= _SAME * length
+            is_same = np.abs(Z - typical).max(axis=1) <= self._tolerance * length
             if n_compared > 2 and is_same.mean() >= _MANY_THE_SAME:
                 collapsed.append(modality)
         if collapsed:

@@ -439,8 +439,8 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         Names and copies of `callbacks` that ran, with what they recorded.
 
     module_ : torch.nn.ModuleDict
-        Networks: the encoders "image" and "text", the label classifier "classifier",
-        and "discriminator".
+        "encoders" holds the encoders by modality, "classifier" the label classifier,
+        "discriminator" the discriminator.
 
     label_loss_ : {"softmax", "bce"}
         Label loss that was used.

@@ -464,7 +464,7 @@ class DRCLProjector(
         Names and copies of `callbacks` that ran, with what they recorded.
 
     module_ : torch.nn.ModuleDict
-        "networks" holds the encoders by modality, "prior" the prior.
+        "encoders" holds the encoders by modality, "prior" the prior.
 
     See Also
     --------

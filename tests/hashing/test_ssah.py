@@ -457,7 +457,7 @@ SHIFTED = {"image": A + 5, "text": B + 3}
 def test_unbeaten_discriminators_are_reported():
     estimator = hasher(**UNBEATEN)
     with pytest.warns(
-        ConvergenceWarning, match="of image, the discriminator of text made"
+        ConvergenceWarning, match="of image and the discriminator of text made"
     ) as caught:
         estimator.fit(SHIFTED, y)
     assert len([w for w in caught if w.category is ConvergenceWarning]) == 1

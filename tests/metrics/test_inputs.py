@@ -84,7 +84,7 @@ def test_tensors_that_record_gradients_elsewhere():
 def test_ragged_lists(metric):
     with pytest.raises(ValueError, match="query must have the same number of features"):
         metric(RAGGED, Z[1], y, y)
-    with pytest.raises(ValueError, match="gallery must have the same number of features"):
+    with pytest.raises(ValueError, match="gallery must have the same number"):
         metric(Z[0], RAGGED, y, y)
     with pytest.raises(ValueError, match="y_gallery holds a collection of labels"):
         metric(*Z, y, [[0], [1, 2], [0], [1], [2], [0]])

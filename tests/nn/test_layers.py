@@ -77,7 +77,7 @@ def test_dropout():
 
 @pytest.mark.parametrize("n_inputs", [4, 7, 23])
 def test_multi_scale_block(n_inputs):
-    """The last, shorter window counts; windows wider than the input do not (11.12, 11.13)."""
+    """The last, shorter window counts; windows wider than the input do not."""
     scales = (3, 5, 30)
     X = torch.rand(2, n_inputs)
     block = MultiScale(n_inputs, scales)

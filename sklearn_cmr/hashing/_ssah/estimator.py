@@ -335,8 +335,8 @@ class SSAHHasher(
         Names and copies of `callbacks` that ran, with what they recorded.
 
     module_ : torch.nn.ModuleDict
-        "label_network", and "networks" by modality with their "encoder" and
-        "discriminator".
+        "encoders" holds the encoders by modality, and the label network as "label";
+        "discriminators" holds the discriminators by modality.
 
     See Also
     --------

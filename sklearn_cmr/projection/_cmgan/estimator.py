@@ -264,9 +264,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         Names and copies of `callbacks` that ran, with what they recorded.
 
     module_ : torch.nn.ModuleDict
-        Networks: the encoders "image" and "text", and by modality "decoders",
-        "intra_discriminators", "inter_discriminators" and "classifiers". With
-        `share_classifier`, the classifiers are one object.
+        "encoders", "decoders", "intra_discriminators", "inter_discriminators" and
+        "classifiers", each by modality. With `share_classifier`, the classifiers are
+        one object.
 
     label_loss_ : {"softmax", "bce"}
         Label loss that was used.
