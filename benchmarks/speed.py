@@ -418,7 +418,7 @@ def encode(options):
     data = SIZES[SMALL]()
     estimator = ACMRProjector(max_epochs=1, random_state=0, device=options.device)
     model = fit(estimator, data)
-    module = model.module_["image"]
+    module = model.encoder_("image")
     n_stored = 100_000 if options.quick else 1_000_000
     with tempfile.TemporaryDirectory() as folder:
         stored = np.lib.format.open_memmap(

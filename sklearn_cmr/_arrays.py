@@ -7,7 +7,7 @@ from sklearn.utils import check_array
 
 
 def is_frame(X):
-    """Tell whether `X` is a pandas or polars dataframe."""
+    """Return whether `X` is a pandas or polars dataframe."""
     return hasattr(X, "columns") and hasattr(X, "head")
 
 

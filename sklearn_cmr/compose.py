@@ -6,7 +6,7 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -173,7 +173,7 @@ class PairTransformer(  # type: ignore[call-arg]
 
     @staticmethod
     def _is_parameter(name):
-        """Tell parameters from fitted and private attributes by scikit-learn's rule."""
+        """Return whether an attribute is a parameter, by scikit-learn's naming rule."""
         return is_modality_name(name) and name.strip("_") == name
 
     def _transformers(self):
@@ -219,6 +219,16 @@ class PairTransformer(  # type: ignore[call-arg]
         Returns
         -------
         Z : container like `X`
+            Transformed features.
+
+        Raises
+        ------
+        ValueError
+            If there are no features for a transformer, or if a transformer changes
+            the number of rows.
+
+        TypeError
+            If a transformer is a class, not an instance.
         """
         transformers = self._transformers()
         for name, transformer in transformers.items():
@@ -268,6 +278,16 @@ class PairTransformer(  # type: ignore[call-arg]
         Returns
         -------
         Z : container like `X`, or tuple of two arrays
+            Transformed features.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the features are not those of the fit: other modalities, widths or
+            names.
         """
         check_is_fitted(self)
         layout = PairLayout(X, Y)
@@ -322,8 +342,8 @@ class PairTransformer(  # type: ignore[call-arg]
         return tags
 
     def _reader(self):
-        # Transformers check for themselves: an imputer must get to see NaN, also as
-        # the first step of a pipeline, whose tags do not tell.
+        # Transformers check for themselves. An imputer must get NaN, also as the first
+        # step of a pipeline, whose tags do not show it.
         transforms = not all(map(_passes, self._transformers().values()))
         options = {"ensure_all_finite": False} if transforms else {}
         return FeatureReader(
@@ -366,8 +386,8 @@ def _check_transformer(transformer, modality):
 def _as_input(part, transformer):
     """Return features as a transformer takes them: one column of strings as 1-D."""
     first = transformer
-    while isinstance(first, Pipeline) and first.steps:
-        first = first.steps[0][1]
+    while steps := _steps(first):
+        first = steps[0][1]
     if _passes(first) or first is None:
         return part
     tags = get_tags(first).input_tags
@@ -376,6 +396,13 @@ def _as_input(part, transformer):
     if not is_frame(part):
         return part[:, 0]
     return part.iloc[:, 0] if hasattr(part, "iloc") else part.to_series()
+
+
+def _steps(transformer):
+    """Return the named transformers that a pipeline or a union consists of."""
+    if isinstance(transformer, FeatureUnion):
+        return transformer.transformer_list
+    return transformer.steps if isinstance(transformer, Pipeline) else []
 
 
 def _n_columns(part):

@@ -305,6 +305,14 @@ def test_score_is_the_mean_of_both_directions(metric):
     assert estimator.score(A, B, y) == (i2t + t2i) / 2
 
 
+@pytest.mark.parametrize("modality", [["image"], None, 0])
+def test_a_modality_is_named_by_a_string(reference, modality):
+    with pytest.raises(ValueError, match="modality must be one of"):
+        reference.transform_modality(A, modality)
+    with pytest.raises(ValueError, match="modality must be one of"):
+        reference.encoder_(modality)
+
+
 def test_predict_proba(reference):
     from_image = reference.predict_proba(A, "image")
     from_text = reference.predict_proba({"text": B})

@@ -16,13 +16,14 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import (
+    CountVectorizer,
     TfidfTransformer,
     TfidfVectorizer,
 )
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
     MaxAbsScaler,
@@ -323,8 +324,11 @@ def test_set_output(library):
 
 def test_a_frame_cannot_hold_sparse_output():
     frame = FORMS["prefixed"][0]
+    prepare = PairTransformer(text=TfidfTransformer())
+    Z = prepare.fit_transform(frame)
+    assert type(Z) is Pairs and sparse.issparse(Z["text"])
     with pytest.raises(ValueError, match="cannot hold the sparse output"):
-        PairTransformer(text=TfidfTransformer()).fit_transform(frame)
+        prepare.set_output(transform="pandas").fit_transform(frame)
 
 
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
@@ -482,8 +486,9 @@ def test_no_warning_in_a_pipeline():
         Pipeline(
             [("inner", make_pipeline(TfidfVectorizer())), ("last", "passthrough")]
         ),
+        make_union(TfidfVectorizer(), CountVectorizer()),
     ],
-    ids=["vectorizer", "pipeline", "nested"],
+    ids=["vectorizer", "pipeline", "nested", "union"],
 )
 @pytest.mark.parametrize("form", ["frame", "mapping", "matrix", "polars"])
 def test_one_column_of_strings_reaches_a_vectorizer(form, vectorizer):
@@ -635,3 +640,19 @@ def test_tags_of_the_parts(params, sparse_input, required):
     tags = get_tags(PairTransformer(**params))
     assert tags.input_tags.sparse is sparse_input
     assert tags.target_tags.required is required
+
+
+@pytest.mark.parametrize("form", ["prefixed", "levels"])
+def test_column_of_strings_of_a_paired_frame(form):
+    captions = ["a red bird", "a blue bird", "two fish"] * 4
+    image = pd.DataFrame(np.arange(24.0).reshape(12, 2), columns=["u", "v"])
+    text = pd.DataFrame({"caption": captions})
+    frame = pd.concat({"image": image, "text": text}, axis=1)
+    if form == "prefixed":
+        frame.columns = ["__".join(column) for column in frame.columns]
+    prepare = PairTransformer(image=StandardScaler(), text=TfidfVectorizer())
+    Z = prepare.fit_transform(frame)
+    expected = TfidfVectorizer().fit_transform(captions)
+    assert type(Z) is Pairs
+    assert_array_equal(Z["text"].toarray(), expected.toarray())
+    assert_array_equal(prepare.transform(frame)["text"].toarray(), expected.toarray())

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 
-from sklearn_cmr import ACMRProjector
+from sklearn_cmr import ACMRProjector, SSAHHasher
 from sklearn_cmr._inputs.labels import check_labels, read_labels
 
 CODES = np.array([2, 0, 1, 1, 0, 2])
@@ -273,3 +273,26 @@ def test_collections_of_labels_with_a_plain_array(as_container):
     estimator = ACMRProjector(n_image_features=4, max_epochs=1)
     with pytest.raises(ValueError, match="MultiLabelBinarizer"):
         estimator.fit(X, [(0, 1), (1,)] * 3)
+
+
+@pytest.mark.parametrize("as_given", [np.array, list, pd.Categorical])
+def test_strings_of_several_containers_are_of_one_kind(as_given):
+    series = pd.Series(NAMES[CODES], dtype=object)
+    y = {"image": as_given(NAMES[CODES]), "text": series[::-1].to_numpy()}
+    _, labels = read(y, by_modality=True)
+    assert labels.classes.tolist() == NAMES.tolist()
+    assert_array_equal(labels.parts["image"].codes, CODES)
+    assert_array_equal(labels.parts["text"].codes, CODES[::-1])
+    with pytest.raises(ValueError, match="must be of one kind"):
+        read(y | {"image": CODES}, by_modality=True)
+
+
+@pytest.mark.parametrize(
+    "labels, text", [([], "y has no rows"), ("abc", "a single string as y: 'abc'")]
+)
+def test_labels_that_are_no_list_of_labels(labels, text):
+    A, B = np.ones((3, 2)), np.ones((3, 4))
+    with pytest.raises(ValueError, match=text):
+        ACMRProjector().fit(A, B, labels)
+    with pytest.raises(ValueError, match=text):
+        SSAHHasher().fit({"image": A, "text": B}, {"image": [0, 1, 1], "text": labels})

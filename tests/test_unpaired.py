@@ -527,3 +527,11 @@ def test_three_views_of_real_digits(real_data):
     estimator.add_modality("pixel", train["pixel"], labels["pixel"])
     for pair in (("image", "text"), ("image", "pixel"), ("text", "pixel")):
         assert estimator.score(some(test, *pair), arrays["y_test"]) > 0.7, pair
+
+
+def test_a_plain_matrix_needs_the_modalities_of_pairs():
+    indicator = np.eye(3, dtype=int)[np.arange(30) % 3]
+    parts = {"audio": np.eye(30)[:, :5], "video": np.eye(30)[:, 5:9]}
+    estimator = DRCLProjector(max_epochs=1, random_state=0).fit(parts, indicator)
+    with pytest.raises(ValueError, match=r"was fitted on the modalities \['audio'"):
+        estimator.score(np.hstack(list(parts.values())), indicator)

@@ -101,7 +101,9 @@ def read_arguments(estimator, X, Y, y, *, reset, requires_labels=True):
 
 
 def _may_be_image(estimator, X, reset):
-    """Tell whether a plain matrix may be the image features alone."""
+    """Return whether a plain matrix may be the image features alone."""
     if reset:
         return estimator.n_image_features is None
-    return shape_of_labels(X)[1:] == (estimator.n_image_features_in_,)
+    # Without an attribute where the fit had no images.
+    n_image_features = getattr(estimator, "n_image_features_in_", None)
+    return shape_of_labels(X)[1:] == (n_image_features,)

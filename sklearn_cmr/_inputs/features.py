@@ -123,7 +123,7 @@ class FeatureReader:
         Names that no modality may have.
 
     other_readers : dict of str to callable, default={}
-        Functions that validate what a fitted estimator encodes beside its modalities,
+        Functions that validate what a fitted estimator encodes besides its modalities,
         such as labels, by name.
 
     checks : object, default=NumericChecks()
@@ -188,9 +188,10 @@ class FeatureReader:
 
     def read_modality(self, X, modality):
         """Validate the features of one modality of a fitted estimator."""
-        if modality in self.other_readers:
+        is_name = isinstance(modality, str)
+        if is_name and modality in self.other_readers:
             return self.other_readers[modality](X)
-        if modality not in self.modality_names:
+        if not is_name or modality not in self.modality_names:
             raise ValueError(
                 f"modality must be one of {list(self.modality_names)}, got "
                 f"{modality!r}."
@@ -201,7 +202,7 @@ class FeatureReader:
         return part
 
     def read_new_modality(self, X, name):
-        """Validate the features of a modality that a fitted estimator does not know."""
+        """Validate the features of a modality that is new to a fitted estimator."""
         self._check_name(name)
         if name in self.modality_names:
             raise ValueError(
@@ -462,7 +463,7 @@ _UNPAIRED_HINT = (
 
 
 def is_modality_name(name):
-    """Tell whether `name` can be part of the names of parameters and attributes."""
+    """Return whether `name` can be part of the names of parameters and attributes."""
     is_name = isinstance(name, str) and name != ""
     return is_name and "." not in name and "__" not in name
 
@@ -471,7 +472,7 @@ def _find_split(X, n_features, n_image_features):
     """Return the number of image columns of a plain matrix.
 
     Without `n_image_features` it is half of the columns, with a warning. A dataframe
-    with column names is refused then: the names should tell the modalities apart.
+    with column names is refused then, since the names should mark the modality.
     """
     if n_image_features is None:
         _refuse_names(X)
@@ -500,7 +501,7 @@ def _refuse_names(X):
         first, *_, last = by_stem.values()
         raise ValueError(
             f"The columns of X are named, such as {first!r} and {last!r}, but the "
-            "names do not tell image from text features. Start every name with "
+            "names do not mark image and text features. Start every name with "
             "'image__' or 'text__', or set n_image_features to the number of image "
             "columns, which come first."
         )

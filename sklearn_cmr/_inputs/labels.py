@@ -22,6 +22,7 @@ from sklearn_cmr._inputs.layout import (
     check_same_length,
     has_two_dimensions,
     is_mapping,
+    shape_of_labels,
 )
 from sklearn_cmr._warnings import stacklevel_of_caller
 
@@ -112,12 +113,14 @@ def read_labels(
 
     labels : LabelsByModality
     """
+    for own in y.values() if is_mapping(y) else [y]:
+        _check_is_list(own, estimator)
     if not is_mapping(y):
         if by_modality:
             _check_pairs(features, y)
         check_consistent_length(*features.values(), y)
         if missing == "drop":
-            features, y = _drop_unlabelled(features, y, "y")
+            features, y = _drop_unlabeled(features, y, "y")
         labels = check_labels(y, estimator, classes)
         parts = dict.fromkeys(features, labels)
         return features, LabelsByModality(labels.classes, parts, shared=True)
@@ -133,7 +136,7 @@ def read_labels(
         part, own = {name: features[name]}, y[name]
         check_consistent_length(features[name], own)
         if missing == "drop":
-            part, own = _drop_unlabelled(part, own, f"the {name} labels")
+            part, own = _drop_unlabeled(part, own, f"the {name} labels")
         usable |= part
         parts[name] = _as_dense(own, f"y[{name!r}]")
     _check_same_kind(parts)
@@ -149,6 +152,17 @@ def read_labels(
         whole.classes,
         {name: Labels(whole.classes, *own) for name, *own in by_name},
     )
+
+
+def _check_is_list(y, estimator):
+    """Raise for labels that cannot be one label for each row."""
+    if isinstance(y, (str, bytes)):
+        raise ValueError(
+            f"got a single string as y: {y!r}. Pass one label for each row, or "
+            "a sparse or dense indicator of labels."
+        )
+    if shape_of_labels(y)[:1] == (0,):
+        raise ValueError(f"{type(estimator).__name__} needs labels, but y has no rows.")
 
 
 def check_label_names(y, features):
@@ -192,7 +206,9 @@ def _as_dense(y, name):
 
 
 def _kind(y):
-    """Tell numbers, strings and other objects apart."""
+    """Return whether labels are numbers, strings or other objects."""
+    if y.dtype == object and y.size and isinstance(y.flat[0], str):
+        return "text"  # as a series has them; types are not mixed
     return {"U": "text", "S": "bytes", "O": "object"}.get(y.dtype.kind, "number")
 
 
@@ -307,7 +323,7 @@ def as_label_array(y, name="y"):
             "indicator with sklearn.preprocessing.MultiLabelBinarizer."
         )
     if y.ndim == 1 and y.dtype.kind in "US" and isinstance(given, (list, tuple)):
-        # NumPy turns everything beside a string into a string, NaN and numbers too.
+        # NumPy turns NaN and numbers in a list with strings into strings.
         y = np.array(given, dtype=object)
     if y.dtype != object or y.ndim not in (1, 2):
         return y
@@ -337,23 +353,23 @@ def _refuse_mixed_types(y, name):
         )
 
 
-def _drop_unlabelled(features, y, name):
+def _drop_unlabeled(features, y, name):
     """Leave out rows without a label, with a warning.
 
     None and NaN are no classes; an indicator row of zeros has no label.
     """
-    labelled = _has_label(y)
-    if labelled.all():
+    labeled = _has_label(y)
+    if labeled.all():
         return features, y
-    if not labelled.any():
-        raise ValueError(f"None of the {len(labelled)} rows of {name} has a label.")
+    if not labeled.any():
+        raise ValueError(f"None of the {len(labeled)} rows of {name} has a label.")
     warnings.warn(
-        f"{(~labelled).sum()} of {len(labelled)} rows of {name} have no label and are "
+        f"{(~labeled).sum()} of {len(labeled)} rows of {name} have no label and are "
         "left out.",
         UserWarning,
         stacklevel=stacklevel_of_caller(),
     )
-    rows = np.flatnonzero(labelled)
+    rows = np.flatnonzero(labeled)
     usable = {modality: part[rows] for modality, part in features.items()}
     return usable, _safe_indexing(y, rows)
 
@@ -409,14 +425,14 @@ def _check_indicator(y, estimator):
             "A 2-D y must be an indicator of 0 and 1 with one column for each class."
         )
     indicator = (y.toarray() if sparse.issparse(y) else y).astype(np.uint8)
-    unlabelled = np.flatnonzero(indicator.sum(axis=1) == 0)
-    if len(unlabelled):
-        named = ", ".join(map(str, unlabelled[:_N_NAMED]))
+    unlabeled = np.flatnonzero(indicator.sum(axis=1) == 0)
+    if len(unlabeled):
+        named = ", ".join(map(str, unlabeled[:_N_NAMED]))
         remedy = "Drop them from the features and from y"
         if hasattr(estimator, "missing_labels"):
             remedy += ", or set missing_labels='drop'"
         raise ValueError(
-            f"{len(unlabelled)} of {len(indicator)} rows of y have no label (the first "
+            f"{len(unlabeled)} of {len(indicator)} rows of y have no label (the first "
             f"rows: {named}). {remedy}."
         )
     return Labels(np.arange(indicator.shape[1]), indicator, None)

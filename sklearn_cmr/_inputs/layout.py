@@ -26,7 +26,7 @@ def shape_of_labels(y):
 
 
 def has_two_dimensions(y):
-    """Tell whether `y` is a matrix rather than a vector."""
+    """Return whether `y` is a matrix rather than a vector."""
     return len(shape_of_labels(y)) == 2
 
 
@@ -113,12 +113,12 @@ def check_same_length(parts):
 
 
 def is_mapping(X):
-    """Tell whether `X` maps modalities to features (scipy's DOK arrays do not)."""
+    """Return whether `X` maps modalities to features (scipy's DOK arrays do not)."""
     return isinstance(X, Mapping) and not sparse.issparse(X)
 
 
 def is_paired(X):
-    """Tell whether one object holds the features of both modalities by name."""
+    """Return whether one object holds the features of both modalities by name."""
     if not is_frame(X):
         return is_mapping(X)
     if getattr(X.columns, "nlevels", 1) > 1:
@@ -241,7 +241,7 @@ class PairLayout:
         if n_bare:
             raise ValueError(
                 "Either all columns of a dataframe start with 'image__' or 'text__', "
-                f"or none; {n_bare} of {len(modalities)} do not."
+                f"or none; {n_bare} of {len(modalities)} do not. Rename those columns."
             )
         missing = set(MODALITIES) - set(modalities)
         if missing:
@@ -326,6 +326,13 @@ class PairLayout:
         -------
         Z : object
         """
+        is_frame_given = self.kind in ("levels", "prefixed")
+        is_sparse = any(map(sparse.issparse, parts.values()))
+        if is_frame_given and is_sparse and adapter is None:
+            # Sparse columns of a dataframe would lose what makes them fast.
+            from sklearn_cmr._inputs.container import Pairs  # with skorch, and torch
+
+            return Pairs(**parts)
         is_wanted_frame = adapter is None or adapter.is_supported_container(self.X)
         if self.kind in ("levels", "prefixed") and is_wanted_frame:
             return self._join_paired_frame(parts, names)

@@ -1,4 +1,4 @@
-"""What kinds of estimators offer beside the base class: mixins that inherit object."""
+"""Mixins that add to the base class, each of which inherits object."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -42,7 +42,7 @@ class ProjectorMixin:
         return Z
 
     def _compared(self, Z):
-        """Return what tells rows apart."""
+        """Return the values by which rows are compared for equality."""
         return Z
 
     def __sklearn_tags__(self):
@@ -116,7 +116,7 @@ class HasherMixin:
         return _CODE_FORMS[self.output](Z)
 
     def _compared(self, Z):
-        """Return what tells rows apart."""
+        """Return the values by which rows are compared for equality."""
         return np.where(np.isfinite(Z), np.where(Z >= 0, 1.0, -1.0), np.nan)
 
     def __sklearn_tags__(self):

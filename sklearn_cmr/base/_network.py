@@ -17,10 +17,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+)
 
+from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
-from sklearn_cmr._inputs.layout import MODALITIES, PairLayout, check_index_of_labels
+from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
@@ -86,8 +93,8 @@ class NetworkTransformer(CrossModalTransformer):
     _rows: Paired | Joint | Separate = Paired()
     # Parameters that shape the networks, and so cannot change in a warm start.
     _network_parameters: tuple[str, ...] = ("hidden_layer_sizes",)
-    # Closed forms make small differences that tell rows apart; networks in training do
-    # not, unless something else, such as an outlier, makes them small.
+    # Looser than for closed forms, where small differences are meaningful. Trained
+    # networks give them only where something, such as an outlier, shrinks them.
     _tolerance = 1e-2
     # A modality is an entry of a ModuleDict.
     _reserved_names = frozenset({*dir(torch.nn.ModuleDict), "training"})
@@ -130,16 +137,16 @@ class NetworkTransformer(CrossModalTransformer):
         """
 
     def _inspect_training_set(self, features, labels):
-        """Check or note what the networks depend on, before they are built."""
+        """Check or store what the networks depend on, before they are built."""
 
     def _review_history(self, modalities):
-        """Warn of what went wrong in the training of modalities, by `history_`."""
+        """Warn of problems that `history_` shows in the training of modalities."""
 
     # -- public API ------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, Y=None, y=None, *, X_val=None, y_val=None):
-        """Fit to labelled pairs or, where the method needs no pairs, to modalities.
+        """Fit to labeled pairs or, where the method needs no pairs, to modalities.
 
         Parameters
         ----------
@@ -237,7 +244,7 @@ container of pairs, or mapping of modalities
         """
         check_is_fitted(self)
         encoders = self.module_["encoders"]
-        if modality not in encoders:
+        if not isinstance(modality, str) or modality not in encoders:
             raise ValueError(
                 f"modality must be one of {list(encoders)}, got {modality!r}."
             )
@@ -326,7 +333,10 @@ container of pairs, or mapping of modalities
 
     def _check_callbacks(self):
         for item in self.callbacks or []:
-            callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+            is_named = (
+                isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+            )
+            callback = item[1] if is_named else item
             is_class = isinstance(callback, type) and issubclass(callback, Callback)
             if not is_class and not isinstance(callback, Callback):
                 raise TypeError(
@@ -335,6 +345,7 @@ container of pairs, or mapping of modalities
                 )
             if is_class:
                 callback = callback()
+            self._check_scoring(callback)
             monitor = getattr(callback, "monitor", None)
             if (
                 isinstance(callback, (EarlyStopping, Checkpoint))
@@ -347,6 +358,27 @@ container of pairs, or mapping of modalities
                     "estimator, or monitor 'train_loss' (Checkpoint: "
                     "'train_loss_best')."
                 )
+
+    def _check_scoring(self, callback):
+        if isinstance(callback, BatchScoring):
+            raise ValueError(
+                "BatchScoring needs predictions, which the training does not make. Use "
+                "EpochScoring with a function scoring(net, X, y)."
+            )
+        if not isinstance(callback, EpochScoring):
+            return
+        if not callable(callback.scoring):
+            raise ValueError(
+                "EpochScoring needs a function scoring(net, X, y), such as "
+                "sklearn_cmr.metrics.map_scorer, where X are features by modality; got "
+                f"scoring={callback.scoring!r}."
+            )
+        if not callback.on_train and not self.early_stopping:
+            raise ValueError(
+                "EpochScoring scores held-out rows, which are there with "
+                "early_stopping=True only. Set it on the estimator, or on_train=True "
+                "on the callback."
+            )
 
     def _value_for(self, parameter, modality):
         """Return the value of a parameter, maybe a dict, for one modality."""
@@ -387,7 +419,7 @@ container of pairs, or mapping of modalities
         return lr
 
     def _decayed(self, lr):
-        """Return a learning rate by epoch: it decays as the parameters say."""
+        """Return the function from the epoch to the decayed learning rate."""
         return lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every)
 
     def _player(self, name, parameters, loss, lr, **options):
@@ -427,7 +459,8 @@ container of pairs, or mapping of modalities
             return HeldOut(None, seed)
         if X_val is None:
             return HeldOut(self.validation_fraction, seed)
-        parts = self._reader.read(PairLayout(X_val), reset=False)
+        layout, y_val = read_arguments(self, X_val, y_val, None, reset=False)
+        parts = self._reader.read(layout, reset=False)
         unknown = [name for name in parts if name not in features]
         if unknown:
             raise ValueError(
@@ -457,7 +490,7 @@ container of pairs, or mapping of modalities
     # -- training --------------------------------------------------------------
 
     def _fit(self, features, labels, device, held_out):  # type: ignore[override]
-        """Train the networks; what has been learned is kept once an epoch is over."""
+        """Train the networks, and store the history of the finished epochs."""
         module = self.module_
         task = self._make_task(features, labels, device, held_out)
         module.to(device)
@@ -496,7 +529,7 @@ container of pairs, or mapping of modalities
             return self._build(n_features, len(self.classes_))
 
     def _make_task(self, features, labels, device, held_out):
-        """Put the rows on the device, and hold out those that are wanted for it."""
+        """Put the rows on the device, hold some of them out, and make the task."""
         splits, joint = self._rows.split(features, labels, device, held_out)
         return Task(
             splits,
@@ -567,25 +600,25 @@ container of pairs, or mapping of modalities
         for name, value in self._read_network_settings().items():
             fitted = self._network_settings[name]
             if isinstance(value, dict) and isinstance(fitted, dict):
-                # It may name modalities to come.
+                # It may name modalities that are added later.
                 value = {key: value[key] for key in fitted if key in value}
             if value != fitted:
                 raise ValueError(
                     "warm_start=True continues with the same networks: expected "
                     f"{name}={fitted!r}, got {value!r}. Set warm_start=False to start "
-                    "anew."
+                    "over."
                 )
         if self._n_components != self._n_features_out:
             raise ValueError(
                 "warm_start=True continues with the same outputs: expected "
                 f"{self._n_features_out} for each modality, got {self._n_components}. "
-                "Set warm_start=False to start anew."
+                "Set warm_start=False to start over."
             )
         if not np.array_equal(labels.classes, self.classes_):
             raise ValueError(
                 "warm_start=True continues with the same classes: expected "
                 f"{self.classes_.tolist()}, got {labels.classes.tolist()}. Set "
-                "warm_start=False to start anew."
+                "warm_start=False to start over."
             )
         if not isinstance(self._rows, Separate) and set(labels.parts) != set(
             self.modalities_
@@ -593,7 +626,7 @@ container of pairs, or mapping of modalities
             raise ValueError(
                 "warm_start=True continues with the same modalities, which learn from "
                 f"each other: expected {list(self.modalities_)}, got "
-                f"{list(labels.parts)}. Set warm_start=False to start anew."
+                f"{list(labels.parts)}. Set warm_start=False to start over."
             )
 
     def _check_trained(self, term, method, weight):
@@ -612,7 +645,8 @@ container of pairs, or mapping of modalities
         """
         if not any(term in row for row in self.history_):
             raise ValueError(
-                f"{method} needs a network that was not trained: fit with {weight} > 0."
+                f"{method} needs a network that only {weight} > 0 trains, but it was 0 "
+                f"in all epochs: fit with {weight} > 0."
             )
 
     def _warn_of_unbeaten(self, accuracies, advice):
@@ -630,9 +664,8 @@ container of pairs, or mapping of modalities
         if unbeaten:
             warnings.warn(
                 f"{type(self).__name__}: {' and '.join(unbeaten)} made almost no "
-                "errors in the second half of the epochs: the adversarial loss has no "
-                "effect. "
-                "Standardize the features, if they are not: "
+                "errors in the second half of the epochs, so that the adversarial loss "
+                "has no effect. Standardize the features, if they are not: "
                 "PairTransformer(image=StandardScaler(), text=StandardScaler()). "
                 f"Otherwise {advice}",
                 ConvergenceWarning,

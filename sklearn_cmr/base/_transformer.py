@@ -41,7 +41,7 @@ class CrossModalTransformer(
     """Encode modalities so that items with common labels are close.
 
     A method subclasses it together with :class:`~sklearn_cmr.base.ProjectorMixin` or
-    :class:`~sklearn_cmr.base.HasherMixin`, which stand before it, and writes `_fit` and
+    :class:`~sklearn_cmr.base.HasherMixin`, which come before it, and writes `_fit` and
     `_encode`. Those that train networks subclass
     :class:`~sklearn_cmr.base.NetworkTransformer`.
     """
@@ -121,7 +121,7 @@ class CrossModalTransformer(
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, Y=None, y=None):
-        """Fit to labelled pairs.
+        """Fit to labeled pairs.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ container of pairs, or mapping of modalities
         return self
 
     def fit_transform(self, X, Y=None, y=None):
-        """Fit to labelled pairs, then encode them.
+        """Fit to labeled pairs, then encode them.
 
         Parameters
         ----------
@@ -477,7 +477,7 @@ container of pairs, or mapping of modalities
     # -- after a fit -----------------------------------------------------------
 
     def _warn_of_collapse(self, features):
-        """Warn if nearly all training rows of a modality are encoded alike."""
+        """Warn if nearly all training rows of a modality have the same encoding."""
         collapsed = []
         for modality, X in features.items():
             n_rows = X.shape[0]
@@ -513,8 +513,8 @@ def restored_on_failure(estimator, *, keeps_progress=True):
     estimator : estimator
 
     keeps_progress : bool, default=True
-        Whether a training that has finished epochs, and so has replaced the history, is
-        kept.
+        Whether to leave the estimator as it is if the training has finished epochs,
+        which shows in a new `history_`.
     """
     before = vars(estimator).copy()
     try:

@@ -177,14 +177,14 @@ def load_captioned_digits(*, n_class=10, return_X_y=False):
 
     digits = load_digits()
     captions = np.array(_write_captions(digits.data, digits.target), dtype=object)
-    kept = digits.target < n_class
-    image, text, target = digits.data[kept], captions[kept], digits.target[kept]
+    chosen = digits.target < n_class
+    image, text, target = digits.data[chosen], captions[chosen], digits.target[chosen]
 
     if return_X_y:
         return make_pairs(image, text), target
     return Bunch(
         image=image,
-        images=digits.images[kept],
+        images=digits.images[chosen],
         text=text,
         target=target,
         target_names=np.array([names[0] for names in _NAMES[:n_class]]),

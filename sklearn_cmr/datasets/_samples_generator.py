@@ -45,8 +45,8 @@ def make_cross_modal_classification(
 ):
     r"""Generate a random cross-modal classification problem.
 
-    Every class has a centre in a latent space, and every instance a latent point near
-    the centre of its class. The image and the text of an instance are two noisy views
+    Every class has a center in a latent space, and every instance a latent point near
+    the center of its class. The image and the text of an instance are two noisy views
     of this one point, each through its own random map. The modalities therefore share
     the class of an instance and what sets it apart within the class, and nothing else.
 
@@ -69,8 +69,8 @@ def make_cross_modal_classification(
         overlap.
 
     class_sep : float, default=1.5
-        Standard deviation of the class centres; that of the instances around their
-        centre is 1. With 0 the modalities are paired, but no feature tells the
+        Standard deviation of the class centers; that of the instances around their
+        center is 1. With 0 the modalities are paired, but no feature tells the
         classes apart.
 
     nonlinearity : float, default=0.5
@@ -84,7 +84,7 @@ def make_cross_modal_classification(
 
     multilabel : bool, default=False
         Whether an instance has several labels. Its latent point then lies near the sum
-        of their centres, scaled to the length of one.
+        of their centers, scaled to the length of one.
 
     n_labels : float, default=2
         Mean number of labels of an instance if `multilabel` is true, from 1 to
@@ -126,7 +126,7 @@ def make_cross_modal_classification(
 
     Notes
     -----
-    With the label indicator :math:`y_i`, the class centres :math:`C \sim
+    With the label indicator :math:`y_i`, the class centers :math:`C \sim
     \mathcal{N}(0, \text{class\_sep}^2)`, and :math:`W_v, u_i, \varepsilon_{iv}`
     standard normal, the instance :math:`i` has in the modality :math:`v` the features
 
@@ -221,9 +221,9 @@ def make_cross_modal_regions(
     r"""Generate images of regions, few of which show what their texts are about.
 
     Instances are made as by :func:`make_cross_modal_classification`: latent points
-    around the centres of their classes. The text, and each informative region of the
+    around the centers of their classes. The text, and each informative region of the
     image, is a noisy view of the latent point. Every other region shows one of several
-    backgrounds, which are alike in all classes.
+    backgrounds, which are the same in all classes.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def make_cross_modal_regions(
 
     min_regions : int, default=None
         If given, the images have different numbers of regions, from `min_regions` to
-        `n_regions`, all equally likely; absent regions stand last and are NaN.
+        `n_regions`, all equally likely; absent regions come last and are NaN.
 
     n_backgrounds : int, default=10
         Number of different backgrounds.
@@ -256,8 +256,8 @@ def make_cross_modal_regions(
         Dimension of the latent space.
 
     class_sep : float, default=1.5
-        Standard deviation of the centres of classes and of backgrounds; that of points
-        around their centre is 1.
+        Standard deviation of the centers of classes and of backgrounds; that of points
+        around their center is 1.
 
     image_noise : float, default=1.0
         Standard deviation of the Gaussian noise added to every feature of a region.
@@ -266,7 +266,7 @@ def make_cross_modal_regions(
         Standard deviation of the Gaussian noise added to every text feature.
 
     return_informative : bool, default=False
-        Whether to tell which regions are informative.
+        Whether to return which regions are informative.
 
     random_state : int, RandomState instance or None, default=None
         Determines all random numbers. Pass an int for reproducible output across

@@ -26,10 +26,10 @@ _DESCR = """\
 Wikipedia articles and their pictures
 -------------------------------------
 
-2,866 sections of Wikipedia's featured articles, each with the picture that stands in
+2,866 sections of Wikipedia's featured articles, each with the picture that illustrates
 it, from 10 categories. The official split has 2,173 pairs to train and 693 to test.
 
-An image is a normalised histogram of 128 visual words, made from SIFT descriptors; a
+An image is a normalized histogram of 128 visual words, made from SIFT descriptors; a
 text is the distribution over 10 topics that latent Dirichlet allocation finds in it.
 Both sum to 1 and are the features published with the data.
 
@@ -169,7 +169,7 @@ def fetch_wikipedia(
     -----
     Without access to the network, put `raw_features.mat`, `trainset_txt_img_cat.list`
     and `testset_txt_img_cat.list` of the archive into the subfolder `wikipedia` of
-    `data_home`. The pictures and the articles themselves are not kept.
+    `data_home`. The pictures and the articles themselves are not stored.
 
     Every time the data are loaded they are checked: the features by the SHA256
     checksum of their file, the lists by that of their categories.
@@ -225,7 +225,7 @@ def _download(url, folder, n_retries, delay):
 
     logger.info("Downloading %s to %s", url, folder)
     folder.mkdir(exist_ok=True)
-    # Nothing enters the folder before it is checked, and nothing else is left behind.
+    # Only files that were checked are moved to the folder; the rest is removed.
     with TemporaryDirectory(dir=folder, prefix="download_") as scratch:
         try:
             archive = fetch_file(

@@ -9,8 +9,6 @@ from sklearn_cmr.training.batches import (
     UnpairedDataset,
     indicator_of,
     joint_sampler,
-    parts_of,
-    whole_dataset,
 )
 from sklearn_cmr.training.devices import (
     device_of,
@@ -46,9 +44,7 @@ __all__ = [
     "encode_in_blocks",
     "indicator_of",
     "joint_sampler",
-    "parts_of",
     "resolve_device",
     "seeded_building",
     "standard_settings",
-    "whole_dataset",
 ]

@@ -105,7 +105,7 @@ def _place_rows(X, device):
 
 
 def _torch_reads(X):
-    """Tell whether torch can use an array without copying it."""
+    """Return whether torch can use an array without copying it."""
     steps_forward = all(s >= 0 and s % X.itemsize == 0 for s in X.strides)
     return X.dtype in _TORCH_DTYPES and steps_forward
 
@@ -150,7 +150,7 @@ class RowDataset(skorch.dataset.Dataset):
         Labels.
 
     device : torch.device
-        Where the batches are wanted.
+        Device of the batches.
     """
 
     def __init__(self, features, indicator, device):
@@ -235,13 +235,6 @@ def whole_dataset(dataset):
     return _unwrap(dataset)[0]
 
 
-def parts_of(dataset):
-    """Return the data set of each modality, the same for all that are aligned."""
-    if isinstance(dataset, UnpairedDataset):
-        return dataset.parts
-    return dict.fromkeys(whole_dataset(dataset).features, dataset)
-
-
 def indicator_of(dataset):
     """Return the uint8 label indicator of the rows of a data set or of a subset."""
     dataset, indices = _unwrap(dataset)
@@ -266,7 +259,7 @@ def joint_sampler(dataset, make_sampler):
 
 
 class BatchIterator:
-    """Iterate over the batches of one epoch; stands in for a ``DataLoader``.
+    """Iterate over the batches of one epoch, in place of a ``DataLoader``.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def make_early_stopping(patience, tol, monitor="valid_map"):
 
 
 def _silent(text):
-    """Swallow the message of early stopping: `n_iter_` and `history_` tell it."""
+    """Drop the message of early stopping, which `n_iter_` and `history_` show."""
 
 
 class ProgressBar(Callback):

@@ -28,7 +28,8 @@ def resolve_device(device):
         # A device that holds no data, such as "meta", fails here, too.
         torch.zeros(1, device=resolved).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else "unknown"
+        # Of pages of help, the first sentence.
+        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         raise ValueError(
             f"device={device!r} cannot be used: {reason}. Use 'auto', 'cpu', or a "
             "device that torch can compute on here."

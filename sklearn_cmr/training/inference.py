@@ -15,8 +15,8 @@ from sklearn_cmr.training.batches import BatchIterator
 from sklearn_cmr.training.devices import standard_settings
 
 # Matrix kernels differ by shape in the last bits. One fixed block size for all calls
-# on a device makes the output of a row the same in any company, bit for bit. (Wide
-# networks may still differ in the last bits between one and more threads.)
+# on a device makes the output of a row independent of the other rows, bit for bit.
+# (Wide networks may still differ in the last bits between one and more threads.)
 _BLOCK_ROWS = {"cpu": 64, "cuda": 1024}
 # Below this number of outputs, the product of a row depends on where the row lies in
 # memory on some CPUs, unless rows have whole groups of values.
@@ -90,7 +90,7 @@ class _AlignedLinear(TorchFunctionMode):
 
 
 def _needs_alignment(encode, device):
-    """Tell whether a function may have a narrow layer; of a network, it is known."""
+    """Return whether a function may contain a narrow layer that needs zeros."""
     if device.type != "cpu" or not isinstance(encode, nn.Module):
         return device.type == "cpu"
     return any(

@@ -1,7 +1,8 @@
 """Ways of rows: whether modalities learn from pairs, from rows of their own, or apart.
 
-A way makes the task of a training, holds rows out, and knows whether a modality can be
-added later. Its labels are those of :mod:`sklearn_cmr._inputs.labels`, by modality.
+Such an object splits the rows of a training and holds some of them out. Only where
+modalities train apart can one be added later. Its labels are those of
+:mod:`sklearn_cmr._inputs.labels`, by modality.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -133,7 +134,7 @@ class Task:
         modality : str, default=None
 
         **fields : dict
-            Fields of :class:`Phase`, in place of those that the task knows.
+            Fields of :class:`Phase`, which replace those that the task sets.
         """
         train, held_out = self.split(modality)
         known: dict[str, Any] = {"dataset": train, **self.defaults}
@@ -247,7 +248,7 @@ class Separate:
 
 
 def _split_rows(features, labels, device, held_out):
-    """Return aligned rows, some of them held out where this is wanted."""
+    """Return aligned rows, split into those to train on and those held out."""
     dataset = RowDataset(features, labels.indicator, device)
     if set(features) <= set(held_out.features):
         given = {name: held_out.features[name] for name in features}

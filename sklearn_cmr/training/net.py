@@ -11,15 +11,14 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PrintLog
 
 from sklearn_cmr.training.batches import BatchIterator, whole_dataset
-from sklearn_cmr.training.callbacks import (
-    ProgressBar,
-    make_early_stopping,
-)
+from sklearn_cmr.training.callbacks import ProgressBar, make_early_stopping
 from sklearn_cmr.training.phases import EpochState, Terms
 
 # Steps whose loss terms are kept as single tensors before they are summed.
 _STEPS_PER_SUM = 256
-# What skorch notes of an epoch beside the values that users read.
+# Rows of the last batch of an epoch whose encodings are checked.
+_ROWS_CHECKED = 64
+# What skorch records of an epoch besides the values for users.
 _BOOKKEEPING = ("batches", "dur", "_batch_count", "_best")
 
 
@@ -30,7 +29,7 @@ class PairNet(NeuralNet):
     ----------
     module : torch.nn.Module
         Trained in place. Everything that learns is a named child of it, so that early
-        stopping and checkpoints, which know ``module_`` alone, cover it all.
+        stopping and checkpoints, which use ``module_`` alone, cover it all.
 
     phase : Phase
 
@@ -38,16 +37,16 @@ class PairNet(NeuralNet):
         Fixes the order of the batches and the numbers that losses draw.
 
     first_epoch : int, default=0
-        Epochs of this phase that are behind the module, which schedules count on from.
+        Number of finished epochs of this phase, from which schedules continue.
 
     n_epochs_before : int, default=0
-        Epochs of all phases so far, which the history counts on from.
+        Number of finished epochs of all phases, from which the history counts.
 
     moments : dict, default=None
         Adam's moments to continue from, by player and name of the parameter.
 
     keep_moments : bool, default=False
-        Whether to note the moments after every epoch, in `moments_`. They take twice
+        Whether to store the moments after every epoch, in `moments_`. They take twice
         the memory of the weights.
 
     patience : int, default=None
@@ -129,7 +128,7 @@ class PairNet(NeuralNet):
         return self
 
     def initialize_optimizer(self):
-        """Give every player its optimizer; `optimizer_` stands for all of them."""
+        """Give every player its optimizer; `optimizer_` represents all of them."""
         optimizers = {}
         for player in self.phase.players:
             optimizer = player.make_optimizer(self.first_epoch)
@@ -162,10 +161,12 @@ class PairNet(NeuralNet):
         super().initialize_callbacks()
         self.callbacks = given
         own = {id(callback) for callback in added}
+        # With verbose > 1, skorch refuses a callback of the caller with this name.
+        own_names = {name for name, _ in self._default_callbacks}
         self.added_callbacks_ = [
             (name, callback)
             for name, callback in self.callbacks_
-            if id(callback) not in own and name != "print_log"
+            if id(callback) not in own and name not in own_names
         ]
         self.watches_batches_ = self._is_overridden("on_batch_begin", "on_batch_end")
         self.watches_gradients_ = self._is_overridden("on_grad_computed")
@@ -205,14 +206,14 @@ class PairNet(NeuralNet):
     def run(self):
         """Train through the phase.
 
-        Unlike skorch's own loop, it passes Ctrl-C on. After any error the module has
-        the weights of the last finished epoch, or of the beginning; with early
-        stopping, those of the best epoch.
+        Unlike skorch's own loop, it raises `KeyboardInterrupt`. After any error the
+        module has the weights of the last finished epoch, or of the beginning; with
+        early stopping, those of the best epoch.
         """
         self.initialize()
         self.epoch_, self.step_ = self.first_epoch, 0
         self.good_weights_ = _GoodWeights(self.module_, self.phase.players)
-        # What scoring callbacks of skorch learn the kind of the data from.
+        # Scoring callbacks of skorch find the kind of the data by these.
         rows = whole_dataset(self.phase.dataset)
         X, y = getattr(rows, "X", None), getattr(rows, "y", None)
         try:
@@ -257,7 +258,7 @@ class PairNet(NeuralNet):
         super().on_epoch_begin(net, **kwargs)
         phase = self.phase
         self.start_ = time.monotonic()
-        # Seeded anew in every epoch: a warm start continues as if it had never stopped.
+        # Seeded in every epoch, so that a warm start continues an uninterrupted run.
         self.order_generator_.manual_seed(self.seed + self.epoch_)
         self.generator_.manual_seed(self.seed + self.epoch_)
         self.history.record("epoch", self.n_epochs_before + len(self.history))
@@ -289,7 +290,7 @@ class PairNet(NeuralNet):
                     group["lr"] = player.lr_at(self.epoch_)
 
     def on_epoch_end(self, net, **kwargs):
-        """Record what the phase notes of the epoch, count it and keep its weights."""
+        """Record the values of the phase, count the epoch and copy its weights."""
         phase = self.phase
         if phase.end_epoch is not None:
             self.module_.eval()
@@ -310,7 +311,7 @@ class PairNet(NeuralNet):
         self.history.record("dur", time.monotonic() - self.start_)
 
     def train_step(self, batch, **fit_params):
-        """Let every player whose turn it is update its own parameters.
+        """Take one step of every player that is due on this batch.
 
         Returns
         -------
@@ -389,24 +390,27 @@ class PairNet(NeuralNet):
             self.history.record_batch(f"{prefix}_batch_size", n_rows)
         values = means.compute()
         if training:
-            self._check_finite(values)
+            self._check_finite(values, batch)
         for name, value in values.items():
             self.history.record(name, value)
         self.record_best(f"{prefix}_loss", lower_is_better=True)
         self.history.record(f"{prefix}_batch_count", n_batches)
 
     def record_best(self, name, *, lower_is_better):
-        """Note in `{name}_best`, for callbacks, if the last value is the best yet."""
+        """Record in `{name}_best`, for callbacks, if the last value is the best."""
         *earlier, value = self.history[:, name]
         if not lower_is_better:
             earlier, value = [-other for other in earlier], -value
         self.history.record(f"{name}_best", all(value < other for other in earlier))
 
-    def _check_finite(self, values):
-        """Raise if a loss term of the epoch or a weight is infinite or NaN."""
+    def _check_finite(self, values, batch):
+        """Raise if a loss term, a weight or an encoding is infinite or NaN."""
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if not bad and not self.good_weights_.is_finite():
             bad = ["the weights"]
+        if not bad and not self._encodes_finitely(batch):
+            # Weights may be finite and too large to compute with.
+            bad = ["the encodings"]
         if not bad:
             return
         rates = {
@@ -420,6 +424,22 @@ class PairNet(NeuralNet):
             f" lower the learning rate (now {rates}), or clip gradients with "
             "callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
         )
+
+    @torch.no_grad()
+    def _encodes_finitely(self, batch):
+        """Tell whether the encoders map a few rows to finite values."""
+        self.module_.eval()
+        encoders = dict(self.module_.named_children()).get("encoders", {})
+        n_rows = min(batch.rows.shape[-1], _ROWS_CHECKED)
+        is_finite = [
+            # Where rows have roles, those of the first one.
+            encoders[name]((X[0] if X.shape[:2] == batch.rows.shape else X)[:n_rows])
+            .isfinite()
+            .all()
+            for name, X in batch.features.items()
+            if name in encoders
+        ]
+        return not is_finite or torch.stack(is_finite).all().item()
 
     def _finished_epochs(self):
         """Return the finished epochs of the phase as plain dicts."""

@@ -12,7 +12,7 @@ from sklearn_cmr.training.samplers import Sampler, in_order, shuffled
 
 
 class EpochState(NamedTuple):
-    """What a loss may know beside the module and the batch.
+    """What a loss gets besides the module and the batch.
 
     Attributes
     ----------
@@ -38,8 +38,8 @@ class Player:
     ----------
     name : str
         Unique in the method. Names its optimizer, ``optimizer_{name}_``, and its loss
-        in the history, ``{name}_loss``. A player of the same name in a later phase
-        continues with the moments of that optimizer.
+        in the history, ``{name}_loss``. Where the trainer keeps Adam's moments, a
+        player of the same name in a later phase continues with them.
 
     parameters : sequence of torch.nn.Parameter
         What it updates. Only players that take turns on one network share parameters.

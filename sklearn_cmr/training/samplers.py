@@ -90,7 +90,7 @@ class EachByItself:
                 for _ in range(-(-n_samples // length))
                 for rows in sampler(length, batch_size, generator)
             ]
-            # A sampler's own size, maybe less than was wanted, keeps its groups whole.
+            # A sampler may make smaller batches, to keep its groups whole.
             size = max(size, *map(len, batches))
             orders.append(torch.cat(batches))
         # One pass of the modality with the most rows: the shortest, however many rows
@@ -104,8 +104,8 @@ class AnchorSampler:
     """Draw anchors and, for each, a mismatched row: one without a common label.
 
     Batches have shape (2, b): anchors, then mismatched rows. An anchor that shares
-    labels with all other rows stands for its own mismatched row, so that the labels
-    tell who has none.
+    labels with all other rows is its own mismatched row. The common labels then show
+    that it has none.
 
     Parameters
     ----------
@@ -114,10 +114,10 @@ class AnchorSampler:
     balanced : bool
         Draw a class, then one of its rows, for as many full batches as cover the number
         of rows; otherwise visit each row once, in random order. Mismatched rows are
-        drawn in the same way: by class, or all alike.
+        drawn in the same way: by class, or uniformly.
 
     mismatched : bool, default=True
-        Whether mismatched rows are wanted; batches have shape (1, b) otherwise.
+        Whether to draw mismatched rows; batches have shape (1, b) otherwise.
     """
 
     def __init__(self, labels, balanced, mismatched=True):
@@ -176,7 +176,7 @@ class AnchorSampler:
 
 
 def _disjoint(y, y_other):
-    """Tell which rows have no label in common."""
+    """Return which pairs of rows have no label in common."""
     return y.float() @ y_other.float().T == 0
 
 

@@ -77,8 +77,8 @@ class Trainer:
         Parameters
         ----------
         phases : iterable of Phase
-            It may be a generator: what stands behind a ``yield`` sees the module as
-            that phase has left it.
+            It may be a generator: code after a ``yield`` sees the module as that phase
+            has left it.
 
         Returns
         -------

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
@@ -15,6 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from skorch.callbacks import (
+    BatchScoring,
     Callback,
     Checkpoint,
     EpochScoring,
@@ -22,7 +24,7 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
-from sklearn_cmr import DRCLProjector, make_pairs
+from sklearn_cmr import ACMRProjector, DRCLProjector, make_pairs
 from sklearn_cmr.metrics import map_scorer
 from tests.base.methods import METHODS, A, B, each_method, make, y
 from tests.helpers import assert_same_weights
@@ -589,3 +591,51 @@ def test_held_out_rows_of_the_caller(cls):
         estimator.fit(X, y[train], X_val=X_val)
     with pytest.raises(ValueError, match="set early_stopping=True"):
         make(cls).fit(X, y[train], X_val=X_val, y_val=y[valid])
+
+
+@each_method
+def test_held_out_labels_in_another_order_are_refused(cls):
+    frames = make_pairs(*(pd.DataFrame(part).add_prefix("x") for part in (A, B)))
+    labels = pd.Series(y)
+    estimator = make(cls, early_stopping=True)
+    with pytest.raises(ValueError, match="same index in another order"):
+        estimator.fit(frames, labels, X_val=frames, y_val=labels[::-1])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("lr", [1e10, 1e20, 1e30])
+@each_method
+def test_networks_encode_finitely_after_a_divergence(cls, lr):
+    """Finite weights can be too large to compute with."""
+    estimator = make(cls, lr=lr, max_epochs=5)
+    try:
+        estimator.fit(A, B, y)
+    except FloatingPointError:
+        pass
+    if not hasattr(estimator, "module_"):
+        return  # as it was before: unfitted
+    for X, modality in ((A, "image"), (B, "text")):
+        with torch.no_grad():
+            Z = estimator.encoder_(modality)(torch.as_tensor(X, dtype=torch.float32))
+        assert Z.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "callback, text",
+    [
+        (EpochScoring("accuracy"), r"function scoring\(net, X, y\).*'accuracy'"),
+        (EpochScoring(map_scorer), "early_stopping=True only"),
+        (BatchScoring(map_scorer), "Use EpochScoring"),
+    ],
+)
+def test_scoring_callbacks_that_cannot_work(callback, text):
+    with pytest.raises(ValueError, match=text):
+        make(ACMRProjector, callbacks=[callback]).fit(A, B, y)
+
+
+@pytest.mark.parametrize("modality", [["image"], None, 0, "sound"])
+def test_modalities_that_are_unknown(modality):
+    estimator = make(ACMRProjector).fit(A, B, y)
+    for method in (lambda m: estimator.transform_modality(A, m), estimator.encoder_):
+        with pytest.raises(ValueError, match="modality must be one of .*'text'"):
+            method(modality)

@@ -18,9 +18,8 @@ from sklearn_cmr.training import (
     UnpairedDataset,
     indicator_of,
     joint_sampler,
-    parts_of,
-    whole_dataset,
 )
+from sklearn_cmr.training.batches import whole_dataset
 from sklearn_cmr.training.samplers import in_order, shuffled
 
 N_ROWS, N_FEATURES = 43, 6
@@ -338,9 +337,7 @@ def test_every_modality_in_its_own_order(image_rows, inner):
 def test_samplers_of_a_data_set_and_of_its_modalities():
     aligned, unpaired = make_dataset(integers()), make_unpaired()
     for dataset in (aligned, Subset(aligned, [3, 1])):
-        assert parts_of(dataset) == {"image": dataset, "text": dataset}
         assert joint_sampler(dataset, lambda part: part) is dataset
-    assert parts_of(unpaired) == unpaired.parts
     sampler = joint_sampler(unpaired, lambda part: part)
     assert sampler.lengths == [N_ROWS, 10]
     assert sampler.samplers == list(unpaired.parts.values())

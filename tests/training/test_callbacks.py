@@ -388,3 +388,14 @@ def test_a_line_per_epoch(data, capfd):
     for name in ("train_loss", "discriminator_loss", "valid_loss", "valid_map", "dur"):
         assert name in header.split()
     assert len(rows) == 4
+
+
+def test_a_callback_with_the_name_of_a_default_one_is_recorded(data):
+    callback = make_recorder()()
+    estimator = make_estimator(callbacks=[("print_log", callback)]).fit(*data)
+    assert [name for name, _ in estimator.callbacks_] == ["print_log"]
+
+
+def test_names_of_callbacks_are_strings(data):
+    with pytest.raises(TypeError, match="pairs of a name and one, got"):
+        make_estimator(callbacks=[(1, make_recorder()())]).fit(*data)

@@ -24,8 +24,8 @@ from sklearn_cmr.training import (
     UnpairedDataset,
     indicator_of,
     seeded_building,
-    whole_dataset,
 )
+from sklearn_cmr.training.batches import whole_dataset
 from sklearn_cmr.training.samplers import in_order, shuffled
 from tests.training.games import CPU
 
