@@ -503,7 +503,7 @@ WRONG_FITS = {
     "no labels in the list": (
         (A, B, []),
         ValueError,
-        "Found input variables with inconsistent numbers of samples: [60, 60, 0]",
+        "needs labels, but y has no rows",
     ),
     "a mapping of labels": (
         (A, B, {"image": y, "text": y}),

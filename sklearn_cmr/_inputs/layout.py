@@ -241,7 +241,7 @@ class PairLayout:
         if n_bare:
             raise ValueError(
                 "Either all columns of a dataframe start with 'image__' or 'text__', "
-                f"or none; {n_bare} of {len(modalities)} do not. Rename those columns."
+                f"or none; {n_bare} of {len(modalities)} do not."
             )
         missing = set(MODALITIES) - set(modalities)
         if missing:

@@ -1138,7 +1138,7 @@ def test_unbeaten_discriminators_give_a_warning(params, kind):
         est.fit(X_img + 30, X_txt + 30, y)
     assert len(caught) == 1
     image, text = (f"the {kind}-modal discriminator of {m}" for m in MODALITIES)
-    assert f"{image}, {text} made almost no errors" in str(caught[0].message)
+    assert f"{image} and {text} made almost no errors" in str(caught[0].message)
     assert all(est.history_[-1][f"{m}_{kind}_accuracy"] == 1 for m in MODALITIES)
 
 
