@@ -436,7 +436,7 @@ class DRCLProjector(
         Best prior of every modality; empty without `keep_all_priors`.
 
     n_features_in_ : int
-        Number of features of all modalities together.
+        Number of features of all modalities of :meth:`fit` together.
 
     n_image_features_in_, n_text_features_in_ : int
         Number of features of the modality. Every other modality has an attribute of the

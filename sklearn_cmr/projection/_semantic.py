@@ -61,7 +61,7 @@ class SemanticMatchingProjector(
         Names of the fitted modalities.
 
     n_features_in_ : int
-        Number of features of all modalities together.
+        Number of features of all modalities of :meth:`fit` together.
 
     n_image_features_in_, n_text_features_in_ : int
         Number of features of the modality. Every other modality has an attribute of the
