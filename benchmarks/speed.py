@@ -561,7 +561,7 @@ _IMPORTS = """
 import time
 import torch, sklearn
 start = time.process_time()
-import sklearn_cmr
+from sklearn_cmr import *  # a plain import leaves the methods for later
 print(time.process_time() - start)
 """
 _IMPORT_TARGET = 0.15
@@ -579,7 +579,7 @@ def import_(options):
     median = statistics.median(seconds)
     yield Row(
         "Import",
-        "import sklearn_cmr after torch and sklearn",
+        "from sklearn_cmr import * after torch and sklearn",
         f"allowed: {_IMPORT_TARGET} s",
         median,
         _IMPORT_TARGET / median,
