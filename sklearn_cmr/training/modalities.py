@@ -104,7 +104,7 @@ class Task:
     @property
     def has_single_labels(self):
         """Whether every row has exactly one label."""
-        return all(part.has_single_labels for part in self.labels.parts.values())
+        return self.labels.has_single_labels
 
     def split(self, modality=None):
         """Return the rows of one modality, or of all together."""

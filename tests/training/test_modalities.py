@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import zlib
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from numpy.testing import assert_array_equal
 from torch import nn
 from torch.utils.data import Subset
 
+from sklearn_cmr._inputs.labels import Labels, LabelsByModality
 from sklearn_cmr.training import (
     EachByItself,
     HeldOut,
@@ -30,18 +30,8 @@ from sklearn_cmr.training.samplers import in_order, shuffled
 from tests.training.games import CPU
 
 N_CLASSES = 3
+CLASSES = np.arange(N_CLASSES)
 LENGTHS = {"image": 30, "text": 18}
-
-
-class Part(NamedTuple):
-    indicator: np.ndarray
-    codes: np.ndarray | None
-    has_single_labels: bool = True
-
-
-class Labels(NamedTuple):
-    parts: dict
-    shared: bool
 
 
 def make_part(n_rows, is_multi=False):
@@ -49,8 +39,8 @@ def make_part(n_rows, is_multi=False):
     indicator = np.eye(N_CLASSES, dtype=np.uint8)[codes]
     if is_multi:
         indicator[::2, 0] = 1
-        return Part(indicator, None, has_single_labels=False)
-    return Part(indicator, codes)
+        codes = None
+    return Labels(CLASSES, indicator, codes)
 
 
 def make_features(lengths, start=0):
@@ -64,19 +54,21 @@ def make_features(lengths, start=0):
 def make_shared(n_rows=30, is_multi=False, names=("image", "text")):
     lengths = dict.fromkeys(names, n_rows)
     part = make_part(n_rows, is_multi)
-    return make_features(lengths), Labels(dict.fromkeys(names, part), shared=True)
+    return make_features(lengths), LabelsByModality(
+        CLASSES, dict.fromkeys(names, part), shared=True
+    )
 
 
 def make_unshared(lengths=LENGTHS):
     parts = {name: make_part(n_rows) for name, n_rows in lengths.items()}
-    return make_features(lengths), Labels(parts, shared=False)
+    return make_features(lengths), LabelsByModality(CLASSES, parts, shared=False)
 
 
 def make_given(names, is_shared, n_rows=6):
     """Return what the caller holds out, whose rows start at 100."""
     lengths = {name: n_rows + i * (not is_shared) for i, name in enumerate(names)}
     part = {name: make_part(n) for name, n in lengths.items()}
-    labels = Labels(part, shared=is_shared)
+    labels = LabelsByModality(CLASSES, part, shared=is_shared)
     return HeldOut(0.5, 0, make_features(lengths, start=100), labels)
 
 

@@ -13,20 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_cmr.training import AnchorSampler, ClassBalanced, EachByItself
 from sklearn_cmr.training.samplers import anchors_in_order, in_order, shuffled
+from tests.helpers import make_labels
 
 HUGE = 10**9
-
-
-def make_labels(kind, n, n_classes, rng):
-    """Draw an indicator: one label a row, several, all of one class, or all labels."""
-    y = np.zeros((n, n_classes), dtype=np.uint8)
-    y[np.arange(n), rng.integers(0, n_classes, n)] = 1
-    if kind == "multi":
-        y |= (rng.random(y.shape) < 0.25).astype(np.uint8)
-        y[0] = 1  # overlaps everything
-    elif kind == "one class":
-        y[:] = np.eye(n_classes)[0]
-    return y
 
 
 def draw(sampler, n_samples, batch_size=10, seed=0):
