@@ -15,15 +15,30 @@ from sklearn_cmr.codes import pack_bits
 
 
 class ProjectorMixin:
-    """Output of estimators with a real-valued common space."""
+    """Output of estimators with a real-valued common space.
+
+    A method that trains a label classifier on the embeddings has the parameter
+    `output`, and writes two hooks: ``_label_head(module, modality)`` returns the function
+    from embeddings to probabilities, and ``_check_label_head()`` raises if it was not
+    trained.
+    """
 
     _parameter_constraints: dict = {
         "embedding_dim": [Interval(Integral, 1, None, closed="left")],
         "metric": [StrOptions({"cosine", "euclidean"})],
+        "output": [StrOptions({"embedding", "probabilities", "both"})],
     }
     embedding_dim: int
     metric: str
+    label_weight: float
+    output = "embedding"
     _n_features_out: int
+    _label_head: Any
+    _check_label_head: Any
+    # Of the base class.
+    _apply: Any
+    classes_: np.ndarray
+    module_: Any
 
     @property
     def _n_components(self):
@@ -31,11 +46,47 @@ class ProjectorMixin:
 
     @property
     def _component_numbers(self):
-        return range(self._n_features_out)
+        width = 0 if self.output == "probabilities" else self._n_features_out
+        return range(width + (self.output != "embedding") * len(self.classes_))
 
     @property
     def _score_metric(self):
         return self.metric
+
+    def _inspect_training_set(self, features, labels):
+        if self.output != "embedding" and not self.label_weight:
+            raise ValueError(
+                f"output={self.output!r} needs the label classifier, which only "
+                f"label_weight > 0 trains; got label_weight={self.label_weight!r}."
+            )
+
+    def _encoding_function(self, module, modality, output=None):
+        """Return the function from features of a modality to the output."""
+        encoder = module["encoders"][modality]
+        output = self.output if output is None else output
+        if output == "embedding":
+            return encoder
+        head = self._label_head(module, modality)
+        if output == "probabilities":
+            return lambda X: head(encoder(X))
+
+        def encode(X):
+            from torch import cat
+            from torch.nn.functional import normalize
+
+            Z = encoder(X)
+            return cat([normalize(Z), normalize(head(Z))], 1)
+
+        return encode
+
+    def _check_encoding(self):
+        if self.output != "embedding":
+            self._check_label_head()
+
+    def _label_probabilities(self, X, modality):
+        self._check_label_head()
+        function = self._encoding_function(self.module_, modality, "probabilities")
+        return self._apply(function, X)
 
     def _represent(self, Z):
         """Return embeddings in the form of the output."""

@@ -14,7 +14,7 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import (
@@ -51,6 +51,13 @@ from sklearn_cmr.training import (
 # A discriminator counts as unbeaten above this accuracy, after so many epochs.
 _UNBEATEN_ACCURACY = 0.999
 _UNBEATEN_EPOCHS = 5
+# Minimum number of epochs with max_epochs="auto".
+_MIN_EPOCHS = 10
+# Shares of a phase: number of decays of the learning rates, and how long early stopping
+# waits for an improvement, at least so many epochs.
+_N_DECAYS = 5
+_PATIENCE = 1 / 3
+_MIN_PATIENCE = 10
 
 
 class NetworkTransformer(CrossModalTransformer):
@@ -67,10 +74,14 @@ class NetworkTransformer(CrossModalTransformer):
         "betas": ["array-like"],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "min_updates": [Interval(Integral, 0, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
@@ -418,9 +429,40 @@ container of pairs, or mapping of modalities
             )
         return lr
 
-    def _decayed(self, lr):
-        """Return the function from the epoch to the decayed learning rate."""
-        return lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every)
+    def _count_epochs(self, n_rows, max_epochs=None):
+        """Return the number of epochs of a phase with so many rows.
+
+        Parameters
+        ----------
+        n_rows : int
+
+        max_epochs : int or "auto", default=None
+            None takes the parameter of the estimator.
+        """
+        max_epochs = self.max_epochs if max_epochs is None else max_epochs
+        if max_epochs != "auto":
+            return max_epochs
+        n_batches = math.ceil(n_rows / self.batch_size)
+        return max(_MIN_EPOCHS, math.ceil(self.min_updates / n_batches))
+
+    def _count_patience(self, n_epochs):
+        """Return the number of epochs without an improvement that end a phase."""
+        if self.n_iter_no_change is not None:
+            return self.n_iter_no_change
+        return max(_MIN_PATIENCE, math.ceil(n_epochs * _PATIENCE))
+
+    def _decayed(self, lr, n_epochs):
+        """Return the function from the epoch to the decayed learning rate.
+
+        Parameters
+        ----------
+        lr : float
+
+        n_epochs : int
+            Number of epochs of the phase.
+        """
+        period = self.lr_decay_every or max(1, n_epochs / _N_DECAYS)
+        return lambda epoch: lr * self.lr_decay ** int(epoch / period)
 
     def _player(self, name, parameters, loss, lr, **options):
         """Return a player whose Adam has the settings of the estimator.
@@ -501,7 +543,6 @@ container of pairs, or mapping of modalities
             moments=self._moments,
             keep_moments=self.warm_start,
             callbacks=self.callbacks,
-            patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
             label=type(self).__name__,
             encode=self._encode_with,
@@ -537,7 +578,9 @@ container of pairs, or mapping of modalities
             labels,
             is_paired=labels.shared,
             seed=held_out.seed,
-            defaults={"max_epochs": self.max_epochs, "batch_size": self.batch_size},
+            batch_size=self.batch_size,
+            count_epochs=self._count_epochs,
+            count_patience=self._count_patience if self.early_stopping else None,
             score_held_out=self._score_held_out,
         )
 
@@ -582,7 +625,9 @@ container of pairs, or mapping of modalities
         """Return the mean mAP of held-out rows, given data sets by modality."""
         encodings = {
             name: self._represent(
-                encode_dataset(module["encoders"][name], dataset, name).cpu().numpy()
+                encode_dataset(self._encoding_function(module, name), dataset, name)
+                .cpu()
+                .numpy()
             )
             for name, dataset in datasets.items()
         }
@@ -674,13 +719,21 @@ container of pairs, or mapping of modalities
 
     # -- encoding --------------------------------------------------------------
 
+    def _encoding_function(self, module, modality):
+        """Return the function from features of a modality to their encoding."""
+        return module["encoders"][modality]
+
+    def _check_encoding(self):
+        """Raise if no fit has trained what the encoding needs."""
+
     def _encode(self, X, modality):
-        return self._apply(self.encoder_(modality), X)
+        self._check_encoding()
+        return self._apply(self._encoding_function(self.module_, modality), X)
 
     def _encode_with(self, module, X, modality):
         """Encode with networks in training, as `transform` does after it."""
-        encoder = module["encoders"][modality]
-        return self._represent(encode_in_blocks(encoder, X, device_of(module)))
+        function = self._encoding_function(module, modality)
+        return self._represent(encode_in_blocks(function, X, device_of(module)))
 
     def _apply(self, function, X):
         """Apply a function of a float32 tensor to all rows, block by block."""

@@ -352,8 +352,16 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         Number of rows in a batch. A batch larger than the training set is the whole
         training set.
 
-    max_epochs : int, default=30
-        Number of epochs; where modalities train apart, of each of them.
+    max_epochs : int or "auto", default="auto"
+        Number of epochs; where modalities train apart, of each of them. "auto" is
+        the smallest number, from 10 on, with at least `min_updates` batches.
+
+    min_updates : int, default=600
+        Minimum number of batches in the training, with ``max_epochs="auto"``.
+
+    output : {"embedding", "probabilities", "both"}, default="embedding"
+        Output of :meth:`transform`: the embeddings, the label probabilities of
+        :meth:`predict_proba`, or the two side by side, each of unit length.
 
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
@@ -370,9 +378,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in (0, 1).
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=None
         Number of epochs without an improvement of the validation mAP after which the
-        training stops.
+        training stops. None is a third of the epochs, at least 10.
 
     tol : float, default=0.0
         Minimum improvement of the validation mAP.
@@ -579,12 +587,14 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         betas=(0.5, 0.999),
         weight_decay=0.0,
         batch_size=64,
-        max_epochs=30,
+        max_epochs="auto",
+        min_updates=600,
+        output="embedding",
         metric="cosine",
         missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
         random_state=None,
@@ -617,6 +627,8 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.min_updates = min_updates
+        self.output = output
         self.metric = metric
         self.missing_labels = missing_labels
         self.early_stopping = early_stopping
@@ -696,14 +708,14 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
                         every=self.n_projector_steps,
                     ),
                 ],
-                schedule=self._grl_coefficient,
+                schedule=partial(self._grl_coefficient, n_epochs=task.n_epochs()),
             )
         ]
 
-    def _grl_coefficient(self, epoch):
+    def _grl_coefficient(self, epoch, n_epochs):
         coefficient = self.grl_schedule
         if coefficient == "sigmoid":
-            progress = min(1.0, epoch / self.max_epochs)
+            progress = min(1.0, epoch / n_epochs)
             coefficient = 2 / (1 + math.exp(-self.grl_gamma * progress)) - 1
         return {"grl_coefficient": float(coefficient)}
 
@@ -721,8 +733,10 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
             "adversarial_weight=0 to train without the adversarial loss.",
         )
 
-    def _label_probabilities(self, X, modality):
+    def _check_label_head(self):
         self._check_trained("label_loss", "predict_proba", "label_weight")
+
+    def _label_head(self, module, modality):
         activation = LABEL_ACTIVATIONS[self.label_loss_]
-        encoder, classifier = self.encoder_(modality), self.module_["classifier"]
-        return self._apply(lambda X: activation(classifier(encoder(X))), X)
+        classifier = module["classifier"]
+        return lambda Z: activation(classifier(Z))

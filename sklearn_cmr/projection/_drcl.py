@@ -311,10 +311,11 @@ class DRCLProjector(
     mix_lambda : float, default=0.9
         Share :math:`\lambda` in [0, 1] of a row in its mixture; 1 mixes nothing.
 
-    q_step : float, default=0.01
+    q_step : float, default=None
         Increase :math:`\geq 0` of the exponent per epoch. The first stage starts at 0.
+        With None, the exponent grows to `q_max` in the course of each stage.
 
-    q_max : float, default=1.0
+    q_max : float, default=0.5
         Largest exponent, in [0, 1]: 0 is the cross entropy, 1 the mean absolute error.
 
     prior : str, array-like of shape (embedding_dim, n_classes), or estimator, \
@@ -365,11 +366,19 @@ class DRCLProjector(
         Number of rows in a batch. A batch larger than the training set is the whole
         training set.
 
-    max_epochs : int, default=50
-        Number of epochs; where modalities train apart, of each of them.
+    max_epochs : int or "auto", default="auto"
+        Number of epochs; where modalities train apart, of each of them. "auto" is
+        the smallest number, from 10 on, with at least `min_updates` batches.
+
+    min_updates : int, default=600
+        Minimum number of batches in the training, with ``max_epochs="auto"``.
 
     max_epochs_prior : int, default=None
         Number of epochs of the first stage for each modality; None takes `max_epochs`.
+
+    output : {"embedding", "probabilities", "both"}, default="embedding"
+        Output of :meth:`transform`: the embeddings, the label probabilities of
+        :meth:`predict_proba`, or the two side by side, each of unit length.
 
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
@@ -386,9 +395,9 @@ class DRCLProjector(
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in (0, 1).
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=None
         Number of epochs without an improvement of the validation mAP after which the
-        training stops.
+        training stops. None is a third of the epochs, at least 10.
 
     tol : float, default=0.0
         Minimum improvement of the validation mAP.
@@ -556,7 +565,7 @@ class DRCLProjector(
         "consistency_weight": [Interval(Real, 0, None, closed="left")],
         "recast_weight": [Interval(Real, 0, None, closed="left")],
         "mix_lambda": [Interval(Real, 0, 1, closed="both")],
-        "q_step": [Interval(Real, 0, None, closed="left")],
+        "q_step": [Interval(Real, 0, None, closed="left"), None],
         "q_max": [Interval(Real, 0, 1, closed="both")],
         "prior": [str, "array-like", HasMethods(["fit", "transform_modality"])],
         "quality_on": [StrOptions({"train", "validation"})],
@@ -581,8 +590,8 @@ class DRCLProjector(
         consistency_weight=0.1,
         recast_weight=0.1,
         mix_lambda=0.9,
-        q_step=0.01,
-        q_max=1.0,
+        q_step=None,
+        q_max=0.5,
         prior="select",
         quality_on="train",
         keep_all_priors=False,
@@ -594,13 +603,15 @@ class DRCLProjector(
         betas=(0.5, 0.999),
         weight_decay=0.0,
         batch_size=256,
-        max_epochs=50,
+        max_epochs="auto",
+        min_updates=600,
         max_epochs_prior=None,
+        output="embedding",
         metric="cosine",
         missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
         random_state=None,
@@ -630,7 +641,9 @@ class DRCLProjector(
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.min_updates = min_updates
         self.max_epochs_prior = max_epochs_prior
+        self.output = output
         self.metric = metric
         self.missing_labels = missing_labels
         self.early_stopping = early_stopping
@@ -737,7 +750,9 @@ class DRCLProjector(
                 modality,
                 name=modality,
                 players=[self._player(modality, parameters, loss, lr)],
-                schedule=partial(self._exponent, first=1),
+                schedule=partial(
+                    self._exponent, first=1, n_epochs=task.n_epochs(modality)
+                ),
                 **self._validate_by_labels(module, modality, task),
             )
 
@@ -757,14 +772,15 @@ class DRCLProjector(
                 evaluated = task.held_out(modality)
             best = BestPrior(modality, evaluated)
             name = f"prior_{modality}"
+            n_epochs = self.max_epochs_prior or task.n_epochs(modality)
             parameters = [prior.weight, *encoder.parameters()]
             loss = partial(prior_loss, modality=modality)
             yield task.make_phase(
                 modality,
                 name=name,
                 players=[self._player(name, parameters, loss, self.lr_prior)],
-                schedule=partial(self._exponent, first=0),
-                max_epochs=self.max_epochs_prior or self.max_epochs,
+                schedule=partial(self._exponent, first=0, n_epochs=n_epochs),
+                max_epochs=n_epochs,
                 end_epoch=best,
                 dataset_valid=None,
             )
@@ -777,8 +793,9 @@ class DRCLProjector(
         if self.keep_all_priors:
             self.priors_ = {name: W.cpu().numpy() for name, W in weights.items()}
 
-    def _exponent(self, epoch, first):
-        return {"q": min(self.q_max, self.q_step * (epoch + first))}
+    def _exponent(self, epoch, first, n_epochs):
+        step = self.q_max / n_epochs if self.q_step is None else self.q_step
+        return {"q": min(self.q_max, step * (epoch + first))}
 
     def _validate_by_labels(self, module, modality, task):
         """Return how a phase scores held-out rows of a modality, if there are any."""
@@ -813,11 +830,12 @@ class DRCLProjector(
 
     # -- encoding --------------------------------------------------------------
 
-    def _label_probabilities(self, X, modality):
+    def _check_label_head(self):
         if not self._has_label_term:
             raise ValueError(
                 "predict_proba needs encoders that were trained by the label loss: fit "
                 "with label_weight > 0."
             )
-        encoder, prior = self.encoder_(modality), self.module_["prior"]
-        return self._apply(lambda X: prior(encoder(X)), X)
+
+    def _label_head(self, module, modality):
+        return module["prior"]

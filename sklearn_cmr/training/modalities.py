@@ -9,7 +9,7 @@ modalities train apart can one be added later. Its labels are those of
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -80,8 +80,13 @@ class Task:
 
     seed : int
 
-    defaults : dict
-        Fields of every :class:`Phase`: epochs and batch size.
+    batch_size : int
+
+    count_epochs : callable
+        ``count_epochs(n_rows)`` returns the number of epochs for so many rows.
+
+    count_patience : callable or None
+        ``count_patience(n_epochs)`` returns the patience of a phase of so many epochs.
 
     score_held_out : callable or None
         ``score_held_out(module, datasets)`` returns the mAP of held-out rows, given
@@ -93,7 +98,9 @@ class Task:
     labels: Any
     is_paired: bool
     seed: int
-    defaults: dict[str, Any] = field(default_factory=dict)
+    batch_size: int
+    count_epochs: Callable[[int], int]
+    count_patience: Callable[[int], int] | None = None
     score_held_out: Callable | None = None
 
     @property
@@ -126,6 +133,10 @@ class Task:
         """Return the data set of all rows of a modality, with those held out of it."""
         return whole_dataset(self.train(modality))
 
+    def n_epochs(self, modality=None):
+        """Return the number of epochs that train one modality, or all together."""
+        return self.count_epochs(len(self.train(modality)))
+
     def make_phase(self, modality=None, **fields):
         """Return a phase that trains one modality, or all together.
 
@@ -137,7 +148,13 @@ class Task:
             Fields of :class:`Phase`, which replace those that the task sets.
         """
         train, held_out = self.split(modality)
-        known: dict[str, Any] = {"dataset": train, **self.defaults}
+        known: dict[str, Any] = {
+            "dataset": train,
+            "batch_size": self.batch_size,
+            "max_epochs": fields.get("max_epochs") or self.n_epochs(modality),
+        }
+        if self.count_patience is not None:
+            known["patience"] = self.count_patience(known["max_epochs"])
         if held_out is not None:
             known["dataset_valid"] = held_out
             known["sampler_valid"] = joint_sampler(held_out, lambda part: in_order)

@@ -90,7 +90,6 @@ class PairNet(NeuralNet):
         n_epochs_before=0,
         moments=None,
         keep_moments=False,
-        patience=None,
         tol=0.0,
         label="fit",
         encode=None,
@@ -102,7 +101,6 @@ class PairNet(NeuralNet):
         self.n_epochs_before = n_epochs_before
         self.moments = moments
         self.keep_moments = keep_moments
-        self.patience = patience
         self.tol = tol
         self.label = label
         self.encode = encode
@@ -151,9 +149,9 @@ class PairNet(NeuralNet):
         phase, added, given = self.phase, [], self.callbacks
         if self.verbose == 1:
             added.append(ProgressBar(phase.max_epochs, self._phase_label()))
-        if phase.dataset_valid is not None and self.patience is not None:
+        if phase.dataset_valid is not None and phase.patience is not None:
             monitor = "valid_loss" if phase.score_valid is None else "valid_map"
-            added.append(make_early_stopping(self.patience, self.tol, monitor))
+            added.append(make_early_stopping(phase.patience, self.tol, monitor))
         if phase.stops_on_rise:
             added.append(make_early_stopping(1, 0.0, "train_loss"))
         copies = [_copied(item) for item in given or []]

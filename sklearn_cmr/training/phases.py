@@ -156,6 +156,10 @@ class Phase:
         ``score_valid(module)`` returns the mAP of held-out rows, which early stopping
         monitors; without it, early stopping monitors their loss.
 
+    patience : int, default=None
+        Number of epochs without an improvement on the held-out rows after which the
+        phase ends; None never ends it early.
+
     stops_on_rise : bool
         Whether the phase ends when `train_loss` rises, with the weights before that.
     """
@@ -174,6 +178,7 @@ class Phase:
     min_batch_size: int = 1
     dataset_valid: torch.utils.data.Dataset | None = None
     score_valid: Callable[[torch.nn.Module], float] | None = None
+    patience: int | None = None
     stops_on_rise: bool = False
 
     @property

@@ -31,8 +31,8 @@ class Trainer:
         Callbacks of skorch, or pairs of a name and one. Every phase gets copies.
 
     **options : dict
-        Further parameters of :class:`~sklearn_cmr.training.net.PairNet`: `patience`,
-        `tol`, `label`, `encode`, `verbose`.
+        Further parameters of :class:`~sklearn_cmr.training.net.PairNet`: `tol`,
+        `label`, `encode`, `verbose`.
 
     Attributes
     ----------

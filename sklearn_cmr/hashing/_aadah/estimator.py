@@ -178,8 +178,9 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         Factor in (0, 1] by which all learning rates are multiplied every
         `lr_decay_every` epochs.
 
-    lr_decay_every : int, default=1
-        Number of epochs between two decays of the learning rates, at least 1.
+    lr_decay_every : int, default=None
+        Number of epochs between two decays of the learning rates, at least 1. None is a
+        fifth of the epochs.
 
     betas : tuple of 2 floats, default=(0.9, 0.999)
         Decay rates of Adam's moment estimates, each in [0, 1).
@@ -191,8 +192,12 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         Number of rows in a batch. A batch larger than the training set is the whole
         training set.
 
-    max_epochs : int, default=50
-        Number of epochs; where modalities train apart, of each of them.
+    max_epochs : int or "auto", default="auto"
+        Number of epochs; where modalities train apart, of each of them. "auto" is
+        the smallest number, from 10 on, with at least `min_updates` batches.
+
+    min_updates : int, default=600
+        Minimum number of batches in the training, with ``max_epochs="auto"``.
 
     output : {"sign", "packed"}, default="sign"
         Form of the output of :meth:`transform`: codes of -1 and +1 (int8), or their
@@ -210,9 +215,9 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in (0, 1).
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=None
         Number of epochs without an improvement of the validation mAP after which the
-        training stops.
+        training stops. None is a third of the epochs, at least 10.
 
     tol : float, default=0.0
         Minimum improvement of the validation mAP.
@@ -388,7 +393,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
         "lr_attention": [Interval(Real, 0, None, closed="neither"), None],
         "lr_decay": [Interval(Real, 0, 1, closed="right")],
-        "lr_decay_every": [Interval(Integral, 1, None, closed="left")],
+        "lr_decay_every": [Interval(Integral, 1, None, closed="left"), None],
         "betas": ["array-like"],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
     }
@@ -430,16 +435,17 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         lr=3e-4,
         lr_attention=2e-3,
         lr_decay=1.0,
-        lr_decay_every=1,
+        lr_decay_every=None,
         betas=(0.9, 0.999),
         weight_decay=0.0,
         batch_size=128,
-        max_epochs=50,
+        max_epochs="auto",
+        min_updates=600,
         output="sign",
         missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
         random_state=None,
@@ -477,6 +483,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.min_updates = min_updates
         self.output = output
         self.missing_labels = missing_labels
         self.early_stopping = early_stopping
@@ -678,8 +685,9 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
                 "adversarial_weight with use_attention, must be > 0."
             )
         loss = partial(hashing_loss, ranking=ranking, weights=weights)
+        n_epochs = task.n_epochs()
         parameters = others if is_adversarial else others + of_attention
-        players = [self._player("hashing", parameters, loss, self._decayed(self.lr))]
+        players = [self._player("hashing", parameters, loss, self._decayed(self.lr, n_epochs))]
         if is_adversarial:
             loss = partial(
                 attention_loss,
@@ -691,7 +699,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             turns = {"every": self.attention_every, "begins": self.warmup_epochs}
             players.append(
                 self._player(
-                    "attention", of_attention, loss, self._decayed(lr), **turns
+                    "attention", of_attention, loss, self._decayed(lr, n_epochs), **turns
                 )
             )
         phase = task.make_phase(

@@ -221,8 +221,9 @@ class SSAHHasher(
         multiplies all learning rates in round :math:`r` and stage :math:`s`, counted
         from 0, by the factor to the power :math:`r + s`.
 
-    lr_decay_every : int, default=10
-        Number of epochs between two decays of the learning rates, at least 1.
+    lr_decay_every : int, default=None
+        Number of epochs between two decays of the learning rates, at least 1. None is a
+        fifth of the epochs.
 
     betas : tuple of 2 floats, default=(0.9, 0.999)
         Decay rates of Adam's moment estimates, each in [0, 1).
@@ -234,12 +235,17 @@ class SSAHHasher(
         Number of rows in a batch. A batch larger than the training set is the whole
         training set.
 
-    max_epochs : int, default=30
-        Number of epochs; where modalities train apart, of each of them. "alternate"
+    max_epochs : int or "auto", default="auto"
+        Number of epochs; where modalities train apart, of each of them. "auto" is
+        the smallest number, from 10 on, with at least `min_updates` batches. "alternate"
         takes `encoder_passes` instead.
 
-    max_epochs_label : int, default=60
-        Number of epochs of the label network with "distill". The encoders cannot learn
+    min_updates : int, default=600
+        Minimum number of batches in the training, with ``max_epochs="auto"``.
+
+    max_epochs_label : int, default=None
+        Number of epochs of the label network with "distill"; None takes `max_epochs`.
+        The encoders cannot learn
         what the label network has not learned.
 
     output : {"sign", "packed"}, default="sign"
@@ -259,9 +265,9 @@ class SSAHHasher(
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in (0, 1).
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=None
         Number of epochs without an improvement of the validation mAP after which the
-        training stops.
+        training stops. None is a third of the epochs, at least 10.
 
     tol : float, default=0.0
         Minimum improvement of the validation mAP.
@@ -482,10 +488,10 @@ class SSAHHasher(
         "lr_label": [Interval(Real, 0, None, closed="neither")],
         "lr_discriminator": [Interval(Real, 0, None, closed="neither"), None],
         "lr_decay": [Interval(Real, 0, 1, closed="right")],
-        "lr_decay_every": [Interval(Integral, 1, None, closed="left")],
+        "lr_decay_every": [Interval(Integral, 1, None, closed="left"), None],
         "betas": ["array-like"],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "max_epochs_label": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs_label": [Interval(Integral, 1, None, closed="left"), None],
         "missing_labels": [StrOptions({"raise", "drop"})],
     }
 
@@ -529,17 +535,18 @@ class SSAHHasher(
         lr_label=3e-3,
         lr_discriminator=None,
         lr_decay=1.0,
-        lr_decay_every=10,
+        lr_decay_every=None,
         betas=(0.9, 0.999),
         weight_decay=0.0,
         batch_size=128,
-        max_epochs=30,
-        max_epochs_label=60,
+        max_epochs="auto",
+        min_updates=600,
+        max_epochs_label=None,
         output="sign",
         missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
         random_state=None,
@@ -587,6 +594,7 @@ class SSAHHasher(
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.min_updates = min_updates
         self.max_epochs_label = max_epochs_label
         self.output = output
         self.missing_labels = missing_labels
@@ -730,16 +738,18 @@ class SSAHHasher(
         Discriminator and encoder take a step on every batch.
         """
         if not is_frozen(module["encoders"][LABEL]):
+            n_epochs = self._count_epochs(len(bank.dataset), self.max_epochs_label)
             yield self._label_phase(
-                module, bank, criterion, self.lr_label, self.max_epochs_label
+                module, bank, criterion, self.lr_label, n_epochs
             )
             freeze(module["encoders"][LABEL])
         bank.refresh(module)
         for modality in task.modalities:
-            players = [self._encoder(module, modality, bank, criterion, self._decayed)]
+            decayed = partial(self._decayed, n_epochs=task.n_epochs(modality))
+            players = [self._encoder(module, modality, bank, criterion, decayed)]
             if self.adversarial_weight:
                 players.append(
-                    self._discriminator(module, modality, criterion, self._decayed)
+                    self._discriminator(module, modality, criterion, decayed)
                 )
             yield task.make_phase(
                 modality,
@@ -834,7 +844,7 @@ class SSAHHasher(
                 f"trains all encoders; got {self.lr!r}."
             )
         loss = partial(joint_loss, criterion=criterion)
-        lr = self._decayed(self.lr)
+        lr = self._decayed(self.lr, task.n_epochs())
         return task.make_phase(
             players=[
                 self._player("encoders", module["encoders"].parameters(), loss, lr)

@@ -156,8 +156,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         Factor in (0, 1] by which all learning rates are multiplied every
         `lr_decay_every` epochs.
 
-    lr_decay_every : int, default=2
-        Number of epochs between two decays of the learning rates, at least 1.
+    lr_decay_every : int, default=None
+        Number of epochs between two decays of the learning rates, at least 1. None is a
+        fifth of the epochs.
 
     betas : tuple of 2 floats, default=(0.5, 0.999)
         Decay rates of Adam's moment estimates, each in [0, 1).
@@ -169,8 +170,16 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         Number of rows in a batch. A batch larger than the training set is the whole
         training set.
 
-    max_epochs : int, default=10
-        Number of epochs; where modalities train apart, of each of them.
+    max_epochs : int or "auto", default="auto"
+        Number of epochs; where modalities train apart, of each of them. "auto" is
+        the smallest number, from 10 on, with at least `min_updates` batches.
+
+    min_updates : int, default=350
+        Minimum number of batches in the training, with ``max_epochs="auto"``.
+
+    output : {"embedding", "probabilities", "both"}, default="embedding"
+        Output of :meth:`transform`: the embeddings, the label probabilities of
+        :meth:`predict_proba`, or the two side by side, each of unit length.
 
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
@@ -187,9 +196,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in (0, 1).
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=None
         Number of epochs without an improvement of the validation mAP after which the
-        training stops.
+        training stops. None is a third of the epochs, at least 10.
 
     tol : float, default=0.0
         Minimum improvement of the validation mAP.
@@ -391,7 +400,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         "n_discriminator_steps": [Interval(Integral, 1, None, closed="left")],
         "lr_discriminator": [Interval(Real, 0, None, closed="neither"), None],
         "lr_decay": [Interval(Real, 0, 1, closed="right")],
-        "lr_decay_every": [Interval(Integral, 1, None, closed="left")],
+        "lr_decay_every": [Interval(Integral, 1, None, closed="left"), None],
         "betas": ["array-like"],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         # One row alone cannot be normalized.
@@ -424,16 +433,18 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         lr=1e-3,
         lr_discriminator=None,
         lr_decay=0.5,
-        lr_decay_every=2,
+        lr_decay_every=None,
         betas=(0.5, 0.999),
         weight_decay=0.0,
         batch_size=64,
-        max_epochs=10,
+        max_epochs="auto",
+        min_updates=350,
+        output="embedding",
         metric="cosine",
         missing_labels="raise",
         early_stopping=False,
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
         random_state=None,
@@ -470,6 +481,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.min_updates = min_updates
+        self.output = output
         self.metric = metric
         self.missing_labels = missing_labels
         self.early_stopping = early_stopping
@@ -511,14 +524,15 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         X = self._reader.read_modality(X, modality)
         return self._apply(lambda X: decoder(encoder(X)), X)
 
-    def _label_probabilities(self, X, modality):
+    def _check_label_head(self):
         self._check_trained(
             f"{MODALITIES[0]}_label_loss", "predict_proba", "label_weight"
         )
+
+    def _label_head(self, module, modality):
         activation = LABEL_ACTIVATIONS[self.label_loss_]
-        encoder = self.encoder_(modality)
-        classifier = self.module_["classifiers"][modality]
-        return self._apply(lambda X: activation(classifier(encoder(X))), X)
+        classifier = module["classifiers"][modality]
+        return lambda Z: activation(classifier(Z))
 
     def _review_history(self, modalities):
         accuracies = {
@@ -589,8 +603,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         self.label_loss_ = self.label_loss
         if self.label_loss == "auto":
             self.label_loss_ = "softmax" if task.has_single_labels else "bce"
-        generators = self._generators(module)
-        discriminators = self._discriminators(module)
+        n_epochs = task.n_epochs()
+        generators = self._generators(module, n_epochs)
+        discriminators = self._discriminators(module, n_epochs)
         turns = [p.name for p in discriminators] * self.n_discriminator_steps
         turns += [p.name for p in generators] * self.n_generator_steps
         return [
@@ -604,7 +619,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
             )
         ]
 
-    def _generators(self, module):
+    def _generators(self, module, n_epochs):
         """Return the players that train the autoencoders and the label classifiers."""
         names = ("inter_adversarial", "intra_adversarial", "label", "reconstruction")
         weights = {f"{x}_weight": getattr(self, f"{x}_weight") or None for x in names}
@@ -624,7 +639,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
                 name,
                 self._generator_parameters(module, modalities),
                 partial(loss, modalities=modalities),
-                self._decayed(self.lr),
+                self._decayed(self.lr, n_epochs),
                 monitor="embedding_loss" if has_embedding_loss else None,
             )
             for name, modalities in modalities_of.items()
@@ -640,7 +655,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
                 networks.append(module["classifiers"][modality])
         return [p for network in networks for p in network.parameters()]
 
-    def _discriminators(self, module):
+    def _discriminators(self, module, n_epochs):
         """Return one player for all discriminators, or none if there are none.
 
         Discriminators have neither inputs nor weights in common. A joint step therefore
@@ -663,7 +678,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         )
         lr = self.lr if self.lr_discriminator is None else self.lr_discriminator
         parameters = [p for network in networks for p in network.parameters()]
-        return [self._player("discriminator", parameters, loss, self._decayed(lr))]
+        return [self._player("discriminator", parameters, loss, self._decayed(lr, n_epochs))]
 
     def _sampler(self, task):
         labels = task.indicator()
