@@ -18,9 +18,9 @@ class ProjectorMixin:
     """Output of estimators with a real-valued common space.
 
     A method that trains a label classifier on the embeddings has the parameter
-    `output`, and writes two hooks: ``_label_head(module, modality)`` returns the function
-    from embeddings to probabilities, and ``_check_label_head()`` raises if it was not
-    trained.
+    `output`, and writes two hooks: ``_label_head(module, modality)`` returns the
+    function from embeddings to probabilities, and ``_check_label_head()`` raises if it
+    was not trained.
     """
 
     _parameter_constraints: dict = {

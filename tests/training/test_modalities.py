@@ -238,7 +238,8 @@ def test_too_few_rows_to_hold_some_out(way):
 def make_task(way, held_out=NOTHING, make=make_shared, **fields):
     features, labels = make()
     splits, joint = way.split(features, labels, CPU, held_out)
-    return Task(splits, joint, labels, is_paired=labels.shared, seed=7, **fields)
+    known = {"batch_size": 5, "count_epochs": lambda n_rows: n_rows - 11, "seed": 7}
+    return Task(splits, joint, labels, is_paired=labels.shared, **known | fields)
 
 
 def test_a_task_of_pairs():
@@ -266,19 +267,17 @@ def test_a_task_has_single_labels_where_all_modalities_have():
     features, labels = make_unshared()
     labels.parts["text"] = make_part(18, is_multi=True)
     splits, joint = Joint().split(features, labels, CPU, NOTHING)
-    assert not Task(splits, joint, labels, False, 0).has_single_labels
-
-
-DEFAULTS = {"max_epochs": 9, "batch_size": 5}
+    task = Task(splits, joint, labels, False, 0, batch_size=5, count_epochs=len)
+    assert not task.has_single_labels
 
 
 def test_a_phase_without_held_out_rows():
-    task = make_task(Paired(), defaults=DEFAULTS)
+    task = make_task(Paired())
     phase = task.make_phase(players=[], name="a", batch_size=6)
     assert isinstance(phase, Phase)
     assert phase.dataset is task.train()
-    assert (phase.name, phase.max_epochs, phase.batch_size) == ("a", 9, 6)
-    assert phase.dataset_valid is phase.score_valid is None
+    assert (phase.name, phase.max_epochs, phase.batch_size) == ("a", 19, 6)
+    assert phase.dataset_valid is phase.score_valid is phase.patience is None
     assert phase.sampler is shuffled
 
 
@@ -294,7 +293,7 @@ def test_a_phase_of_all_modalities_is_scored_on_held_out_rows(way, make):
         asked.append((module, datasets))
         return 0.5
 
-    task = make_task(way, THIRD, make, defaults=DEFAULTS, score_held_out=score)
+    task = make_task(way, THIRD, make, score_held_out=score)
     phase = task.make_phase(players=[])
     assert phase.dataset is task.train()
     assert phase.dataset_valid is task.held_out()
@@ -312,7 +311,7 @@ def test_a_phase_of_all_modalities_is_scored_on_held_out_rows(way, make):
 
 @pytest.mark.parametrize("way", [Paired(), Separate()], ids=["Paired", "Separate"])
 def test_a_phase_of_one_modality_has_no_score(way):
-    task = make_task(way, THIRD, defaults=DEFAULTS)
+    task = make_task(way, THIRD)
     phase = task.make_phase("text", players=[])
     assert phase.dataset is task.train("text")
     assert phase.dataset_valid is task.held_out("text")
@@ -321,7 +320,7 @@ def test_a_phase_of_one_modality_has_no_score(way):
 
 
 def test_fields_of_a_phase_win_over_those_of_the_task():
-    task = make_task(Paired(), THIRD, defaults=DEFAULTS, score_held_out=max)
+    task = make_task(Paired(), THIRD, score_held_out=max)
     fields = {"dataset_valid": None, "score_valid": None, "sampler_valid": shuffled}
     phase = task.make_phase(players=[], **fields)
     assert phase.dataset_valid is phase.score_valid is None
@@ -400,3 +399,12 @@ def test_shrinking_undoes_growing():
     assert module.state_dict().keys() == expected.state_dict().keys()
     Separate.shrink(module, "text")  # nothing is left to take out
     assert isinstance(module["shared"], nn.Linear)
+
+
+def test_epochs_and_patience_follow_from_the_rows_to_train_on():
+    task = make_task(Separate(), THIRD, make_unshared, count_patience=lambda n: n // 2)
+    assert [task.n_epochs(name) for name in ("image", "text")] == [9, 1]
+    phase = task.make_phase("image", players=[])
+    assert (phase.max_epochs, phase.patience) == (9, 4)
+    phase = task.make_phase("image", players=[], max_epochs=20)
+    assert (phase.max_epochs, phase.patience) == (20, 10)

@@ -353,9 +353,10 @@ def test_without_a_score_early_stopping_watches_the_held_out_loss():
         dataset_valid=make_dataset(17),
         max_epochs=200,
         end_epoch=end_epoch,
+        patience=3,
     )
     phase.players[0].lr = 0.3
-    trainer = train(module, phase, patience=3)
+    trainer = train(module, phase)
     losses = [row["valid_loss"] for row in trainer.history]
     assert len(losses) < 200
     assert int(np.argmin(losses)) == len(losses) - 4

@@ -403,8 +403,8 @@ class Counter(Callback):
 def test_copies_of_callbacks_have_what_they_recorded():
     module, counter = make_module(), Counter()
     callbacks = [counter, ("mine", Counter)]
-    phase = make_phase(two_players(module), dataset_valid=make_dataset(9))
-    trainer = train(module, phase, callbacks=callbacks, patience=9)
+    phase = make_phase(two_players(module), dataset_valid=make_dataset(9), patience=9)
+    trainer = train(module, phase, callbacks=callbacks)
     # Those of the engine are not among them.
     recorded = [(name, callback.count_) for name, callback in trainer.callbacks_]
     assert recorded == [("Counter", 3), ("mine", 3)]
@@ -655,9 +655,7 @@ def test_any_failure_leaves_the_finished_epochs(place, n_before, error, patience
         return lambda self, net, **kwargs: fail_here(name)
 
     methods = {name: fail_there(name) for name in FAILURES if name.startswith("on_")}
-    trainer = Trainer(
-        module, verbose=0, callbacks=[make_recorder(**methods)], patience=patience
-    )
+    trainer = Trainer(module, verbose=0, callbacks=[make_recorder(**methods)])
     phase = make_failing_phase(
         module,
         max_epochs=5,
@@ -666,6 +664,7 @@ def test_any_failure_leaves_the_finished_epochs(place, n_before, error, patience
         end_epoch=end_epoch,
         score_valid=score_valid,
         dataset_valid=make_dataset(9),
+        patience=patience,
     )
     if place == "on_train_begin":
         n_before = 0
@@ -689,7 +688,8 @@ def test_an_error_under_early_stopping_keeps_the_best_epoch():
     phase = make(module, 9)
     phase.dataset_valid = make_dataset(9)
     phase.score_valid = lambda module: next(scores)
-    trainer = Trainer(module, verbose=0, patience=5)
+    phase.patience = 5
+    trainer = Trainer(module, verbose=0)
     with pytest.raises(FloatingPointError):
         trainer.fit([phase])
     assert [row["valid_map"] for row in trainer.history] == [0.2, 0.9, 0.4]

@@ -739,9 +739,7 @@ class SSAHHasher(
         """
         if not is_frozen(module["encoders"][LABEL]):
             n_epochs = self._count_epochs(len(bank.dataset), self.max_epochs_label)
-            yield self._label_phase(
-                module, bank, criterion, self.lr_label, n_epochs
-            )
+            yield self._label_phase(module, bank, criterion, self.lr_label, n_epochs)
             freeze(module["encoders"][LABEL])
         bank.refresh(module)
         for modality in task.modalities:

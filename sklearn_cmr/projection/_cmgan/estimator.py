@@ -678,7 +678,9 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         )
         lr = self.lr if self.lr_discriminator is None else self.lr_discriminator
         parameters = [p for network in networks for p in network.parameters()]
-        return [self._player("discriminator", parameters, loss, self._decayed(lr, n_epochs))]
+        return [
+            self._player("discriminator", parameters, loss, self._decayed(lr, n_epochs))
+        ]
 
     def _sampler(self, task):
         labels = task.indicator()
