@@ -205,6 +205,7 @@ WORDED_BY_TYPE = {
     "label_loss",
     "lr",
     "metric",
+    "output",
     "region_pooling",
     "similarity",
 }

@@ -31,7 +31,12 @@ X = {
 
 
 def projector(**params):
-    small = {"embedding_dim": 8, "hidden_layer_sizes": (16,), "max_epochs": 3}
+    small = {
+        "embedding_dim": 8,
+        "hidden_layer_sizes": (16,),
+        "max_epochs": 3,
+        "q_step": 0.01,
+    }
     return DRCLProjector(**small | {"batch_size": 16, "random_state": 0} | params)
 
 

@@ -26,7 +26,6 @@ class ProjectorMixin:
     _parameter_constraints: dict = {
         "embedding_dim": [Interval(Integral, 1, None, closed="left")],
         "metric": [StrOptions({"cosine", "euclidean"})],
-        "output": [StrOptions({"embedding", "probabilities", "both"})],
     }
     embedding_dim: int
     metric: str
@@ -47,14 +46,20 @@ class ProjectorMixin:
     @property
     def _component_numbers(self):
         width = 0 if self.output == "probabilities" else self._n_features_out
-        return range(width + (self.output != "embedding") * len(self.classes_))
+        n_classes = 0 if self.output == "embedding" else len(self.classes_)
+        return range(width + n_classes)
 
     @property
     def _score_metric(self):
         return self.metric
 
-    def _inspect_training_set(self, features, labels):
-        if self.output != "embedding" and not self.label_weight:
+    def _check_output(self, is_fitted):
+        """Raise if the output needs a label classifier that is not trained."""
+        if self.output == "embedding":
+            return
+        if is_fitted:
+            self._check_label_head()
+        elif not self.label_weight:
             raise ValueError(
                 f"output={self.output!r} needs the label classifier, which only "
                 f"label_weight > 0 trains; got label_weight={self.label_weight!r}."
@@ -78,10 +83,6 @@ class ProjectorMixin:
             return cat([normalize(Z), normalize(head(Z))], 1)
 
         return encode
-
-    def _check_encoding(self):
-        if self.output != "embedding":
-            self._check_label_head()
 
     def _label_probabilities(self, X, modality):
         self._check_label_head()
@@ -161,6 +162,13 @@ class HasherMixin:
     @property
     def _score_metric(self):
         return "hamming"
+
+    def _check_output(self, is_fitted):
+        """Every form of codes is there after any training."""
+
+    def _encoding_function(self, module, modality):
+        """Return the function from features of a modality to the relaxed codes."""
+        return module["encoders"][modality]
 
     def _represent(self, Z):
         """Return codes in the form of the output."""

@@ -93,6 +93,9 @@ class NetworkTransformer(CrossModalTransformer):
     __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
 
     callbacks: list | None
+    # Of the mixin for the kind of output.
+    _check_output: Any
+    _encoding_function: Any
     module_: Any  # a ModuleDict of ModuleDicts
     history_: list[dict]
     _network_settings: dict[str, Any]
@@ -210,6 +213,7 @@ container of pairs, or mapping of modalities
         were finished. If there are none, it is as it was before.
         """
         self._check_callbacks()
+        self._check_output(is_fitted=False)
         device = resolve_device(self.device)
         with restored_on_failure(self), standard_settings(device.type):
             continues = self.warm_start and self.__sklearn_is_fitted__()
@@ -719,15 +723,8 @@ container of pairs, or mapping of modalities
 
     # -- encoding --------------------------------------------------------------
 
-    def _encoding_function(self, module, modality):
-        """Return the function from features of a modality to their encoding."""
-        return module["encoders"][modality]
-
-    def _check_encoding(self):
-        """Raise if no fit has trained what the encoding needs."""
-
     def _encode(self, X, modality):
-        self._check_encoding()
+        self._check_output(is_fitted=True)
         return self._apply(self._encoding_function(self.module_, modality), X)
 
     def _encode_with(self, module, X, modality):

@@ -537,6 +537,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     _parameter_constraints: dict = {
         **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
+        "output": [StrOptions({"embedding", "probabilities", "both"})],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"glorot", "default"})],
         "discriminator_hidden_layer_sizes": ["array-like"],

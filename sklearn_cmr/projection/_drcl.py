@@ -560,6 +560,7 @@ class DRCLProjector(
     _parameter_constraints: dict = {
         **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
+        "output": [StrOptions({"embedding", "probabilities", "both"})],
         "output_init": [StrOptions({"input_dim", "default"})],
         "label_weight": [Interval(Real, 0, None, closed="left")],
         "consistency_weight": [Interval(Real, 0, None, closed="left")],

@@ -371,7 +371,7 @@ class RateLog(Callback):
 
 @each_method
 def test_schedulers_reach_all_players(cls):
-    scheduler = LRScheduler(policy="StepLR", step_size=1, gamma=0.5)
+    scheduler = LRScheduler(policy="StepLR", step_size=1, gamma=0.25)
     estimator = make(cls, callbacks=[("scheduler", scheduler), ("log", RateLog())])
     estimator.fit(A, B, y)
     logs = [c for name, c in estimator.callbacks_ if name.endswith("log")]
@@ -379,7 +379,7 @@ def test_schedulers_reach_all_players(cls):
     for log in logs:
         (_, first), *others = log.rates
         for i, (_, rates) in enumerate(others, start=1):
-            assert rates == {name: lr * 0.5**i for name, lr in first.items()}
+            assert rates == {name: lr * 0.25**i for name, lr in first.items()}
     events = [row["event_lr"] for row in estimator.history_ if "event_lr" in row]
     assert len(events) == estimator.n_iter_
     plain = make(cls).fit(A, B, y)

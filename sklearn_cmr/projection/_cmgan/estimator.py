@@ -380,6 +380,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     _parameter_constraints: dict = {
         **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
+        "output": [StrOptions({"embedding", "probabilities", "both"})],
         "decoder_hidden_layer_sizes": ["array-like", dict, None],
         "discriminator_hidden_layer_sizes": ["array-like"],
         "negative_slope": [Interval(Real, 0, 1, closed="left")],
