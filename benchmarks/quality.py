@@ -1,103 +1,62 @@
-"""Retrieval quality on real feature sets, beside the baselines to beat.
+"""Retrieval quality on real feature sets: methods, ensembles, baselines and rivals.
 
-For each data set: the two baselines (canonical correlation analysis without labels, and
-semantic matching by logistic regression), then every method with its defaults and, with
-``--search``, tuned by GridSearchCV on the training split alone. Inputs are standardized
-by PairTransformer. The figure is the mAP over the whole ranking of the test split by
-cosine similarity, averaged over both directions: mean and standard deviation over the
-seeds.
+Every system is fitted to the training split of every set and evaluated on the test
+split: with its defaults, and tuned by cross-validation of the training split. Inputs
+are standardized by PairTransformer. The measured fits are kept in ``quality.csv``,
+which later runs complete; ``QUALITY.md`` shows them.
 
-    SKLEARN_CMR_DATA=... python benchmarks/quality.py [--search] [--methods ACMR DRCL]
-        [--seeds 3] [--jobs 2] [name ...]
+    SKLEARN_CMR_DATA=... python benchmarks/quality.py [--parts projection hashing
+        ablations] [--sets name ...] [--systems name ...] [--settings defaults tuned]
+        [--seeds 5] [--bits 16 32 64] [--jobs 2] [--restart]
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 import argparse
+import json
 import os
+import shlex
+import sys
 import time
+import warnings
+from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
+import pandas as pd
+from defaults import REAL_SETS
+from joblib import Parallel, delayed
+from quality_page import write_page
+from rivals import make_folds, make_rival
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-from sklearn_cmr import (
-    ACMRProjector,
-    CCAProjector,
-    CMGANProjector,
-    DRCLProjector,
-    PairTransformer,
-    SemanticMatchingProjector,
-    make_pairs,
+from systems import (
+    ABLATIONS,
+    BASELINES,
+    ENSEMBLES,
+    HASHERS,
+    HASHING_BASELINES,
+    PROJECTORS,
+    choose_members,
 )
-from sklearn_cmr.metrics import map_scorer
 
-DATA_SETS = [
-    "wiki_sift_lda",
-    "wiki_cnn_pca",
-    "uci_mfeat",
-    "iaprtc12_1962",
-    "pascal_sentence_100",
-]
-# What is tried for each method; a list holds grids side by side.
-GRIDS = {
-    ACMRProjector: {
-        "margin": [4.0, 6.0, 8.0],
-        "lr": [3e-4, 5e-4],
-        "label_weight": [0.5, 1.0],
-        "adversarial_weight": [0.1, 0.3],
-    },
-    CMGANProjector: [
-        {"betas": [(0.5, 0.999), (0.9, 0.999)]},
-        {
-            "betas": [(0.5, 0.999), (0.9, 0.999)],
-            "lr_decay_every": [1],
-            "max_epochs": [8],
-        },
-        {
-            "sampler": ["shuffle"],
-            "label_weight": [0.3, 1.0],
-            "lr_decay_every": [1],
-            "max_epochs": [8],
-        },
-        {
-            "betas": [(0.9, 0.999)],
-            "label_weight": [0.5, 1.0],
-            "sampler": ["shuffle"],
-        },
-    ],
-    DRCLProjector: [
-        {
-            "hidden_layer_sizes": [(512,), (256, 256)],
-            "lr": [3e-4, {"image": 1e-4, "text": 3e-4}],
-            "max_epochs": [50, 100],
-            "max_epochs_prior": [50],
-        },
-        {
-            "hidden_layer_sizes": [(256, 256)],
-            "lr": [3e-4],
-            "recast_weight": [1.0],
-            "recast_reduction": ["sum"],
-            "max_epochs": [100],
-            "max_epochs_prior": [50],
-        },
-        {
-            "hidden_layer_sizes": [(1024,)],
-            "lr": [{"image": 1e-4, "text": 3e-4}],
-            "prior": ["text"],
-            "max_epochs": [50, 100],
-            "max_epochs_prior": [50],
-        },
-    ],
-}
-BASELINES = {"CCA": CCAProjector(), "SM": SemanticMatchingProjector()}
-METHODS = {method.__name__.removesuffix("Projector"): method for method in GRIDS}
+from sklearn_cmr import PairTransformer, make_pairs
+from sklearn_cmr.metrics import map_scorer, mean_average_precision
+
+CELLS = Path(__file__).parent / "quality.csv"
+KEYS = ["part", "set", "system", "setting", "bits", "seed"]
+VALUES = ["i2t", "t2i", "mean", "se_queries"]
+COLUMNS = [*KEYS, "protocol", *VALUES, "seconds", "params"]
+ABLATED_SETS = ["wiki_cnn_pca", "uci_mfeat"]
+ABLATED_BITS = 32
+N_ABLATION_SEEDS = 3
+DIRECTIONS = [("image", "text"), ("text", "image")]
 
 
 def load(name):
-    """Return the training and the test pairs of a data set with their labels."""
+    """Return the training and the test pairs of a set with their labels."""
     with np.load(Path(os.environ["SKLEARN_CMR_DATA"]) / f"{name}.npz") as arrays:
         return [
             (
@@ -108,94 +67,231 @@ def load(name):
         ]
 
 
-def make_model(method):
-    """Return the pipeline that standardizes both modalities before a method."""
-    return make_pipeline(
-        PairTransformer(image=StandardScaler(), text=StandardScaler()), method
+def make_model(estimator):
+    """Return the pipeline that standardizes both modalities before an estimator."""
+    scaler = PairTransformer(image=StandardScaler(), text=StandardScaler())
+    return make_pipeline(scaler, estimator)
+
+
+# -- evaluation ----------------------------------------------------------------
+
+
+def average_precisions(queries, gallery, y_queries, y_gallery):
+    """Return the average precision of every query, an array for each direction."""
+    return np.array(
+        [
+            mean_average_precision(
+                queries[q], gallery[g], y_queries, y_gallery, per_query=True
+            )
+            for q, g in DIRECTIONS
+        ]
     )
 
 
-def make_folds(y):
-    """Return shuffled folds, stratified where every row has one class."""
-    kind = StratifiedKFold if y.ndim == 1 else KFold
-    return kind(3, shuffle=True, random_state=0)
+def take(encodings, rows):
+    """Return some rows of all modalities."""
+    return {name: Z[rows] for name, Z in encodings.items()}
 
 
-def report(name, label, scores, seconds):
-    """Print one line of the table."""
-    print(
-        f"{name:15} {label:18} {np.mean(scores):.4f} +- {np.std(scores):.4f}"
-        f"   {seconds:6.1f} s",
-        flush=True,
-    )
+def evaluate(part, model, train, y_train, test, y_test):
+    """Return the average precisions of all queries by protocol."""
+    Z = model.transform(test)
+    precisions = {"test split": average_precisions(Z, Z, y_test, y_test)}
+    if part == "hashing":
+        Z_train = model.transform(train)
+        precisions["training split"] = average_precisions(Z, Z_train, y_test, y_train)
+        order = np.random.default_rng(0).permutation(len(y_test))
+        halves = np.array_split(order, 2)
+        precisions["other half"] = np.hstack(
+            [
+                average_precisions(take(Z, a), take(Z, b), y_test[a], y_test[b])
+                for a, b in (halves, halves[::-1])
+            ]
+        )
+    return precisions
 
 
-def fit_seeds(method, seeds, params, train, y_train, test, y_test):
-    """Return the mean mAP of both directions on the test split, for every seed."""
-    models = (make_model(method(random_state=s, **params)) for s in range(seeds))
-    return [map_scorer(model.fit(train, y_train), test, y_test) for model in models]
+# -- fits ----------------------------------------------------------------------
 
 
-def search(method, params, train, y_train, n_jobs):
+def tune(system, params, train, y_train):
     """Return the parameters that cross-validation of the training split prefers."""
-    prefix = f"{method.__name__.lower()}__"
-    grids = GRIDS[method]
-    grids = [
-        {prefix + name: values for name, values in grid.items()}
-        for grid in (grids if isinstance(grids, list) else [grids])
-    ]
-    result = GridSearchCV(
-        make_model(method(random_state=0, **params)),
-        grids,
+    if not system.grid:
+        return {}
+    model = make_model(system.make(0, **params))
+    prefix = f"{model.steps[-1][0]}__"
+    search = GridSearchCV(
+        model,
+        [{prefix + name: own for name, own in grid.items()} for grid in system.grid],
         scoring=map_scorer,
         cv=make_folds(y_train),
-        n_jobs=n_jobs,
         refit=False,
     ).fit(train, y_train)
-    best = result.best_params_.items()
+    best = search.best_params_.items()
     return {name.removeprefix(prefix): value for name, value in best}
 
 
-def run(name, methods, seeds, with_search, n_jobs):
-    """Print the figures of one data set."""
-    (train, y_train), (test, y_test) = load(name)
-    for label, baseline in BASELINES.items():
-        start = time.perf_counter()
-        model = make_model(baseline).fit(train, y_train)
-        score = map_scorer(model, test, y_test)
-        report(name, f"{label}, defaults", [score], time.perf_counter() - start)
-    for label in methods:
-        method, params = METHODS[label], {}
-        if method is DRCLProjector and y_train.ndim == 2:
-            # The common space must be as wide as there are classes.
-            params["embedding_dim"] = max(256, y_train.shape[1])
-        data = train, y_train, test, y_test
-        start = time.perf_counter()
-        scores = fit_seeds(method, seeds, params, *data)
-        report(name, f"{label}, defaults", scores, time.perf_counter() - start)
-        if with_search:
+def fit_seeds(part, set_name, system, setting, n_bits, seeds, extra, tuned):
+    """Return the cells of one system on one set.
+
+    Parameters
+    ----------
+    extra : dict
+        Parameters besides those that are tuned.
+
+    tuned : dict of str to dict
+        Tuned parameters of the members of an ensemble.
+    """
+    (train, y_train), (test, y_test) = load(set_name)
+    params = extra | ({"n_bits": n_bits} if n_bits else {})
+    chosen = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if setting == "tuned" and tuned:
+            folds = list(make_folds(y_train).split(y_train, y_train))
+            members = choose_members(tuned, folds, make_model, train, y_train)
+            system = system._replace(method=system.method.func)
+            params |= {"methods": members}
+            chosen = members
+        elif setting == "tuned" and system is not None:
+            chosen = tune(system, params, train, y_train)
+        cells = []
+        for seed in seeds:
             start = time.perf_counter()
-            best = search(method, params, train, y_train, n_jobs)
-            scores = fit_seeds(method, seeds, params | best, *data)
-            report(name, f"{label}, tuned", scores, time.perf_counter() - start)
-            print(f"{'':15} chosen by cross-validation: {best}", flush=True)
+            if system is None:
+                search = make_rival(y_train).fit(train, y_train)
+                model, chosen = search.best_estimator_, search.best_params_
+            else:
+                known = params if "methods" in params else params | chosen
+                model = make_model(system.make(seed, **known)).fit(train, y_train)
+            seconds = time.perf_counter() - start
+            kind = "hashing" if n_bits else "projection"
+            results = evaluate(kind, model, train, y_train, test, y_test)
+            name = "rival" if system is None else system.name
+            key = [part, set_name, name, setting, n_bits, seed]
+            for protocol, precisions in results.items():
+                both = precisions.mean(axis=0)
+                values = [
+                    *precisions.mean(axis=1),
+                    both.mean(),
+                    both.std(ddof=1) / len(both) ** 0.5,
+                ]
+                cells.append(
+                    [
+                        *key,
+                        protocol,
+                        *(round(float(value), 5) for value in values),
+                        round(seconds, 2),
+                        json.dumps(chosen, default=repr, sort_keys=True),
+                    ]
+                )
+    return cells
+
+
+def list_fits(arguments):
+    """Return the arguments of :func:`fit_seeds` for all that is to be measured."""
+    n_seeds, fits = arguments.seeds, []
+
+    def add(part, sets, systems, settings, bits=(0,), extra=None):
+        for set_name, system, setting, n_bits in product(sets, systems, settings, bits):
+            is_random = system is not None and system.is_random
+            seeds = range(n_seeds if is_random else 1)
+            fits.append((part, set_name, system, setting, n_bits, seeds, extra or {}))
+
+    sets, settings = arguments.sets, arguments.settings
+    if "projection" in arguments.parts:
+        add("projection", sets, BASELINES + PROJECTORS, settings)
+        add("projection", sets, ENSEMBLES, settings)
+        add("projection", sets, [None], [s for s in settings if s == "tuned"])
+    if "hashing" in arguments.parts:
+        systems = HASHING_BASELINES + HASHERS
+        add("hashing", sets, systems, settings, arguments.bits)
+    if "ablations" in arguments.parts:
+        n_seeds = N_ABLATION_SEEDS
+        for system in PROJECTORS + HASHERS:
+            bits = [ABLATED_BITS if system in HASHERS else 0]
+            for label, extra in ABLATIONS[system.name].items():
+                add("ablations", ABLATED_SETS, [system], [label], bits, extra)
+    return [
+        fit
+        for fit in fits
+        if arguments.systems is None or name_of(fit) in arguments.systems
+    ]
+
+
+def name_of(fit):
+    """Return the name of the system of a fit."""
+    return "rival" if fit[2] is None else fit[2].name
+
+
+def read_cells():
+    """Return what was measured so far."""
+    if not CELLS.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.read_csv(CELLS)
+
+
+def missing(fits, cells):
+    """Return the fits without the seeds that were measured."""
+    known = set(cells[KEYS].itertuples(index=False, name=None))
+    rest = []
+    for part, set_name, system, setting, n_bits, seeds, extra in fits:
+        name = "rival" if system is None else system.name
+        key = (part, set_name, name, setting, n_bits)
+        seeds = [seed for seed in seeds if (*key, seed) not in known]
+        if seeds:
+            rest.append((part, set_name, system, setting, n_bits, seeds, extra))
+    return rest
+
+
+def read_tuned(cells):
+    """Return the tuned parameters of the projectors by set."""
+    names = [system.name for system in PROJECTORS]
+    rows = cells[
+        (cells.part == "projection")
+        & (cells.setting == "tuned")
+        & cells.system.isin(names)
+    ]
+    tuned: dict[str, dict] = defaultdict(dict)
+    for row in rows.itertuples():
+        tuned[row.set][row.system] = json.loads(row.params)
+    return tuned
+
+
+def measure(fits, n_jobs, tuned=None):
+    """Run fits side by side, and append their cells as they come."""
+    parallel = Parallel(n_jobs, return_as="generator_unordered")
+    calls = (delayed(fit_seeds)(*fit, tuned[fit[1]] if tuned else {}) for fit in fits)
+    for cells in parallel(calls):
+        frame = pd.DataFrame(cells, columns=COLUMNS)
+        frame.to_csv(CELLS, mode="a", header=not CELLS.exists(), index=False)
+        for protocol, own in frame.groupby("protocol", sort=False):
+            key = " ".join(str(value) for value in cells[0][:5])
+            print(
+                f"{key:50} {protocol:15} {own['mean'].mean():.4f} "
+                f"{own.seconds.mean():6.1f} s {cells[0][-1]}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=DATA_SETS)
-    parser.add_argument(
-        "--search", action="store_true", help="tune on the training split"
-    )
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2, help="processes of the search")
+    parts = ["projection", "hashing", "ablations"]
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--sets", nargs="+", choices=REAL_SETS, default=REAL_SETS)
+    parser.add_argument("--systems", nargs="+")
+    settings = ["defaults", "tuned"]
+    parser.add_argument("--settings", nargs="+", choices=settings, default=settings)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--bits", nargs="+", type=int, default=[16, 32, 64])
+    parser.add_argument("--jobs", type=int, default=2, help="number of processes")
+    parser.add_argument("--restart", action="store_true", help="forget earlier fits")
     arguments = parser.parse_args()
-    for data_set in arguments.names:
-        run(
-            data_set,
-            arguments.methods,
-            arguments.seeds,
-            arguments.search,
-            arguments.jobs,
-        )
+    if arguments.restart:
+        CELLS.unlink(missing_ok=True)
+    fits = missing(list_fits(arguments), read_cells())
+    # Ensembles take the tuned parameters of their members.
+    late = [fit for fit in fits if fit[2] in ENSEMBLES and fit[3] == "tuned"]
+    measure([fit for fit in fits if fit not in late], arguments.jobs)
+    measure(late, arguments.jobs, read_tuned(read_cells()))
+    write_page(read_cells(), shlex.join(["python", *sys.argv]))
