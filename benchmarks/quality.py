@@ -20,6 +20,7 @@ import sys
 import time
 import warnings
 from collections import defaultdict
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -29,17 +30,20 @@ from defaults import REAL_SETS
 from joblib import Parallel, delayed
 from quality_page import write_page
 from rivals import make_folds, make_rival
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from systems import (
     ABLATIONS,
     BASELINES,
-    ENSEMBLES,
+    ENSEMBLE,
     HASHERS,
     HASHING_BASELINES,
     PROJECTORS,
+    RIVAL,
     choose_members,
+    make_ensemble,
 )
 
 from sklearn_cmr import PairTransformer, make_pairs
@@ -131,6 +135,18 @@ def tune(system, params, train, y_train):
     return {name.removeprefix(prefix): value for name, value in best}
 
 
+def tune_ensemble(tuned, train, y_train):
+    """Return the ensemble of the best subset of tuned methods and the rival."""
+    candidates = {
+        system.name.lower().replace("-", ""): system.make(0, **tuned[system.name])
+        for system in PROJECTORS
+    }
+    rival = make_rival(y_train).fit(train, y_train).best_estimator_
+    candidates["rival"] = clone(rival[-1])
+    folds = list(make_folds(y_train).split(y_train, y_train))
+    return choose_members(candidates, folds, make_model, train, y_train)
+
+
 def fit_seeds(part, set_name, system, setting, n_bits, seeds, extra, tuned):
     """Return the cells of one system on one set.
 
@@ -140,45 +156,36 @@ def fit_seeds(part, set_name, system, setting, n_bits, seeds, extra, tuned):
         Parameters besides those that are tuned.
 
     tuned : dict of str to dict
-        Tuned parameters of the members of an ensemble.
+        Tuned parameters of the methods, for an ensemble.
     """
     (train, y_train), (test, y_test) = load(set_name)
     params = extra | ({"n_bits": n_bits} if n_bits else {})
-    chosen = {}
+    chosen, cells = {}, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if setting == "tuned" and tuned:
-            folds = list(make_folds(y_train).split(y_train, y_train))
-            members = choose_members(tuned, folds, make_model, train, y_train)
-            system = system._replace(method=system.method.func)
-            params |= {"methods": members}
-            chosen = members
-        elif setting == "tuned" and system is not None:
+        if setting == "tuned" and system is ENSEMBLE:
+            chosen = tune_ensemble(tuned, train, y_train)
+            system = system._replace(method=partial(make_ensemble, chosen))
+        elif setting == "tuned" and system is not RIVAL:
             chosen = tune(system, params, train, y_train)
-        cells = []
+            params |= chosen
         for seed in seeds:
             start = time.perf_counter()
-            if system is None:
+            if system is RIVAL:
                 search = make_rival(y_train).fit(train, y_train)
                 model, chosen = search.best_estimator_, search.best_params_
             else:
-                known = params if "methods" in params else params | chosen
-                model = make_model(system.make(seed, **known)).fit(train, y_train)
+                model = make_model(system.make(seed, **params)).fit(train, y_train)
             seconds = time.perf_counter() - start
             kind = "hashing" if n_bits else "projection"
             results = evaluate(kind, model, train, y_train, test, y_test)
-            name = "rival" if system is None else system.name
-            key = [part, set_name, name, setting, n_bits, seed]
             for protocol, precisions in results.items():
                 both = precisions.mean(axis=0)
-                values = [
-                    *precisions.mean(axis=1),
-                    both.mean(),
-                    both.std(ddof=1) / len(both) ** 0.5,
-                ]
+                error = both.std(ddof=1) / len(both) ** 0.5
+                values = [*precisions.mean(axis=1), both.mean(), error]
                 cells.append(
                     [
-                        *key,
+                        *(part, set_name, system.name, setting, n_bits, seed),
                         protocol,
                         *(round(float(value), 5) for value in values),
                         round(seconds, 2),
@@ -194,15 +201,14 @@ def list_fits(arguments):
 
     def add(part, sets, systems, settings, bits=(0,), extra=None):
         for set_name, system, setting, n_bits in product(sets, systems, settings, bits):
-            is_random = system is not None and system.is_random
-            seeds = range(n_seeds if is_random else 1)
+            seeds = range(n_seeds if system.is_random else 1)
             fits.append((part, set_name, system, setting, n_bits, seeds, extra or {}))
 
     sets, settings = arguments.sets, arguments.settings
     if "projection" in arguments.parts:
         add("projection", sets, BASELINES + PROJECTORS, settings)
-        add("projection", sets, ENSEMBLES, settings)
-        add("projection", sets, [None], [s for s in settings if s == "tuned"])
+        add("projection", sets, [ENSEMBLE], settings)
+        add("projection", sets, [RIVAL], [s for s in settings if s == "tuned"])
     if "hashing" in arguments.parts:
         systems = HASHING_BASELINES + HASHERS
         add("hashing", sets, systems, settings, arguments.bits)
@@ -212,16 +218,8 @@ def list_fits(arguments):
             bits = [ABLATED_BITS if system in HASHERS else 0]
             for label, extra in ABLATIONS[system.name].items():
                 add("ablations", ABLATED_SETS, [system], [label], bits, extra)
-    return [
-        fit
-        for fit in fits
-        if arguments.systems is None or name_of(fit) in arguments.systems
-    ]
-
-
-def name_of(fit):
-    """Return the name of the system of a fit."""
-    return "rival" if fit[2] is None else fit[2].name
+    names = arguments.systems
+    return [fit for fit in fits if names is None or fit[2].name in names]
 
 
 def read_cells():
@@ -236,8 +234,7 @@ def missing(fits, cells):
     known = set(cells[KEYS].itertuples(index=False, name=None))
     rest = []
     for part, set_name, system, setting, n_bits, seeds, extra in fits:
-        name = "rival" if system is None else system.name
-        key = (part, set_name, name, setting, n_bits)
+        key = (part, set_name, system.name, setting, n_bits)
         seeds = [seed for seed in seeds if (*key, seed) not in known]
         if seeds:
             rest.append((part, set_name, system, setting, n_bits, seeds, extra))
@@ -291,7 +288,7 @@ if __name__ == "__main__":
         CELLS.unlink(missing_ok=True)
     fits = missing(list_fits(arguments), read_cells())
     # Ensembles take the tuned parameters of their members.
-    late = [fit for fit in fits if fit[2] in ENSEMBLES and fit[3] == "tuned"]
+    late = [fit for fit in fits if fit[2] is ENSEMBLE and fit[3] == "tuned"]
     measure([fit for fit in fits if fit not in late], arguments.jobs)
     measure(late, arguments.jobs, read_tuned(read_cells()))
     write_page(read_cells(), shlex.join(["python", *sys.argv]))

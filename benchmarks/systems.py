@@ -7,6 +7,7 @@ from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.preprocessing import normalize
 
 from sklearn_cmr import (
@@ -87,35 +88,34 @@ HASHING_BASELINES = [
 ]
 
 
-def make_ensemble(methods, **params):
-    """Return the ensemble of some methods, by name or with their parameters."""
-    known = {system.name: system.method for system in PROJECTORS + HASHERS}
-    members = [
-        (name.lower().replace("-", ""), known[name](**own))
-        for name, own in dict(methods).items()
-    ]
-    return CrossModalEnsemble(members, n_estimators=N_MEMBERS, **params)
+# Has no parameters of its own: `rivals.py` searches.
+RIVAL = System("rival", None, [], is_random=False)
 
 
-ENSEMBLES = [
-    System(
-        "ensemble",
-        partial(make_ensemble, {system.name: {} for system in PROJECTORS}),
-        [],
+def make_ensemble(members, **params):
+    """Return the ensemble of some estimators by name."""
+    return CrossModalEnsemble(
+        list(members.items()), n_estimators=N_MEMBERS, n_jobs=1, **params
     )
-]
 
 
-def choose_members(tuned, folds, make_model, train, y_train):
+ENSEMBLE = System(
+    "ensemble",
+    partial(make_ensemble, {"acmr": ACMRProjector(), "drcl": DRCLProjector()}),
+    [],
+)
+
+
+def choose_members(candidates, folds, make_model, train, y_train):
     """Choose the members of an ensemble by cross-validation of the training split.
 
-    Every method is fitted once to every fold, with the parameters that were chosen for
-    it alone. The embeddings of all subsets of methods are then concatenated.
+    Every candidate is fitted once to every fold; the embeddings of all subsets are then
+    concatenated.
 
     Parameters
     ----------
-    tuned : dict of str to dict
-        Parameters by method.
+    candidates : dict of str to estimator
+        Tuned one by one before.
 
     folds : list of tuple
         Rows to fit to, and rows to score on.
@@ -127,32 +127,29 @@ def choose_members(tuned, folds, make_model, train, y_train):
 
     Returns
     -------
-    members : dict of str to dict
+    members : dict of str to estimator
     """
-    systems = {system.name: system for system in PROJECTORS}
-    sets = chain.from_iterable(combinations(tuned, n) for n in range(1, len(tuned) + 1))
+    sizes = range(1, len(candidates) + 1)
+    sets = chain.from_iterable(combinations(candidates, size) for size in sizes)
     scores: dict[tuple, list] = {names: [] for names in sets}
     for fitted, held_out in folds:
+        y = y_train[held_out]
         encodings = {}
-        for name, params in tuned.items():
-            model = make_model(systems[name].make(0, **params))
-            model.fit(train[fitted], y_train[fitted])
+        for name, estimator in candidates.items():
+            model = make_model(clone(estimator)).fit(train[fitted], y_train[fitted])
             Z = model.transform(train[held_out])
-            encodings[name] = {
-                modality: normalize(part) for modality, part in Z.items()
-            }
+            encodings[name] = {modality: normalize(own) for modality, own in Z.items()}
         for names, own in scores.items():
             Z_img, Z_txt = (
                 np.hstack([encodings[name][modality] for name in names])
                 for modality in ("image", "text")
             )
-            y = y_train[held_out]
             own.append(
                 mean_average_precision(Z_img, Z_txt, y, y)
                 + mean_average_precision(Z_txt, Z_img, y, y)
             )
     best = max(scores, key=lambda names: np.mean(scores[names]))
-    return {name: tuned[name] for name in best}
+    return {name: candidates[name] for name in best}
 
 
 # Switches of each paper, by what they turn off or change.
