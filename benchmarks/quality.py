@@ -163,15 +163,15 @@ def fit_seeds(part, set_name, system, setting, n_bits, seeds, extra, tuned):
     chosen, cells = {}, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if setting == "tuned" and system is ENSEMBLE:
+        if setting == "tuned" and system.name == ENSEMBLE.name:
             chosen = tune_ensemble(tuned, train, y_train)
             system = system._replace(method=partial(make_ensemble, chosen))
-        elif setting == "tuned" and system is not RIVAL:
+        elif setting == "tuned" and system.name != RIVAL.name:
             chosen = tune(system, params, train, y_train)
             params |= chosen
         for seed in seeds:
             start = time.perf_counter()
-            if system is RIVAL:
+            if system.name == RIVAL.name:
                 search = make_rival(y_train).fit(train, y_train)
                 model, chosen = search.best_estimator_, search.best_params_
             else:
@@ -288,7 +288,7 @@ if __name__ == "__main__":
         CELLS.unlink(missing_ok=True)
     fits = missing(list_fits(arguments), read_cells())
     # Ensembles take the tuned parameters of their members.
-    late = [fit for fit in fits if fit[2] is ENSEMBLE and fit[3] == "tuned"]
+    late = [fit for fit in fits if fit[2].name == ENSEMBLE.name and fit[3] == "tuned"]
     measure([fit for fit in fits if fit not in late], arguments.jobs)
     measure(late, arguments.jobs, read_tuned(read_cells()))
     write_page(read_cells(), shlex.join(["python", *sys.argv]))
