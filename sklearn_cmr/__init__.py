@@ -8,6 +8,7 @@ from sklearn_cmr._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sklearn_cmr.compose import PairTransformer
+    from sklearn_cmr.ensemble import CrossModalEnsemble
     from sklearn_cmr.hashing import AADAHHasher, SSAHHasher
     from sklearn_cmr.neighbors import CrossModalNeighbors
     from sklearn_cmr.pairs import make_pairs
@@ -24,6 +25,7 @@ __all__ = [
     "ACMRProjector",
     "CCAProjector",
     "CMGANProjector",
+    "CrossModalEnsemble",
     "CrossModalNeighbors",
     "DRCLProjector",
     "PairTransformer",
@@ -38,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "sklearn_cmr.compose": ["PairTransformer"],
+        "sklearn_cmr.ensemble": ["CrossModalEnsemble"],
         "sklearn_cmr.hashing": ["AADAHHasher", "SSAHHasher"],
         "sklearn_cmr.neighbors": ["CrossModalNeighbors"],
         "sklearn_cmr.pairs": ["make_pairs"],
@@ -49,6 +52,6 @@ __getattr__, __dir__ = lazy_names(
             "SemanticMatchingProjector",
         ],
     },
-    ["base", "codes", "compose", "datasets", "hashing", "metrics", "neighbors"]
-    + ["nn", "pairs", "projection", "training"],
+    ["base", "codes", "compose", "datasets", "ensemble", "hashing", "metrics"]
+    + ["neighbors", "nn", "pairs", "projection", "training"],
 )
