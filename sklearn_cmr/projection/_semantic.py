@@ -7,7 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import clone
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sklearn_cmr.base import (
     CrossModalTransformer,
@@ -28,12 +29,21 @@ class SemanticMatchingProjector(
     Parameters
     ----------
     estimator : classifier, default=None
-        Classifier with `predict_proba`. It is cloned for every modality and, where rows
-        have several labels, for every label (one-vs-rest). None is logistic regression.
+        Classifier with `predict_proba`. It is cloned for every modality. Where rows
+        have several labels, it is fitted to all of them if scikit-learn's tags say that
+        it can (trees, forests, neighbors), otherwise cloned for every label
+        (one-vs-rest). None is logistic regression.
 
-    C : float, default=0.01
+    C : float, default=0.03
         Inverse strength of the regularization of the logistic regression, > 0. It has
         no effect if `estimator` is given.
+
+    subtract_prior : bool or "auto", default="auto"
+        Whether the embedding is the class probabilities minus the frequencies of the
+        classes in the training rows of the modality. Cosines then compare what an item
+        says about its class beyond the frequencies. "auto" subtracts them if every row
+        has one label; with several labels, items often share the frequent ones, which
+        the subtraction would hide. :meth:`predict_proba` returns the probabilities.
 
     n_jobs : int, default=None
         Number of jobs of the one-vs-rest classifiers; None is 1.
@@ -53,6 +63,10 @@ class SemanticMatchingProjector(
     ----------
     estimators_ : dict of str to classifier
         Fitted classifier of every modality, of the labels that occur in it.
+
+    priors_ : dict of str to ndarray of shape (n_classes,)
+        What is subtracted from the probabilities of every modality; zeros if nothing
+        is.
 
     classes_ : ndarray of shape (n_classes,)
         Sorted classes, or the column numbers of the label indicator.
@@ -94,6 +108,7 @@ class SemanticMatchingProjector(
         **CrossModalTransformer._parameter_constraints,
         "estimator": [HasMethods(["fit", "predict_proba"]), None],
         "C": [Interval(Real, 0, None, closed="neither")],
+        "subtract_prior": ["boolean", StrOptions({"auto"})],
         "n_jobs": [Integral, None],
         "metric": ProjectorMixin._parameter_constraints["metric"],
     }
@@ -102,7 +117,8 @@ class SemanticMatchingProjector(
         self,
         *,
         estimator=None,
-        C=0.01,
+        C=0.03,
+        subtract_prior="auto",
         n_jobs=None,
         metric="cosine",
         missing_labels="raise",
@@ -110,6 +126,7 @@ class SemanticMatchingProjector(
     ):
         self.estimator = estimator
         self.C = C
+        self.subtract_prior = subtract_prior
         self.n_jobs = n_jobs
         self.metric = metric
         self.missing_labels = missing_labels
@@ -127,9 +144,10 @@ class SemanticMatchingProjector(
             # The default tol stops at once where features are far from zero.
             estimator = LogisticRegression(C=self.C, max_iter=1000, tol=1e-6)
         is_single = labels.has_single_labels
-        if not is_single:
+        if not is_single and not _takes_several_labels(estimator):
             estimator = OneVsRestClassifier(estimator, n_jobs=self.n_jobs)
-        self.estimators_, self._used = {}, {}
+        subtract = is_single if self.subtract_prior == "auto" else self.subtract_prior
+        self.estimators_, self.priors_, self._used = {}, {}, {}
         for name, X in features.items():
             y = labels.parts[name].indicator
             # A label that no row of the modality has cannot be learned.
@@ -139,11 +157,24 @@ class SemanticMatchingProjector(
             # In uint8, LabelBinarizer would number at most 256 columns.
             target = y.argmax(axis=1) if is_single else y[:, used].astype(int)
             self.estimators_[name] = clone(estimator).fit(X, target)
+            self.priors_[name] = y.mean(axis=0) * subtract
             self._used[name] = used
 
-    def _encode(self, X, modality):
-        Z = np.zeros((X.shape[0], len(self.classes_)), dtype=np.float32)
-        Z[:, self._used[modality]] = self.estimators_[modality].predict_proba(X)
-        return Z
+    def _label_probabilities(self, X, modality):
+        P = self.estimators_[modality].predict_proba(X)
+        if isinstance(P, list):
+            # One array a label, whose last column is the probability to have it.
+            P = np.column_stack([own[:, -1] for own in P])
+        probabilities = np.zeros((X.shape[0], len(self.classes_)))
+        probabilities[:, self._used[modality]] = P
+        return probabilities
 
-    _label_probabilities = _encode
+    def _encode(self, X, modality):
+        Z = self._label_probabilities(X, modality) - self.priors_[modality]
+        return Z.astype(np.float32)
+
+
+def _takes_several_labels(estimator):
+    """Return whether a classifier fits a label indicator by itself."""
+    tags = get_tags(estimator).classifier_tags
+    return tags is not None and tags.multi_label
