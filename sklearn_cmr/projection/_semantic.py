@@ -7,7 +7,6 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import clone
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sklearn_cmr.base import (
@@ -29,10 +28,8 @@ class SemanticMatchingProjector(
     Parameters
     ----------
     estimator : classifier, default=None
-        Classifier with `predict_proba`. It is cloned for every modality. Where rows
-        have several labels, it is fitted to all of them if scikit-learn's tags say that
-        it can (trees, forests, neighbors), otherwise cloned for every label
-        (one-vs-rest). None is logistic regression.
+        Classifier with `predict_proba`. It is cloned for every modality and, where rows
+        have several labels, for every label (one-vs-rest). None is logistic regression.
 
     C : float, default=0.03
         Inverse strength of the regularization of the logistic regression, > 0. It has
@@ -144,7 +141,7 @@ class SemanticMatchingProjector(
             # The default tol stops at once where features are far from zero.
             estimator = LogisticRegression(C=self.C, max_iter=1000, tol=1e-6)
         is_single = labels.has_single_labels
-        if not is_single and not _takes_several_labels(estimator):
+        if not is_single:
             estimator = OneVsRestClassifier(estimator, n_jobs=self.n_jobs)
         subtract = is_single if self.subtract_prior == "auto" else self.subtract_prior
         self.estimators_, self.priors_, self._used = {}, {}, {}
@@ -161,20 +158,10 @@ class SemanticMatchingProjector(
             self._used[name] = used
 
     def _label_probabilities(self, X, modality):
-        P = self.estimators_[modality].predict_proba(X)
-        if isinstance(P, list):
-            # One array a label, whose last column is the probability to have it.
-            P = np.column_stack([own[:, -1] for own in P])
-        probabilities = np.zeros((X.shape[0], len(self.classes_)))
-        probabilities[:, self._used[modality]] = P
-        return probabilities
+        P = np.zeros((X.shape[0], len(self.classes_)))
+        P[:, self._used[modality]] = self.estimators_[modality].predict_proba(X)
+        return P
 
     def _encode(self, X, modality):
         Z = self._label_probabilities(X, modality) - self.priors_[modality]
         return Z.astype(np.float32)
-
-
-def _takes_several_labels(estimator):
-    """Return whether a classifier fits a label indicator by itself."""
-    tags = get_tags(estimator).classifier_tags
-    return tags is not None and tags.multi_label

@@ -13,14 +13,12 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -118,15 +116,6 @@ def test_more_than_256_classes_as_an_indicator():
     assert_allclose(sm.predict_proba(X, "text"), by_hand.predict_proba(X), atol=1e-6)
 
 
-def test_more_than_256_labels_of_a_classifier_of_several_labels():
-    rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(300, 4)), np.eye(300, dtype=np.uint8)
-    Y[:, 7] = 1  # its probability is 1
-    trees = ExtraTreesClassifier(5, random_state=0)
-    sm = SemanticMatchingProjector(estimator=trees).fit(X, X, Y)
-    assert_array_equal(sm.predict_proba(X, "image"), Y)
-
-
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize(
     "estimator",
@@ -134,10 +123,11 @@ def test_more_than_256_labels_of_a_classifier_of_several_labels():
         LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
         CalibratedClassifierCV(SVC(), ensemble=False, cv=2),
         make_pipeline(StandardScaler(), GaussianNB()),
+        ExtraTreesClassifier(n_estimators=5, random_state=0),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_classifiers_of_one_label(estimator, several):
+def test_any_classifier(estimator, several):
     labels = make_indicator() if several else y
     sm = SemanticMatchingProjector(estimator=estimator).fit(A, B, labels)
     by_hand = OneVsRestClassifier(estimator) if several else clone(estimator)
@@ -146,31 +136,10 @@ def test_classifiers_of_one_label(estimator, several):
     prior = 0 if several else np.eye(3)[y].mean(axis=0)
     assert_allclose(sm.predict_proba(B, "text"), probabilities, atol=1e-7)
     assert_allclose(sm.transform_text(B), probabilities - prior, atol=1e-7)
+    assert not hasattr(estimator, "classes_")
     # C belongs to the logistic regression.
     other = clone(sm).set_params(C=100.0).fit(A, B, labels)
     assert_array_equal(other.transform_text(B), sm.transform_text(B))
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        RandomForestClassifier(n_estimators=5, random_state=0),
-        make_pipeline(StandardScaler(), ExtraTreesClassifier(5, random_state=0)),
-        KNeighborsClassifier(),
-        MLPClassifier(max_iter=20, random_state=0),
-    ],
-    ids=lambda estimator: type(estimator).__name__,
-)
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_classifiers_of_several_labels_are_fitted_once(estimator):
-    Y = make_indicator()
-    sm = SemanticMatchingProjector(estimator=estimator).fit(A, B, Y)
-    assert type(sm.estimators_["text"]) is type(estimator)
-    expected = clone(estimator).fit(B, Y.astype(int)).predict_proba(B)
-    if isinstance(expected, list):
-        expected = np.stack([own[:, 1] for own in expected], axis=1)
-    assert_allclose(sm.transform_text(B), expected, atol=1e-7)
-    assert not hasattr(estimator, "classes_")
 
 
 def test_jobs_do_not_change_the_result():
