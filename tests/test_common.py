@@ -225,6 +225,7 @@ WORDED_APART = {
     "history_": "the losses of the method",
     "module_": "the networks of the method",
     "sampler": "what an epoch and a batch of the method are",
+    "ITQHasher.random_state": "it has one random draw",
     "CrossModalNeighbors.feature_names_in_": "columns of one modality, or of codes",
     "CrossModalNeighbors.n_features_in_": "columns of one modality, or of codes",
     "PairTransformer.n_features_in_": "it also takes raw strings",
