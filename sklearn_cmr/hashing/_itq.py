@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.extmath import svd_flip
 
+from sklearn_cmr._inputs.labels import for_scikit_learn
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 
 
@@ -218,14 +219,11 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
 
     @property
     def _requires_labels(self):  # type: ignore[override]
-        step = _last_step(self._make_projector(), Pipeline)
-        is_fitted = isinstance(step, FrozenEstimator)
-        return not is_fitted and get_tags(step).target_tags.required
+        return _learns_from_labels(self._make_projector())
 
     @property
     def _any_modalities(self):  # type: ignore[override]
-        step = _last_step(self._make_projector(), (Pipeline, FrozenEstimator))
-        return getattr(step, "_any_modalities", False)
+        return getattr(_last_step(self._make_projector()), "_any_modalities", False)
 
     def _make_projector(self):
         if self.projector is not None:
@@ -271,9 +269,18 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
         return np.clip(U @ self.rotation_, -1, 1).astype(np.float32)
 
 
-def _last_step(estimator, kinds):
-    """Return the last estimator inside those of the kinds, pipelines or frozen ones."""
-    while isinstance(estimator, kinds):
+def _learns_from_labels(estimator):
+    """Return whether an estimator, or a step of a pipeline, has to be given labels."""
+    if isinstance(estimator, FrozenEstimator):
+        return False
+    if isinstance(estimator, Pipeline):
+        return any(_learns_from_labels(step) for _, step in estimator.steps)
+    return hasattr(estimator, "fit") and get_tags(estimator).target_tags.required
+
+
+def _last_step(estimator):
+    """Return the end of a pipeline, also of a frozen one."""
+    while isinstance(estimator, (Pipeline, FrozenEstimator)):
         is_pipeline = isinstance(estimator, Pipeline)
         estimator = estimator.steps[-1][1] if is_pipeline else estimator.estimator
     return estimator
@@ -284,7 +291,9 @@ def _as_given(labels):
     if labels is None:
         return None
     parts = {
-        name: part.indicator if part.codes is None else part.classes[part.codes]
+        name: for_scikit_learn(part.indicator)
+        if part.codes is None
+        else part.classes[part.codes]
         for name, part in labels.parts.items()
     }
     return next(iter(parts.values())) if labels.shared else parts

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from sklearn_cmr._inputs.labels import for_scikit_learn
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -151,8 +152,7 @@ class SemanticMatchingProjector(
             used = np.flatnonzero(y.any(axis=0))
             if len(used) < 2:
                 raise ValueError(f"The {name} labels have only one class.")
-            # In uint8, LabelBinarizer would number at most 256 columns.
-            target = y.argmax(axis=1) if is_single else y[:, used].astype(int)
+            target = y.argmax(axis=1) if is_single else for_scikit_learn(y[:, used])
             self.estimators_[name] = clone(estimator).fit(X, target)
             self.priors_[name] = y.mean(axis=0) * subtract
             self._used[name] = used

@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
@@ -180,6 +183,49 @@ def test_the_projector_gets_the_labels(labels):
     sm = SemanticMatchingProjector().fit(A, B, labels)
     assert_array_equal(itq.classes_, sm.classes_)
     assert_array_equal(itq.projector_.transform_text(B), sm.transform_text(B))
+
+
+class OwnProjector(TransformerMixin, BaseEstimator):
+    """Project to the probabilities of one classifier a label; no class of ours."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+    def fit(self, X, y):
+        model = OneVsRestClassifier(GaussianNB())
+        self.models_ = {name: clone(model).fit(part, y) for name, part in X.items()}
+        return self
+
+    def transform(self, X):
+        return {
+            name: self.models_[name].predict_proba(part) for name, part in X.items()
+        }
+
+
+def test_more_than_256_labels_of_any_projector():
+    # scikit-learn numbers the columns of a uint8 indicator modulo 256.
+    X = np.random.default_rng(0).normal(size=(300, 4))
+    Y = np.eye(300, dtype=int)
+    Y[:, 0] = Y[1, 299] = Y[2, 256] = 1
+    Y[5, 0] = 0
+    itq = make(OwnProjector()).fit(X, X, Y)
+    expected = OwnProjector().fit({"image": X}, Y).transform({"image": X})
+    assert_array_equal(
+        itq.projector_.transform({"image": X})["image"], expected["image"]
+    )
+
+
+def test_supervised_steps_of_a_pipeline_need_labels():
+    select = PairTransformer(image=SelectKBest(k=3), text=SelectKBest(k=3))
+    itq = make(make_pipeline(select, CCAProjector()))
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        itq.fit(PAIRS)
+    expected = clone(select).fit_transform(PAIRS, y)["image"]
+    assert_array_equal(
+        itq.fit(PAIRS, y).projector_[0].transform(PAIRS)["image"], expected
+    )
 
 
 def test_a_pipeline_equals_its_steps():
