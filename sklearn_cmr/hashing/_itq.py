@@ -98,7 +98,7 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
         :class:`~sklearn_cmr.SemanticMatchingProjector`.
 
     n_bits : int, default=32
-        Number of bits of a code, at least 1.
+        Number of bits of a code.
 
     n_iter : int, default=50
         Number of iterations, >= 0. With 0, the rotation is random.

@@ -62,7 +62,7 @@ class SemanticMatchingProjector(
     estimators_ : dict of str to classifier
         Fitted classifier of every modality, of the labels that occur in it.
 
-    priors_ : dict of str to ndarray of shape (n_classes,)
+    class_priors_ : dict of str to ndarray of shape (n_classes,)
         What is subtracted from the probabilities of every modality; zeros if nothing
         is.
 
@@ -145,7 +145,7 @@ class SemanticMatchingProjector(
         if not is_single:
             estimator = OneVsRestClassifier(estimator, n_jobs=self.n_jobs)
         subtract = is_single if self.subtract_prior == "auto" else self.subtract_prior
-        self.estimators_, self.priors_, self._used = {}, {}, {}
+        self.estimators_, self.class_priors_, self._used = {}, {}, {}
         for name, X in features.items():
             y = labels.parts[name].indicator
             # A label that no row of the modality has cannot be learned.
@@ -154,7 +154,7 @@ class SemanticMatchingProjector(
                 raise ValueError(f"The {name} labels have only one class.")
             target = y.argmax(axis=1) if is_single else for_scikit_learn(y[:, used])
             self.estimators_[name] = clone(estimator).fit(X, target)
-            self.priors_[name] = y.mean(axis=0) * subtract
+            self.class_priors_[name] = y.mean(axis=0) * subtract
             self._used[name] = used
 
     def _label_probabilities(self, X, modality):
@@ -163,5 +163,5 @@ class SemanticMatchingProjector(
         return P
 
     def _encode(self, X, modality):
-        Z = self._label_probabilities(X, modality) - self.priors_[modality]
+        Z = self._label_probabilities(X, modality) - self.class_priors_[modality]
         return Z.astype(np.float32)

@@ -64,7 +64,7 @@ def test_classes_equal_one_logistic_regression_a_modality(C, classes, subtract):
         by_hand = fit_by_hand(C).fit(X[TRAIN], classes[TRAIN])
         expected = by_hand.predict_proba(X[TEST])
         assert Z.dtype == np.float32
-        assert_allclose(sm.priors_[name], prior)
+        assert_allclose(sm.class_priors_[name], prior)
         assert_allclose(Z, expected - prior, atol=1e-6)
         assert_allclose(sm.predict_proba(X[TEST], name), expected, atol=1e-6)
 
