@@ -9,7 +9,7 @@ from sklearn_cmr._lazy import lazy_names
 if TYPE_CHECKING:
     from sklearn_cmr.compose import PairTransformer
     from sklearn_cmr.ensemble import CrossModalEnsemble
-    from sklearn_cmr.hashing import AADAHHasher, SSAHHasher
+    from sklearn_cmr.hashing import AADAHHasher, ITQHasher, SSAHHasher
     from sklearn_cmr.neighbors import CrossModalNeighbors
     from sklearn_cmr.pairs import make_pairs
     from sklearn_cmr.projection import (
@@ -28,6 +28,7 @@ __all__ = [
     "CrossModalEnsemble",
     "CrossModalNeighbors",
     "DRCLProjector",
+    "ITQHasher",
     "PairTransformer",
     "SSAHHasher",
     "SemanticMatchingProjector",
@@ -41,7 +42,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "sklearn_cmr.compose": ["PairTransformer"],
         "sklearn_cmr.ensemble": ["CrossModalEnsemble"],
-        "sklearn_cmr.hashing": ["AADAHHasher", "SSAHHasher"],
+        "sklearn_cmr.hashing": ["AADAHHasher", "ITQHasher", "SSAHHasher"],
         "sklearn_cmr.neighbors": ["CrossModalNeighbors"],
         "sklearn_cmr.pairs": ["make_pairs"],
         "sklearn_cmr.projection": [

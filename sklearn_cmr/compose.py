@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from sklearn_cmr._arrays import is_frame, to_array
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.features import FeatureReader, is_modality_name
-from sklearn_cmr._inputs.labels import check_label_names
+from sklearn_cmr._inputs.labels import check_label_names, for_scikit_learn
 from sklearn_cmr._inputs.layout import (
     PairLayout,
     bare_names,
@@ -413,6 +413,7 @@ def _n_columns(part):
 def _fit_transform(transformer, part, y, modality):
     """Fit the transformer of a modality and apply it."""
     part = _as_input(part, transformer)
+    y = for_scikit_learn(y)
     try:
         if hasattr(transformer, "fit_transform"):
             return transformer.fit_transform(part, y)

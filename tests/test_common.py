@@ -240,6 +240,7 @@ WORDED_APART = {
     "n_jobs": "what runs at the same time",
     "sampler": "what an epoch and a batch of the method are",
     "CrossModalEnsemble.random_state": "it draws the seeds of the members",
+    "ITQHasher.random_state": "it has one random draw",
     "CrossModalNeighbors.feature_names_in_": "columns of one modality, or of codes",
     "CrossModalNeighbors.n_features_in_": "columns of one modality, or of codes",
     "PairTransformer.n_features_in_": "it also takes raw strings",

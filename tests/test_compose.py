@@ -26,6 +26,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
+    LabelBinarizer,
     MaxAbsScaler,
     OrdinalEncoder,
     StandardScaler,
@@ -229,6 +230,18 @@ def test_labels_reach_both_parts(arguments):
     assert_array_equal(prepare.transformers_["image"].get_support(), selected)
     assert prepare.transformers_["text"].y_ is y
     assert_array_equal(prepare.transformers_["text"].X_, B)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, pd.DataFrame])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, bool, int])
+def test_labels_of_more_than_256_columns(kind, dtype):
+    # LabelBinarizer numbers the columns of an indicator of 8 bits modulo 256.
+    Y = np.eye(300, dtype=dtype)
+    Y[:, 0] = Y[1, 299] = Y[2, 256] = 1
+    X = np.zeros((300, 2))
+    prepare = PairTransformer(image=_Recorder()).fit(make_pairs(X, X), kind(Y))
+    binary = LabelBinarizer().fit_transform(prepare.transformers_["image"].y_)
+    assert_array_equal(binary, Y)
 
 
 def test_given_transformers_stay_unfitted():

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
-from sklearn_cmr._arrays import to_array
+from sklearn_cmr._arrays import is_frame, to_array
 from sklearn_cmr._inputs.layout import (
     check_same_length,
     has_two_dimensions,
@@ -351,6 +351,25 @@ def _refuse_mixed_types(y, name):
             f"Unknown label type: {name} mixes strings with other labels, such as "
             f"{strings[0]!r} and {other!r}. Make all labels strings, or all numbers."
         )
+
+
+def for_scikit_learn(y):
+    """Return labels with indicators of 8 bits as such of int, all others as they are.
+
+    One-vs-rest and `LabelBinarizer` of scikit-learn number the columns of an indicator
+    in the dtype of its values, and would merge those from 256 on with others (1.9.1).
+
+    Parameters
+    ----------
+    y : array-like, sparse matrix or None
+
+    Returns
+    -------
+    y : array-like, sparse matrix or None
+    """
+    values = np.asarray(y) if is_frame(y) else y
+    is_narrow = str(getattr(values, "dtype", "")) in ("int8", "uint8")
+    return values.astype(int) if is_narrow and has_two_dimensions(values) else y
 
 
 def _drop_unlabeled(features, y, name):

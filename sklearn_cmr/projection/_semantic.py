@@ -7,8 +7,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import clone
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from sklearn_cmr._inputs.labels import for_scikit_learn
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -31,9 +32,16 @@ class SemanticMatchingProjector(
         Classifier with `predict_proba`. It is cloned for every modality and, where rows
         have several labels, for every label (one-vs-rest). None is logistic regression.
 
-    C : float, default=0.01
+    C : float, default=0.03
         Inverse strength of the regularization of the logistic regression, > 0. It has
         no effect if `estimator` is given.
+
+    subtract_prior : bool or "auto", default="auto"
+        Whether the embedding is the class probabilities minus the frequencies of the
+        classes in the training rows of the modality. Cosines then compare what an item
+        says about its class beyond the frequencies. "auto" subtracts them if every row
+        has one label; with several labels, items often share the frequent ones, which
+        the subtraction would hide. :meth:`predict_proba` returns the probabilities.
 
     n_jobs : int, default=None
         Number of jobs of the one-vs-rest classifiers; None is 1.
@@ -53,6 +61,10 @@ class SemanticMatchingProjector(
     ----------
     estimators_ : dict of str to classifier
         Fitted classifier of every modality, of the labels that occur in it.
+
+    class_priors_ : dict of str to ndarray of shape (n_classes,)
+        What is subtracted from the probabilities of every modality; zeros if nothing
+        is.
 
     classes_ : ndarray of shape (n_classes,)
         Sorted classes, or the column numbers of the label indicator.
@@ -94,6 +106,7 @@ class SemanticMatchingProjector(
         **CrossModalTransformer._parameter_constraints,
         "estimator": [HasMethods(["fit", "predict_proba"]), None],
         "C": [Interval(Real, 0, None, closed="neither")],
+        "subtract_prior": ["boolean", StrOptions({"auto"})],
         "n_jobs": [Integral, None],
         "metric": ProjectorMixin._parameter_constraints["metric"],
     }
@@ -102,7 +115,8 @@ class SemanticMatchingProjector(
         self,
         *,
         estimator=None,
-        C=0.01,
+        C=0.03,
+        subtract_prior="auto",
         n_jobs=None,
         metric="cosine",
         missing_labels="raise",
@@ -110,6 +124,7 @@ class SemanticMatchingProjector(
     ):
         self.estimator = estimator
         self.C = C
+        self.subtract_prior = subtract_prior
         self.n_jobs = n_jobs
         self.metric = metric
         self.missing_labels = missing_labels
@@ -129,21 +144,24 @@ class SemanticMatchingProjector(
         is_single = labels.has_single_labels
         if not is_single:
             estimator = OneVsRestClassifier(estimator, n_jobs=self.n_jobs)
-        self.estimators_, self._used = {}, {}
+        subtract = is_single if self.subtract_prior == "auto" else self.subtract_prior
+        self.estimators_, self.class_priors_, self._used = {}, {}, {}
         for name, X in features.items():
             y = labels.parts[name].indicator
             # A label that no row of the modality has cannot be learned.
             used = np.flatnonzero(y.any(axis=0))
             if len(used) < 2:
                 raise ValueError(f"The {name} labels have only one class.")
-            # In uint8, LabelBinarizer would number at most 256 columns.
-            target = y.argmax(axis=1) if is_single else y[:, used].astype(int)
+            target = y.argmax(axis=1) if is_single else for_scikit_learn(y[:, used])
             self.estimators_[name] = clone(estimator).fit(X, target)
+            self.class_priors_[name] = y.mean(axis=0) * subtract
             self._used[name] = used
 
-    def _encode(self, X, modality):
-        Z = np.zeros((X.shape[0], len(self.classes_)), dtype=np.float32)
-        Z[:, self._used[modality]] = self.estimators_[modality].predict_proba(X)
-        return Z
+    def _label_probabilities(self, X, modality):
+        P = np.zeros((X.shape[0], len(self.classes_)))
+        P[:, self._used[modality]] = self.estimators_[modality].predict_proba(X)
+        return P
 
-    _label_probabilities = _encode
+    def _encode(self, X, modality):
+        Z = self._label_probabilities(X, modality) - self.class_priors_[modality]
+        return Z.astype(np.float32)

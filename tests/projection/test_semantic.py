@@ -11,7 +11,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -19,7 +21,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from sklearn_cmr import PairTransformer, SemanticMatchingProjector, make_pairs
 from sklearn_cmr.datasets import make_cross_modal_classification
@@ -41,7 +43,7 @@ def make_indicator(n_samples=90, n_labels=6, random_state=0):
     return Y.astype(np.uint8)
 
 
-def fit_by_hand(C=0.01):
+def fit_by_hand(C=0.03):
     return LogisticRegression(C=C, max_iter=1000, tol=1e-6)
 
 
@@ -50,27 +52,35 @@ def fit_by_hand(C=0.01):
 
 @pytest.mark.parametrize("C", [0.01, 1.0])
 @pytest.mark.parametrize("classes", [y, NAMES[y], y - 7], ids=["int", "str", "shifted"])
-def test_classes_equal_one_logistic_regression_a_modality(C, classes):
-    sm = SemanticMatchingProjector(C=C).fit(A[TRAIN], B[TRAIN], classes[TRAIN])
+@pytest.mark.parametrize("subtract", ["auto", True, False])
+def test_classes_equal_one_logistic_regression_a_modality(C, classes, subtract):
+    sm = SemanticMatchingProjector(C=C, subtract_prior=subtract)
+    sm.fit(A[TRAIN], B[TRAIN], classes[TRAIN])
     assert_array_equal(sm.classes_, np.unique(classes))
+    prior = np.unique(classes[TRAIN], return_counts=True)[1] / 60 * bool(subtract)
     for (name, X), Z in zip(
         FEATURES.items(), sm.transform(A[TEST], B[TEST]), strict=True
     ):
         by_hand = fit_by_hand(C).fit(X[TRAIN], classes[TRAIN])
         expected = by_hand.predict_proba(X[TEST])
         assert Z.dtype == np.float32
-        assert_allclose(Z, expected, atol=1e-6)
+        assert_allclose(sm.class_priors_[name], prior)
+        assert_allclose(Z, expected - prior, atol=1e-6)
         assert_allclose(sm.predict_proba(X[TEST], name), expected, atol=1e-6)
 
 
-def test_several_labels_equal_one_classifier_a_label():
+@pytest.mark.parametrize("subtract", ["auto", True, False])
+def test_several_labels_equal_one_classifier_a_label(subtract):
     Y = make_indicator()
-    sm = SemanticMatchingProjector(C=0.1).fit(A[TRAIN], B[TRAIN], Y[TRAIN])
+    sm = SemanticMatchingProjector(C=0.1, subtract_prior=subtract)
+    sm.fit(A[TRAIN], B[TRAIN], Y[TRAIN])
+    # Where rows have several labels, "auto" keeps the probabilities.
+    prior = Y[TRAIN].mean(axis=0) * (subtract is True)
     for X, Z in zip((A, B), sm.transform(A[TEST], B[TEST]), strict=True):
         for label in range(Y.shape[1]):
             by_hand = fit_by_hand(0.1).fit(X[TRAIN], Y[TRAIN, label])
             expected = by_hand.predict_proba(X[TEST])[:, 1]
-            assert_allclose(Z[:, label], expected, atol=1e-6)
+            assert_allclose(Z[:, label], expected - prior[label], atol=1e-6)
     assert sm.estimators_["image"].multilabel_
 
 
@@ -91,20 +101,42 @@ def test_more_than_256_labels():
     sm = SemanticMatchingProjector(estimator=GaussianNB()).fit(X, X, Y)
     assert len(sm.estimators_["image"].estimators_) == 300
     Z = sm.transform_image(X)
+    assert_allclose(sm.predict_proba(X, "image"), Z, atol=1e-6)
     for label in (0, 43, 256, 299):
         expected = GaussianNB().fit(X, Y[:, label]).predict_proba(X)[:, 1]
         assert_allclose(Z[:, label], expected, atol=1e-6)
 
 
+def test_more_than_256_classes_as_an_indicator():
+    X = np.random.default_rng(0).normal(size=(600, 4))
+    Y = np.tile(np.eye(300, dtype=np.uint8), (2, 1))
+    sm = SemanticMatchingProjector(estimator=GaussianNB()).fit(X, X, Y)
+    assert_array_equal(sm.estimators_["text"].classes_, np.arange(300))
+    by_hand = GaussianNB().fit(X, np.tile(np.arange(300), 2))
+    assert_allclose(sm.predict_proba(X, "text"), by_hand.predict_proba(X), atol=1e-6)
+
+
 @pytest.mark.parametrize("several", [False, True])
-def test_any_classifier(several):
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+        CalibratedClassifierCV(SVC(), ensemble=False, cv=2),
+        make_pipeline(StandardScaler(), GaussianNB()),
+        ExtraTreesClassifier(n_estimators=5, random_state=0),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_any_classifier(estimator, several):
     labels = make_indicator() if several else y
-    forest = RandomForestClassifier(n_estimators=5, random_state=0)
-    sm = SemanticMatchingProjector(estimator=forest).fit(A, B, labels)
-    by_hand = OneVsRestClassifier(forest) if several else clone(forest)
+    sm = SemanticMatchingProjector(estimator=estimator).fit(A, B, labels)
+    by_hand = OneVsRestClassifier(estimator) if several else clone(estimator)
     by_hand.fit(B, labels.astype(int))
-    assert_allclose(sm.transform_text(B), by_hand.predict_proba(B), atol=1e-7)
-    assert not hasattr(forest, "estimators_")
+    probabilities = by_hand.predict_proba(B)
+    prior = 0 if several else np.eye(3)[y].mean(axis=0)
+    assert_allclose(sm.predict_proba(B, "text"), probabilities, atol=1e-7)
+    assert_allclose(sm.transform_text(B), probabilities - prior, atol=1e-7)
+    assert not hasattr(estimator, "classes_")
     # C belongs to the logistic regression.
     other = clone(sm).set_params(C=100.0).fit(A, B, labels)
     assert_array_equal(other.transform_text(B), sm.transform_text(B))
@@ -146,10 +178,10 @@ def test_unpaired_modalities_have_rows_and_classes_of_their_own():
         by_hand = fit_by_hand().fit(X[name], labels[name])
         expected = np.zeros((90, 3))
         expected[:, columns] = by_hand.predict_proba(features[name])
-        assert_allclose(Z[name], expected, atol=1e-6)
-    assert_allclose(
-        sm.predict_proba(features), np.mean(list(Z.values()), axis=0), atol=1e-6
-    )
+        assert_allclose(sm.predict_proba(features[name], name), expected, atol=1e-6)
+        # Every modality has class frequencies of its own.
+        prior = np.mean(labels[name][:, None] == NAMES, axis=0)
+        assert_allclose(Z[name], expected - prior, atol=1e-6)
     assert 1 / 3 < sm.score(features, y) <= 1
 
 
@@ -212,7 +244,8 @@ def test_every_container(make):
         Z = {"image": Z[:, :3], "text": Z[:, 3:]}
     for name, own in FEATURES.items():
         assert_allclose(Z[name], expected.transform_modality(own, name), atol=1e-6)
-    assert_allclose(sm.predict_proba(X), (Z["image"] + Z["text"]) / 2, atol=1e-6)
+    mean = (Z["image"] + Z["text"]) / 2 + np.eye(3)[y].mean(axis=0)
+    assert_allclose(sm.predict_proba(X), mean, atol=1e-6)
     assert sm.score(X, y) == pytest.approx(expected.score(A, B, y), abs=1e-6)
 
 
@@ -224,6 +257,22 @@ def test_names_of_the_columns():
 
 
 # -- scikit-learn's tools --------------------------------------------------------------
+
+
+def test_frequent_classes_do_not_attract_all_queries():
+    # Of weak features, probabilities say little more than the frequencies.
+    rng = np.random.default_rng(0)
+    labels = rng.choice(4, size=600, p=[0.7, 0.1, 0.1, 0.1])
+    X_img, X_txt = np.eye(4)[labels] + rng.normal(size=(2, 600, 4))
+    scores = []
+    for subtract in (False, True):
+        sm = SemanticMatchingProjector(subtract_prior=subtract)
+        sm.fit(X_img[:300], X_txt[:300], labels[:300])
+        Z_img, Z_txt = sm.transform(X_img[300:], X_txt[300:])
+        found = labels[300:][(Z_img @ Z_txt.T).argmax(axis=1)]
+        rare = labels[300:] > 0
+        scores.append((found[rare] == labels[300:][rare]).mean())
+    assert scores[1] > scores[0] + 0.1
 
 
 def test_grid_search_over_C():
@@ -284,6 +333,12 @@ def test_invalid_C_is_refused(C):
         SemanticMatchingProjector(C=C).fit(A, B, y)
 
 
+@pytest.mark.parametrize("value", ["yes", None, 0.5])
+def test_invalid_subtract_prior_is_refused(value):
+    with pytest.raises(ValueError, match="'subtract_prior' parameter"):
+        SemanticMatchingProjector(subtract_prior=value).fit(A, B, y)
+
+
 def test_features_far_from_zero_do_not_stop_the_solver():
     # With the default tol of LogisticRegression the coefficient stays at -3e-6.
     rng = np.random.RandomState(0)
@@ -295,7 +350,7 @@ def test_features_far_from_zero_do_not_stop_the_solver():
     for name, column in {"image": X[:, :1], "text": X[:, 1:]}.items():
         centered = fit_by_hand().fit(column - 100, labels)
         expected = centered.predict_proba(column - 100)
-        assert_allclose(sm.transform_modality(column, name), expected, atol=1e-3)
+        assert_allclose(sm.predict_proba(column, name), expected, atol=1e-3)
 
 
 def test_collapse_in_a_pipeline_warns_at_the_line_of_the_caller():
@@ -327,7 +382,7 @@ def test_published_map(real_data, name, expected):
     arrays = real_data(name)
     model = make_pipeline(
         PairTransformer(image=StandardScaler(), text=StandardScaler()),
-        SemanticMatchingProjector(),
+        SemanticMatchingProjector(C=0.01, subtract_prior=False),
     )
     train = make_pairs(arrays["image_train"], arrays["text_train"])
     model.fit(train, arrays["y_train"])
