@@ -17,7 +17,6 @@ gives the scores of all its outputs.
 # SPDX-License-Identifier: BSD-3-Clause
 
 import argparse
-import os
 import subprocess
 import time
 import warnings
@@ -26,21 +25,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from candidates import CANDIDATES, METHODS
+from data import REAL_SETS, load, make_scaler
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
-from sklearn.preprocessing import StandardScaler
 
-from sklearn_cmr import PairTransformer, make_pairs
+from sklearn_cmr import make_pairs
 from sklearn_cmr.datasets import make_cross_modal_classification
 
 FOLDER = Path(__file__).parent / "defaults"
-REAL_SETS = [
-    "wiki_sift_lda",
-    "wiki_cnn_pca",
-    "uci_mfeat",
-    "iaprtc12_1962",
-    "pascal_sentence_100",
-]
 GENERATED_SETS = {
     "few_rows": {
         "n_samples": 90,
@@ -74,9 +66,7 @@ def load_training_rows(name):
             **GENERATED_SETS[name], random_state=0
         )
         return make_pairs(A, B), y
-    with np.load(Path(os.environ["SKLEARN_CMR_DATA"]) / f"{name}.npz") as arrays:
-        pairs = make_pairs(arrays["image_train"], arrays["text_train"])
-        return pairs, arrays["y_train"]
+    return load(name, "train")
 
 
 def split(y, number):
@@ -89,7 +79,7 @@ def split(y, number):
 def score_candidate(method, params, pairs, y, number, seed):
     """Yield the score of every output of one fit, and the seconds of the fit."""
     fitted, held_out = split(y, number)
-    scaler = PairTransformer(image=StandardScaler(), text=StandardScaler())
+    scaler = make_scaler()
     X, X_held_out = (
         scaler.fit_transform(pairs[fitted]),
         scaler.transform(pairs[held_out]),

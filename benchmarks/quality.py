@@ -14,7 +14,6 @@ which later runs complete; ``QUALITY.md`` shows them.
 
 import argparse
 import json
-import os
 import shlex
 import sys
 import time
@@ -26,14 +25,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from defaults import REAL_SETS
+from data import REAL_SETS, load, make_folds, make_model
 from joblib import Parallel, delayed
 from quality_page import write_page
-from rivals import make_folds, make_rival
+from rivals import make_rival
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from systems import (
     ABLATIONS,
     BASELINES,
@@ -46,7 +43,6 @@ from systems import (
     make_ensemble,
 )
 
-from sklearn_cmr import PairTransformer, make_pairs
 from sklearn_cmr.metrics import map_scorer, mean_average_precision
 
 CELLS = Path(__file__).parent / "quality.csv"
@@ -57,24 +53,6 @@ ABLATED_SETS = ["wiki_cnn_pca", "uci_mfeat"]
 ABLATED_BITS = 32
 N_ABLATION_SEEDS = 3
 DIRECTIONS = [("image", "text"), ("text", "image")]
-
-
-def load(name):
-    """Return the training and the test pairs of a set with their labels."""
-    with np.load(Path(os.environ["SKLEARN_CMR_DATA"]) / f"{name}.npz") as arrays:
-        return [
-            (
-                make_pairs(arrays[f"image_{part}"], arrays[f"text_{part}"]),
-                arrays[f"y_{part}"],
-            )
-            for part in ("train", "test")
-        ]
-
-
-def make_model(estimator):
-    """Return the pipeline that standardizes both modalities before an estimator."""
-    scaler = PairTransformer(image=StandardScaler(), text=StandardScaler())
-    return make_pipeline(scaler, estimator)
 
 
 # -- evaluation ----------------------------------------------------------------
@@ -158,7 +136,8 @@ def fit_seeds(part, set_name, system, setting, n_bits, seeds, extra, tuned):
     tuned : dict of str to dict
         Tuned parameters of the methods, for an ensemble.
     """
-    (train, y_train), (test, y_test) = load(set_name)
+    train, y_train = load(set_name, "train")
+    test, y_test = load(set_name, "test")
     params = extra | ({"n_bits": n_bits} if n_bits else {})
     chosen, cells = {}, []
     with warnings.catch_warnings():

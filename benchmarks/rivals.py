@@ -14,35 +14,24 @@ prints what cross-validation inside the training split prefers of every kind. Wi
 # SPDX-License-Identifier: BSD-3-Clause
 
 import argparse
-import os
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
+from data import REAL_SETS, load, make_folds, make_scaler
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_cmr import (
     CCAProjector,
     ITQHasher,
-    PairTransformer,
     SemanticMatchingProjector,
-    make_pairs,
 )
 from sklearn_cmr.metrics import map_scorer
 
-DATA_SETS = [
-    "wiki_sift_lda",
-    "wiki_cnn_pca",
-    "uci_mfeat",
-    "iaprtc12_1962",
-    "pascal_sentence_100",
-]
 CCA_GRID = {"n_components": [5, 10, 20], "shrinkage": [0.01, 0.1, 1.0]}
 
 
@@ -86,17 +75,15 @@ def make_search(methods, y):
     -------
     search : GridSearchCV
     """
-    standardize = PairTransformer(image=StandardScaler(), text=StandardScaler())
     grids = [
         {"method": [method]} | {f"method__{name}": grid[name] for name in grid}
         for method, grid in methods
     ]
-    kind = StratifiedKFold if np.ndim(y) == 1 else KFold
     return GridSearchCV(
-        Pipeline([("standardize", standardize), ("method", CCAProjector())]),
+        Pipeline([("standardize", make_scaler()), ("method", CCAProjector())]),
         grids,
         scoring=map_scorer,
-        cv=kind(3, shuffle=True, random_state=0),
+        cv=make_folds(y),
     )
 
 
@@ -148,13 +135,6 @@ def make_hashing_rival(y, n_bits):
     )
 
 
-def load_training_rows(name):
-    """Return the training pairs of a data set, and their labels."""
-    with np.load(Path(os.environ["SKLEARN_CMR_DATA"]) / f"{name}.npz") as arrays:
-        pairs = make_pairs(arrays["image_train"], arrays["text_train"])
-        return pairs, arrays["y_train"]
-
-
 def describe(params):
     """Return the kind of a candidate, and its settings."""
     method = params["method"]
@@ -186,13 +166,13 @@ def report(name, search, seconds):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=DATA_SETS)
+    parser.add_argument("names", nargs="*", default=REAL_SETS)
     parser.add_argument("--bits", type=int, help="rivals of the hashers")
     arguments = parser.parse_args()
     # SVC(probability=True) is to go in a later scikit-learn.
     warnings.filterwarnings("ignore", ".*probability", FutureWarning)
     for data_set in arguments.names:
-        pairs, y = load_training_rows(data_set)
+        pairs, y = load(data_set, "train")
         bits = arguments.bits
         rival = make_rival(y) if bits is None else make_hashing_rival(y, bits)
         start = time.perf_counter()
