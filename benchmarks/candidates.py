@@ -43,7 +43,7 @@ ACMR_UNIT_LENGTH = {
     "negative_weight": 3.0,
     "label_loss": "softmax",
     "lr": 1e-4,
-    "lr_discriminator": 3e-3,
+    "lr_discriminator": 1e-3,
     "max_epochs": "auto",
     "min_updates": 300,
 }
