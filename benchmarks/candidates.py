@@ -52,30 +52,15 @@ ACMR_UNIT_LENGTH = {
 CANDIDATES = {
     "ACMR": {
         "first release": ACMR_FIRST_RELEASE,
-        "first release, 600 updates or more": {
-            **ACMR_FIRST_RELEASE,
-            "max_epochs": "auto",
-            "min_updates": 600,
-        },
         "unit length": ACMR_UNIT_LENGTH,
         "unit length, without the game": {
             **ACMR_UNIT_LENGTH,
             "adversarial_weight": 0.0,
         },
         "unit length, binary cross entropy": {**ACMR_UNIT_LENGTH, "label_loss": "bce"},
-        "unit length, width of the first release": {
-            **ACMR_UNIT_LENGTH,
-            "embedding_dim": 64,
-            "hidden_layer_sizes": (512,),
-        },
-        "unit length, 600 updates or more": {**ACMR_UNIT_LENGTH, "min_updates": 600},
         **{
             f"unit length, margin {margin}": {**ACMR_UNIT_LENGTH, "margin": margin}
-            for margin in (0.05, 0.1, 0.2, 1.0, 2.0)
-        },
-        **{
-            f"first release, margin {margin}": {**ACMR_FIRST_RELEASE, "margin": margin}
-            for margin in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+            for margin in (0.05, 0.1, 0.2, 1.0)
         },
     },
     "CMGAN": {
