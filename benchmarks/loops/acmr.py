@@ -33,10 +33,10 @@ def mine(similar):
 def triplet(z_anchors, z_others, similar, estimator):
     """Return the triplet loss of one direction, from lists of pairs."""
     anchors, others, shares = mine(similar)
-    distances = F.pairwise_distance(z_anchors[anchors], z_others[others])
+    distances = F.pairwise_distance(z_anchors[anchors], z_others[others]) / 2
     near = (shares * distances).sum()
     anchors, others, shares = mine(~similar)
-    distances = F.pairwise_distance(z_anchors[anchors], z_others[others])
+    distances = F.pairwise_distance(z_anchors[anchors], z_others[others]) / 2
     hinges = torch.clamp(estimator.margin - distances, min=0)
     return near + estimator.negative_weight * (shares * hinges).sum()
 
@@ -47,8 +47,6 @@ def textbook(estimator, data, epochs, order=None):
     image, text = module["encoders"].values()
     classifier, discriminator = module["classifier"], module["discriminator"]
     features, y = data.tensors()
-    single_label = data.y.ndim == 1
-    label_loss = F.cross_entropy if single_label else F.binary_cross_entropy_with_logits
     dataset = TensorDataset(features["image"], features["text"], y)
     projectors = [image, text, classifier]
     optimizer = torch.optim.Adam(
@@ -57,7 +55,9 @@ def textbook(estimator, data, epochs, order=None):
         betas=estimator.betas,
     )
     optimizer_discriminator = torch.optim.Adam(
-        discriminator.parameters(), lr=estimator.lr, betas=estimator.betas
+        discriminator.parameters(),
+        lr=estimator.lr_discriminator,
+        betas=estimator.betas,
     )
     history = []
     for epoch in range(epochs):
@@ -71,8 +71,9 @@ def textbook(estimator, data, epochs, order=None):
             z_image, z_text = image(images), text(texts)
             imi = triplet(z_image, z_text, similar, estimator)
             imi = imi + triplet(z_text, z_image, similar, estimator)
-            imd = label_loss(classifier(z_image), labels)
-            imd = imd + label_loss(classifier(z_text), labels)
+            target = labels / labels.sum(1, keepdim=True)
+            imd = F.cross_entropy(classifier(z_image), target)
+            imd = imd + F.cross_entropy(classifier(z_text), target)
             adversarial = F.cross_entropy(discriminator(z_image), is_image)
             adversarial = adversarial + F.cross_entropy(discriminator(z_text), is_text)
             embedding = estimator.triplet_weight * imi + estimator.label_weight * imd
@@ -110,15 +111,14 @@ def bare(estimator, data, epochs):
     classifier, discriminator = module["classifier"], module["discriminator"]
     features, y = data.tensors(device)
     X_image, X_text = features["image"], features["text"]
-    targets = y.argmax(1) if data.y.ndim == 1 else y
-    label_loss = (
-        F.cross_entropy if data.y.ndim == 1 else F.binary_cross_entropy_with_logits
-    )
+    targets = y.argmax(1) if data.y.ndim == 1 else y / y.sum(1, keepdim=True)
     moved = [p for net in (image, text, classifier) for p in net.parameters()]
     moved_discriminator = list(discriminator.parameters())
-    options = {"lr": estimator.lr, "betas": estimator.betas, "fused": True}
-    optimizer = torch.optim.Adam(moved, **options)
-    optimizer_discriminator = torch.optim.Adam(moved_discriminator, **options)
+    options = {"betas": estimator.betas, "fused": True}
+    optimizer = torch.optim.Adam(moved, lr=estimator.lr, **options)
+    optimizer_discriminator = torch.optim.Adam(
+        moved_discriminator, lr=estimator.lr_discriminator, **options
+    )
     history = []
     for epoch in range(epochs):
         means = Means()
@@ -135,7 +135,7 @@ def bare(estimator, data, epochs):
             similar = labels @ labels.T > 0
             squared = z_image.square().sum(1, keepdim=True) + z_text.square().sum(1)
             squared = torch.addmm(squared, z_image, z_text.T, alpha=-2).clamp_min(0)
-            distances = (squared + 1e-6).sqrt()
+            distances = (squared / 4 + 1e-6).sqrt()
             # Both directions share distances and masks; only the sums differ.
             near = torch.where(similar, distances, 0)
             far = torch.where(similar, 0, F.relu(estimator.margin - distances))
@@ -145,7 +145,7 @@ def bare(estimator, data, epochs):
             hinges = (far.sum(0) + far.sum(1)) / n_others.clamp_min(1)
             has_negative = (n_others > 0).sum().clamp_min(1)
             imi = imi + estimator.negative_weight * hinges.sum() / has_negative
-            imd = 2 * label_loss(classifier(z), target)
+            imd = 2 * F.cross_entropy(classifier(z), target)
             adversarial = 2 * F.cross_entropy(discriminator(z), is_text)
             embedding = estimator.triplet_weight * imi + estimator.label_weight * imd
             for parameter in moved:

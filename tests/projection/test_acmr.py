@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from sklearn_cmr import make_pairs
 from sklearn_cmr.datasets import make_cross_modal_classification
 from sklearn_cmr.metrics import mean_average_precision
+from sklearn_cmr.nn.layers import make_mlp
 from sklearn_cmr.nn.losses import LABEL_LOSSES
 from sklearn_cmr.nn.pairwise import (
     cosine_similarities,
@@ -31,6 +32,7 @@ from sklearn_cmr.projection import ACMRProjector
 from sklearn_cmr.projection._acmr import (
     adversarial_loss,
     discriminator_loss,
+    make_encoder,
     projector_loss,
     sample_triplets,
     triplet_loss,
@@ -56,12 +58,14 @@ SMALL = {
     "embedding_dim": 6,
     "hidden_layer_sizes": (8,),
     "activation": "tanh",
+    "normalize": False,
     "discriminator_hidden_layer_sizes": (7,),
     "triplet_weight": 1.0,
     "label_weight": 10.0,
     "margin": 1.0,
     "negative_weight": 0.2,
     "adversarial_weight": 1.0,
+    "lr_discriminator": None,
     "max_epochs": 3,
     "random_state": 0,
 }
@@ -107,10 +111,10 @@ def literal_choice(sampling, labels, anchors, others, inputs):
     return chosen
 
 
-def literal_triplet(form, anchors, others, chosen, margin, negative_weight):
+def literal_triplet(form, anchors, others, chosen, margin, negative_weight, largest=1):
     pulls, pushes = [], []
     for i, (positives, negatives) in enumerate(chosen):
-        d = [np.sqrt(((anchors[i] - other) ** 2).sum()) for other in others]
+        d = [np.sqrt(((anchors[i] - other) ** 2).sum()) / largest for other in others]
         if form == "paper":
             pulls.append(np.mean([d[j] for j in positives]))
             if negatives:
@@ -147,7 +151,9 @@ def literal_adversarial_loss(logits_img, logits_txt):
     return total / len(logits_img)
 
 
-def literal_objective(module, batch, strength, form, sampling, label_loss, **weights):
+def literal_objective(
+    module, batch, strength, form, sampling, label_loss, normalize, **weights
+):
     inputs = {name: part.numpy() for name, part in batch.features.items()}
     y = batch.y.numpy()
     labels = [{*np.flatnonzero(row)} for row in y]
@@ -168,6 +174,7 @@ def literal_objective(module, batch, strength, form, sampling, label_loss, **wei
             chosen,
             weights["margin"],
             weights["negative_weight"],
+            2 if normalize else 1,  # the distance of opposite embeddings
         )
     terms = {
         "triplet_loss": triplet,
@@ -217,7 +224,9 @@ def make_state(strength=0.6, dtype=torch.float64):
     return EpochState(scalars, torch.Generator().manual_seed(0))
 
 
-def objective_of(form="paper", sampling="all", label_loss="softmax", **weights):
+def objective_of(
+    form="paper", sampling="all", label_loss="softmax", normalize=False, **weights
+):
     weights = {**WEIGHTS, **weights}
     weights |= {name: weights[name] or None for name in TERMS}
     return partial(
@@ -225,6 +234,7 @@ def objective_of(form="paper", sampling="all", label_loss="softmax", **weights):
         triplet_form=form,
         triplet_sampling=sampling,
         label_loss=LABEL_LOSSES[label_loss],
+        normalize=normalize,
         **weights,
     )
 
@@ -275,6 +285,7 @@ weight = st.sampled_from([0.0, 0.3, 2.0])
     n_classes=st.integers(2, 4),
     seed=st.integers(0, 2**32 - 1),
     label_loss=st.sampled_from(["softmax", "bce"]),
+    normalize=st.booleans(),
     triplet_weight=weight,
     label_weight=weight,
     norm_weight=weight,
@@ -284,14 +295,15 @@ weight = st.sampled_from([0.0, 0.3, 2.0])
     strength=st.floats(0, 1),
 )
 def test_objective_equals_the_formulas(
-    form, sampling, kind, n, n_classes, seed, label_loss, strength, **weights
+    form, sampling, kind, n, n_classes, seed, label_loss, normalize, strength, **weights
 ):
     y = make_labels(kind, n, n_classes, np.random.default_rng(seed))
-    module, batch = make_module(n_classes, seed % 2**31), make_batch(y, seed)
-    objective = objective_of(form, sampling, label_loss, **weights)
+    module = make_module(n_classes, seed % 2**31, normalize=normalize)
+    batch = make_batch(y, seed)
+    objective = objective_of(form, sampling, label_loss, normalize, **weights)
     loss, terms = objective(module, batch, make_state(strength))
     expected, literal = literal_objective(
-        module, batch, strength, form, sampling, label_loss, **weights
+        module, batch, strength, form, sampling, label_loss, normalize, **weights
     )
     assert_allclose(loss.item(), expected, rtol=1e-5, atol=1e-5)
     left_out = {term for name, term in TERMS.items() if not weights[name]}
@@ -605,16 +617,16 @@ def test_training_equals_the_textbook(k):
 
 
 def test_schedule_of_the_game():
-    est = ACMRProjector(max_epochs=20)
-    strengths = [est._grl_coefficient(e)["grl_coefficient"] for e in range(50)]
+    est = ACMRProjector()
+    strengths = [est._grl_coefficient(e, 20)["grl_coefficient"] for e in range(50)]
     assert strengths[0] == 0
     assert_allclose(strengths[5], 2 / (1 + math.exp(-10 * 5 / 20)) - 1)
     assert strengths[10] > 0.98
     assert_array_equal(strengths[20:], strengths[20])
-    steep = ACMRProjector(max_epochs=20, grl_gamma=30)._grl_coefficient(5)
+    steep = ACMRProjector(grl_gamma=30)._grl_coefficient(5, 20)
     assert steep["grl_coefficient"] > strengths[5]
     for epoch in (0, 7, 90):
-        constant = ACMRProjector(grl_schedule=0.25)._grl_coefficient(epoch)
+        constant = ACMRProjector(grl_schedule=0.25)._grl_coefficient(epoch, 20)
         assert constant == {"grl_coefficient": 0.25}
 
 
@@ -683,6 +695,9 @@ ABLATIONS = [
     {"grl_schedule": 0.5},
     {"label_loss": "softmax"},
     {"label_loss": "bce"},
+    {"label_loss": "auto"},
+    {"normalize": True},
+    {"normalize": True, "init": "default", "activation": "relu"},
     {"init": "default", "activation": "relu", "discriminator_activation": "identity"},
     {"discriminator_hidden_layer_sizes": (), "hidden_layer_sizes": ()},
     *({"triplet_form": f, "triplet_sampling": s} for f in FORMS for s in SAMPLINGS),
@@ -699,7 +714,9 @@ def test_every_switch_runs(params, multilabel):
     assert np.isfinite(Z_img).all() and np.isfinite(Z_txt).all()
     assert np.isfinite(est.loss_curve_).all()
     assert 0 < est.score(X_img, X_txt, y) <= 1
-    expected = params.get("label_loss", "bce" if multilabel else "softmax")
+    expected = params.get("label_loss", "softmax")
+    if expected == "auto":
+        expected = "bce" if multilabel else "softmax"
     assert est.label_loss_ == expected
 
 
@@ -905,6 +922,7 @@ def test_networks_have_the_widths_and_activations_asked_for():
         embedding_dim=40,
         hidden_layer_sizes={"image": (512, 100), "text": (40, 100)},
         activation="tanh",
+        normalize=False,
         discriminator_hidden_layer_sizes=(20, 10),
         discriminator_activation="identity",
     )._build({"image": 128, "text": 10}, 7)
@@ -925,6 +943,73 @@ def test_networks_have_the_widths_and_activations_asked_for():
             assert weights.abs().max() <= (6 / sum(weights.shape)) ** 0.5
     default = ACMRProjector()._build({"image": 5, "text": 4}, 7)
     assert isinstance(default["discriminator"][1], torch.nn.ReLU)
+
+
+# -- embeddings of unit length ------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+def test_normalized_encoder_by_hand(activation):
+    sizes = [5, 8, 6]
+    torch.manual_seed(0)
+    encoder = make_encoder(
+        sizes, activation=activation, init="glorot", normalize=True
+    ).double()
+    torch.manual_seed(0)
+    plain = make_mlp(sizes, activation=activation).double()
+    X = torch.tensor(np.random.default_rng(0).normal(size=(7, 5)))
+    Z = plain(X) / 10  # the last layer is linear here, without biases
+    Z = Z - Z.mean(1, keepdim=True)
+    Z = Z / (Z.square().mean(1, keepdim=True) + 1e-5).sqrt()
+    Z = plain[1](Z)
+    expected = Z / Z.square().sum(1, keepdim=True).sqrt()
+    assert_allclose(encoder(X).detach(), expected.detach(), atol=1e-6)
+
+
+def test_plain_encoder_is_a_perceptron():
+    torch.manual_seed(0)
+    params = {"activation": "tanh", "init": "default"}
+    encoder = make_encoder([5, 8, 6], **params, normalize=False)
+    torch.manual_seed(0)
+    expected = make_mlp([5, 8, 6], **params, output_activation="tanh")
+    X = torch.randn(7, 5)
+    assert_array_equal(encoder(X).detach(), expected(X).detach())
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+@pytest.mark.parametrize("margin", [0.01, 0.1, 0.5, 1.0, 10.0])
+def test_no_margin_makes_rows_zero(margin, activation):
+    X_img, X_txt, y = make_data(90, class_sep=3.0)
+    params = {**SMALL, "normalize": True, "activation": activation, "lr": 1e-2}
+    params |= {"label_weight": 0.5, "negative_weight": 3.0, "max_epochs": 40}
+    est = ACMRProjector(**params | {"margin": margin}).fit(X_img, X_txt, y)
+    for Z in est.transform(X_img, X_txt):
+        assert_allclose(np.linalg.norm(Z, axis=1), 1, rtol=1e-5)
+
+
+def test_the_distance_of_opposite_embeddings_is_one():
+    y = torch.eye(2)
+    z = torch.tensor([[1.0, 0], [-1, 0]])
+    module = {
+        "encoders": dict.fromkeys(WIDTHS, torch.nn.Identity()),
+        "classifier": None,
+        "discriminator": None,
+    }
+    batch = Batch(dict.fromkeys(WIDTHS, z), y, torch.arange(2), {})
+    off = {"label_weight": 0, "norm_weight": 0, "adversarial_weight": 0}
+    weights = {"triplet_weight": 1.0, "negative_weight": 1.0, "margin": 1.5, **off}
+    for form in ("paper", "contrastive"):
+        loss, _ = objective_of(form, normalize=True, **weights)(
+            module, batch, make_state()
+        )
+        assert_allclose(loss, 2 * (1.5 - 1), atol=5e-3)
+
+
+def test_one_coordinate_of_unit_length_is_refused():
+    est = ACMRProjector(**{**SMALL, "embedding_dim": 1, "normalize": True})
+    with pytest.raises(ValueError, match="set normalize=False"):
+        est.fit(*make_data())
+    est.set_params(normalize=False).fit(*make_data())
 
 
 UNBEATEN = {
@@ -1007,12 +1092,14 @@ RECIPE = {
     "embedding_dim": 200,
     "hidden_layer_sizes": (512,),
     "activation": "tanh",
+    "normalize": False,
     "triplet_weight": 1.0,
     "label_weight": 10.0,
     "margin": 1.0,
     "negative_weight": 0.2,
     "adversarial_weight": 1.0,
     "lr": 1e-4,
+    "lr_discriminator": None,
     "max_epochs": 30,
     "random_state": 0,
 }
@@ -1059,6 +1146,7 @@ def test_wikipedia_with_the_published_settings(real_data):
         embedding_dim=40,
         hidden_layer_sizes={"image": (512, 100), "text": (40, 100)},
         activation="tanh",
+        normalize=False,
         discriminator_hidden_layer_sizes=(20, 10),
         discriminator_activation="identity",
         triplet_form="ranking",
@@ -1069,6 +1157,7 @@ def test_wikipedia_with_the_published_settings(real_data):
         label_weight=100,
         adversarial_weight=1,
         lr=1e-4,
+        lr_discriminator=None,
         batch_size=64,
         max_epochs=50,
         metric="euclidean",
