@@ -22,6 +22,7 @@ from sklearn_cmr import ACMRProjector, DRCLProjector, make_pairs
 from sklearn_cmr.datasets import make_cross_modal_classification
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import UnitLength
+from sklearn_cmr.nn.layers import dropout as drop_out
 from sklearn_cmr.projection._drcl import (
     Prior,
     consistency_loss,
@@ -95,9 +96,10 @@ def literal_consistency(r, f):
     return total / b**2
 
 
-def literal_loss(module, batch, q, order, options):
+def literal_loss(module, batch, q, order, options, mask=1.0):
     with torch.no_grad():
-        f = module["encoders"]["image"][:-1](batch.features["image"]).numpy()
+        X = batch.features["image"] * mask
+        f = module["encoders"]["image"][:-1](X).numpy()
     W = module["prior"].weight.detach().numpy()
     labels = batch.y.numpy()
     f = np.array([row / max(np.linalg.norm(row), 1e-12) for row in f])
@@ -149,6 +151,7 @@ def make_state(q, seed=0):
 
 OPTIONS = {
     "weights": {"label_loss": 1.0, "consistency_loss": 0.3, "recast_loss": 0.7},
+    "dropout": 0.0,
     "mix_lambda": 0.8,
     "q_max": 0.9,
     "recast_reduction": "sum",
@@ -181,6 +184,7 @@ weight = st.sampled_from([0.0, 0.3, 2.0])
     options=st.fixed_dictionaries(
         {
             "weights": st.fixed_dictionaries(dict.fromkeys(OPTIONS["weights"], weight)),
+            "dropout": st.sampled_from([0.0, 0.4]),
             "mix_lambda": st.floats(0.6, 1),
             "q_max": st.sampled_from([0.0, 0.4, 1.0]),
             "recast_reduction": st.sampled_from(["mean", "sum"]),
@@ -192,16 +196,19 @@ def test_encoder_loss_equals_the_formulas(
     kind, n, n_classes, seed, q, training, options
 ):
     module, batch = make_problem(kind, n, n_classes, seed)
+    X = batch.features["image"]
     module.train(training)
     loss, terms = encoder_loss(
         module, batch, make_state(q, seed), modality="image", **options
     )
-    order = None
+    order, mask = None, 1.0
     if training:
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        order = order.tolist()
+        generator = torch.Generator().manual_seed(seed)
+        if options["dropout"]:
+            mask = drop_out(torch.ones_like(X), options["dropout"], generator)
+        order = torch.randperm(n, generator=generator).tolist()
     exponent = q if training else options["q_max"]
-    expected, literal = literal_loss(module, batch, exponent, order, options)
+    expected, literal = literal_loss(module, batch, exponent, order, options, mask)
     assert terms.keys() == literal.keys()
     for name, term in terms.items():
         assert_allclose(term.item(), literal[name], rtol=1e-5, atol=1e-7, err_msg=name)
@@ -217,7 +224,9 @@ def test_encoder_loss_equals_the_formulas(
 def test_first_stage_is_the_label_loss_of_network_and_prior(kind, q):
     module, batch = make_problem(kind)
     module["prior"].weight.requires_grad_(True)
-    loss, terms = prior_loss(module, batch, make_state(q), modality="image")
+    loss, terms = prior_loss(
+        module, batch, make_state(q), modality="image", dropout=0.0
+    )
     weights = {"label_loss": 1.0, "consistency_loss": 0.0, "recast_loss": 0.0}
     options = OPTIONS | {"weights": weights}
     assert_allclose(
