@@ -294,8 +294,9 @@ class DRCLProjector(
     whose exponent :math:`q` grows by `q_step` per epoch up to `q_max`. The first stage
     trains encoder and prior together, for every modality from the same orthogonal
     :math:`W`. The quality of a prior is the mean of :math:`s_i` after its best epoch.
-    The second stage holds the best prior and its Moore-Penrose inverse :math:`W^+`
-    fixed. It trains the encoders anew, mixes rows with a random permutation :math:`\pi` of the batch,
+    The second stage holds the prior and its Moore-Penrose inverse :math:`W^+` fixed,
+    and trains the encoders anew. It mixes rows with a random permutation :math:`\pi` of
+    the batch,
     :math:`\tilde f_i = \lambda f_i + (1 - \lambda) f_{\pi(i)}`, mixes the labels
     :math:`\tilde y_i` in the same way, recasts the labels into the common space,
     :math:`r_i = \tilde y_i W^+`, and minimizes
@@ -605,7 +606,6 @@ class DRCLProjector(
         "q_step": [Interval(Real, 0, None, closed="left"), None],
         "q_max": [Interval(Real, 0, 1, closed="both")],
         "prior": [str, "array-like", HasMethods(["fit", "transform_modality"])],
-        "prior_scale": [Interval(Real, 0, None, closed="neither")],
         "quality_on": [StrOptions({"train", "validation"})],
         "keep_all_priors": ["boolean"],
         "recast_reduction": [StrOptions({"mean", "sum"})],
@@ -632,7 +632,6 @@ class DRCLProjector(
         q_step=None,
         q_max=0.5,
         prior="orthogonal",
-        prior_scale=1.0,
         quality_on="train",
         keep_all_priors=False,
         recast_reduction="sum",
@@ -671,7 +670,6 @@ class DRCLProjector(
         self.q_step = q_step
         self.q_max = q_max
         self.prior = prior
-        self.prior_scale = prior_scale
         self.quality_on = quality_on
         self.keep_all_priors = keep_all_priors
         self.recast_reduction = recast_reduction
@@ -711,8 +709,8 @@ class DRCLProjector(
         if self._n_components < n_classes:
             raise ValueError(
                 f"embedding_dim={self.embedding_dim} must not be less than the number "
-                f"of classes, {n_classes}, or the prior cannot be inverted. Use None or "
-                "a larger number."
+                f"of classes, {n_classes}, or the prior cannot be inverted. None takes "
+                "a sufficient number."
             )
         if self.quality_on == "validation" and not self.early_stopping:
             raise ValueError(
@@ -749,8 +747,7 @@ class DRCLProjector(
                     f"{modalities}, an array, or a fitted DRCLProjector; got "
                     f"{self.prior!r}."
                 )
-            weight = nn.init.orthogonal_(torch.empty(shape), gain=self.prior_scale)
-            prior = Prior(weight, self.rcond)
+            prior = Prior(nn.init.orthogonal_(torch.empty(shape)), self.rcond)
             return prior.freeze() if self.prior == "orthogonal" else prior
         weight = self.prior
         if hasattr(weight, "transform_modality"):
