@@ -312,7 +312,7 @@ class DRCLProjector(
     Parameters
     ----------
     embedding_dim : int, default=None
-        Width of the common space, at least the number of classes. None is 256, or the
+        Width of the common space. At least the number of classes. None is 256, or the
         number of classes if that is larger.
 
     hidden_layer_sizes : tuple of int, or dict, default=(512,)
