@@ -57,12 +57,9 @@ CANDIDATES = {
         "no dropout": _DRCL | {"dropout": 0.0},
         "no dropout, lr 3e-4": _DRCL | {"dropout": 0.0, "lr": 3e-4},
         "no recast loss": _DRCL | {"recast_weight": 0.0},
-        "recast loss 1": _DRCL | {"recast_weight": 1.0},
         "no consistency loss": _DRCL | {"consistency_weight": 0.0},
         "no mixing": _DRCL | {"mix_lambda": 1.0},
-        "normalized labels": _DRCL | {"normalize_labels": True},
         "early stopping": _DRCL | {"early_stopping": True},
-        "two hidden layers": _DRCL | {"hidden_layer_sizes": (512, 512)},
     },
     "SSAH": {
         "first release": {"max_epochs": 30, "max_epochs_label": 60},
