@@ -523,12 +523,11 @@ class DRCLProjector(
     their modality, scaled to unit length.
 
     **The prior.** For retrieval, an orthogonal prior is as good as a learned one where
-    every row has one class. It is better where rows have several of many labels, and it
-    takes a fraction of the time, as there is no first stage. A learned prior pays off
-    in :meth:`predict_proba`, since its columns are longer than 1: those of an
-    orthogonal prior have the length 1, so that no probability exceeds
-    :math:`e / (e + c - 1)` by much for :math:`c` classes. The quality on training rows
-    favors the modality that overfits.
+    every row has one class, and better where rows have several of many labels. Without
+    a first stage, the training takes about half of the time. As the columns of an
+    orthogonal prior have the length 1, the probabilities of :meth:`predict_proba` are
+    close to each other; those by a learned prior, with longer columns, are not. The
+    quality on training rows favors the modality that overfits.
 
     **Dropout** keeps the encoders from learning few rows, or rows with many labels, by
     heart. It needs a larger learning rate than a training without. As the exponent
