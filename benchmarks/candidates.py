@@ -49,6 +49,19 @@ ACMR_UNIT_LENGTH = {
 }
 
 # Written out in full, so that later defaults do not change their meaning.
+_DRCL = {
+    "hidden_layer_sizes": (512,),
+    "dropout": 0.4,
+    "mix_lambda": 0.9,
+    "consistency_weight": 0.1,
+    "recast_weight": 0.1,
+    "recast_reduction": "sum",
+    "q_max": 0.5,
+    "prior": "orthogonal",
+    "lr": 1e-3,
+    "batch_size": 64,
+    "min_updates": 600,
+}
 CANDIDATES = {
     "ACMR": {
         "first release": ACMR_FIRST_RELEASE,
@@ -67,7 +80,26 @@ CANDIDATES = {
         "first release": {"max_epochs": 10, "lr_decay_every": 2},
     },
     "DRCL": {
-        "first release": {"max_epochs": 50, "q_step": 0.01, "q_max": 1.0},
+        "first release": {
+            "hidden_layer_sizes": (512, 512),
+            "dropout": 0.0,
+            "recast_reduction": "mean",
+            "q_step": 0.01,
+            "q_max": 1.0,
+            "prior": "select",
+            "lr": 1e-4,
+            "batch_size": 256,
+            "max_epochs": 50,
+        },
+        "default": _DRCL,
+        "prior selected": _DRCL | {"prior": "select"},
+        "dropout 0.2": _DRCL | {"dropout": 0.2},
+        "no dropout": _DRCL | {"dropout": 0.0},
+        "no dropout, lr 3e-4": _DRCL | {"dropout": 0.0, "lr": 3e-4},
+        "no recast loss": _DRCL | {"recast_weight": 0.0},
+        "no consistency loss": _DRCL | {"consistency_weight": 0.0},
+        "no mixing": _DRCL | {"mix_lambda": 1.0},
+        "early stopping": _DRCL | {"early_stopping": True},
     },
     "SSAH": {
         "first release": {"max_epochs": 30, "max_epochs_label": 60},

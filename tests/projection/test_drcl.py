@@ -22,6 +22,7 @@ from sklearn_cmr import ACMRProjector, DRCLProjector, make_pairs
 from sklearn_cmr.datasets import make_cross_modal_classification
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.nn.layers import UnitLength
+from sklearn_cmr.nn.layers import dropout as drop_out
 from sklearn_cmr.projection._drcl import (
     Prior,
     consistency_loss,
@@ -46,6 +47,7 @@ from tests.helpers import (
 SMALL = {
     "embedding_dim": 8,
     "hidden_layer_sizes": (16,),
+    "prior": "select",
     "lr": 1e-3,
     "batch_size": 32,
     "max_epochs": 3,
@@ -95,9 +97,10 @@ def literal_consistency(r, f):
     return total / b**2
 
 
-def literal_loss(module, batch, q, order, options):
+def literal_loss(module, batch, q, order, options, masks=(1.0, 1.0)):
     with torch.no_grad():
-        f = module["encoders"]["image"][:-1](batch.features["image"]).numpy()
+        X, (first, relu, last, _) = batch.features["image"], module["encoders"]["image"]
+        f = last(relu(first(X * masks[0])) * masks[1]).numpy()
     W = module["prior"].weight.detach().numpy()
     labels = batch.y.numpy()
     f = np.array([row / max(np.linalg.norm(row), 1e-12) for row in f])
@@ -149,6 +152,7 @@ def make_state(q, seed=0):
 
 OPTIONS = {
     "weights": {"label_loss": 1.0, "consistency_loss": 0.3, "recast_loss": 0.7},
+    "dropout": 0.0,
     "mix_lambda": 0.8,
     "q_max": 0.9,
     "recast_reduction": "sum",
@@ -181,6 +185,7 @@ weight = st.sampled_from([0.0, 0.3, 2.0])
     options=st.fixed_dictionaries(
         {
             "weights": st.fixed_dictionaries(dict.fromkeys(OPTIONS["weights"], weight)),
+            "dropout": st.sampled_from([0.0, 0.4]),
             "mix_lambda": st.floats(0.6, 1),
             "q_max": st.sampled_from([0.0, 0.4, 1.0]),
             "recast_reduction": st.sampled_from(["mean", "sum"]),
@@ -192,16 +197,22 @@ def test_encoder_loss_equals_the_formulas(
     kind, n, n_classes, seed, q, training, options
 ):
     module, batch = make_problem(kind, n, n_classes, seed)
+    X = batch.features["image"]
     module.train(training)
     loss, terms = encoder_loss(
         module, batch, make_state(q, seed), modality="image", **options
     )
-    order = None
+    order, masks = None, [1.0, 1.0]
     if training:
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        order = order.tolist()
+        generator = torch.Generator().manual_seed(seed)
+        if options["dropout"]:
+            masks = [
+                drop_out(X.new_ones(n, width), options["dropout"], generator)
+                for width in (4, 7)
+            ]
+        order = torch.randperm(n, generator=generator).tolist()
     exponent = q if training else options["q_max"]
-    expected, literal = literal_loss(module, batch, exponent, order, options)
+    expected, literal = literal_loss(module, batch, exponent, order, options, masks)
     assert terms.keys() == literal.keys()
     for name, term in terms.items():
         assert_allclose(term.item(), literal[name], rtol=1e-5, atol=1e-7, err_msg=name)
@@ -217,7 +228,9 @@ def test_encoder_loss_equals_the_formulas(
 def test_first_stage_is_the_label_loss_of_network_and_prior(kind, q):
     module, batch = make_problem(kind)
     module["prior"].weight.requires_grad_(True)
-    loss, terms = prior_loss(module, batch, make_state(q), modality="image")
+    loss, terms = prior_loss(
+        module, batch, make_state(q), modality="image", dropout=0.0
+    )
     weights = {"label_loss": 1.0, "consistency_loss": 0.0, "recast_loss": 0.0}
     options = OPTIONS | {"weights": weights}
     assert_allclose(
@@ -531,6 +544,7 @@ def test_prior_from_an_array_or_another_fit(reference):
             {"hidden_layer_sizes": {"text": (3,)}},
             "each modality.*'image'.; got .'text'",
         ),
+        ({"dropout": 1.0}, "'dropout' parameter"),
         ({"mix_lambda": 1.1}, "'mix_lambda' parameter"),
         ({"q_max": 2}, "'q_max' parameter"),
         ({"betas": (0.5,)}, "betas must be two numbers"),
@@ -722,8 +736,10 @@ def test_without_early_stopping_all_rows_and_epochs_count():
 
 
 def test_warm_start_continues_the_second_stage():
-    once = projector(max_epochs=4, max_epochs_prior=3).fit(A, B, y)
-    twice = projector(max_epochs=2, max_epochs_prior=3, warm_start=True)
+    # With q_step=None, the exponent would grow faster in a shorter training.
+    params = {"max_epochs_prior": 3, "q_step": 0.01}
+    once = projector(max_epochs=4, **params).fit(A, B, y)
+    twice = projector(max_epochs=2, **params, warm_start=True)
     prior = twice.fit(A, B, y).prior_
     twice.fit(A, B, y)
     assert_array_equal(twice.prior_, prior)
@@ -785,6 +801,7 @@ def test_output_init(output_init):
         {"label_weight": 0},
         {"weight_decay": 0.1},
         {"mix_lambda": 1.0},
+        {"dropout": 0},
         {"q_max": 0},
         {"q_step": 1},
     ],
@@ -800,16 +817,17 @@ def test_every_switch_has_an_effect(params, reference):
 def test_plain_losses_by_the_exponent():
     cross_entropy = projector(q_max=0).fit(A, B, y)
     assert {row["q"] for row in cross_entropy.history_} == {0}
-    absolute_error = projector(q_step=1).fit(A, B, y)
+    absolute_error = projector(q_step=1, q_max=1).fit(A, B, y)
     assert {row["q"] for row in rows_of(absolute_error, "image")} == {1}
 
 
 def test_mixing_with_1_equals_none(reference):
     one_epoch = {"prior": reference.prior_, "mix_lambda": 1.0, "max_epochs": 1}
-    estimator = projector(**one_epoch, batch_size=90).fit(A, B, y)
-    start = projector(**one_epoch, batch_size=90, lr=1e-12).fit(A, B, y)
+    one_epoch |= {"dropout": 0.0, "batch_size": 90}
+    estimator = projector(**one_epoch).fit(A, B, y)
+    start = projector(**one_epoch, lr=1e-12).fit(A, B, y)
     labels = torch.eye(3)[torch.tensor(y)]
-    options = options_of(start) | {"q_max": 0.01}
+    options = options_of(start)
     batch = Batch({"image": torch.tensor(A).float()}, labels, None, {})
     loss, _ = encoder_loss(start.module_, batch, None, modality="image", **options)
     assert_allclose(estimator.loss_curve_[0], loss.item(), rtol=1e-4)
@@ -837,6 +855,47 @@ def test_rows_without_a_label_are_refused():
     labels[4] = 0
     with pytest.raises(ValueError, match="have no label"):
         projector().fit(A, B, labels)
+
+
+@pytest.mark.parametrize("n_classes", [3, 300])
+def test_the_default_width_has_room_for_all_classes(n_classes):
+    labels = np.zeros((90, n_classes), dtype=int)
+    labels[np.arange(90), y] = labels[:, 3:] = 1
+    estimator = projector(embedding_dim=None, max_epochs=1, prior="orthogonal")
+    estimator.set_params(warm_start=True).fit(A, B, labels).fit(A, B, labels)
+    width = max(256, n_classes)
+    assert estimator.prior_.shape == (width, n_classes)
+    assert estimator.transform_text(B).shape == (90, width)
+    assert len(estimator.get_feature_names_out()) == 2 * width
+    other = DRCLProjector(prior=estimator, max_epochs=1).fit(A, B, labels)
+    assert_array_equal(other.prior_, estimator.prior_)
+    estimator.set_params(embedding_dim=width).fit(A, B, labels)
+    with pytest.raises(ValueError, match=f"expected {width} for each"):
+        estimator.set_params(embedding_dim=width + 1).fit(A, B, labels)
+
+
+@pytest.mark.parametrize("phase", ["prior_image", "image"])
+def test_dropout_is_a_matter_of_training(phase):
+    """Zeros go into every layer while it learns, and into none that encodes."""
+    seen = []
+
+    class Inputs(Callback):
+        def on_train_begin(self, net, **kwargs):
+            encoder = net.module_["encoders"]["image"]
+            for layer in (encoder[0], encoder[2]):
+                layer.register_forward_hook(self.look)
+
+        @staticmethod
+        def look(layer, inputs, output):
+            seen.append((inputs[0] == 0).float().mean().item())
+
+    params = {"callbacks": [Inputs], "max_epochs": 1, "dropout": 0.5}
+    params |= {"prior": "select" if phase == "prior_image" else "orthogonal"}
+    projector(**params).fit({"image": A}, y)
+    assert 0.4 < seen[0] < 0.6 and seen[1] > 0.5
+    seen.clear()
+    projector(**params | {"dropout": 0.0}).fit({"image": A}, y)
+    assert seen[0] == 0
 
 
 def test_one_feature_column_is_a_feature():
@@ -905,7 +964,8 @@ def test_it_learns_to_retrieve():
             "consistency_weight": 0.1 * scale,
             "recast_weight": 0.1 * scale,
         }
-        estimator = projector(max_epochs=40, lr=1e-2, lr_prior=1e-2, **weights)
+        learning = {"dropout": 0.0, "max_epochs": 40, "lr": 1e-2, "lr_prior": 1e-2}
+        estimator = projector(**learning, **weights)
         scores[name] = estimator.fit(A, B, y).score(A, B, y)
     assert scores["full"] > 0.7 > scores["no loss"] + 0.2
 
@@ -918,6 +978,10 @@ def test_the_label_loss_carries_the_quality(real_data):
     recipe = {
         "embedding_dim": 64,
         "hidden_layer_sizes": (128, 128),
+        "dropout": 0.0,
+        "prior": "select",
+        "recast_reduction": "mean",
+        "batch_size": 256,
         "lr": {"image": 2e-4, "text": 2e-3},
         "lr_prior": 1e-3,
         "max_epochs": 50,
