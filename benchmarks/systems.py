@@ -60,9 +60,31 @@ def itq(projector, **params):
 
 
 PROJECTORS = [
-    System("ACMR", ACMRProjector, []),
+    System(
+        "ACMR",
+        ACMRProjector,
+        [
+            {"margin": [0.2, 0.35, 0.5], "min_updates": [150, 300, 600]},
+            # Embeddings of any length, as in the paper.
+            {
+                "normalize": [False],
+                "margin": [2.0, 3.0],
+                "embedding_dim": [64],
+                "hidden_layer_sizes": [(512,)],
+                "triplet_weight": [1.0],
+                "adversarial_weight": [0.3],
+                "lr": [3e-4],
+                "lr_discriminator": [3e-4],
+                "min_updates": [500, 1000],
+            },
+        ],
+    ),
     System("CM-GANs", CMGANProjector, []),
-    System("DRCL", DRCLProjector, []),
+    System(
+        "DRCL",
+        DRCLProjector,
+        [{"dropout": [0.2, 0.4], "lr": [3e-4, 1e-3], "min_updates": [600, 1000]}],
+    ),
 ]
 HASHERS = [
     System("SSAH", SSAHHasher, []),
@@ -154,9 +176,27 @@ def choose_members(candidates, folds, make_model, train, y_train):
 
 # Switches of each paper, by what they turn off or change.
 ABLATIONS: dict[str, dict[str, dict]] = {
-    "ACMR": {"defaults": {}},
+    "ACMR": {
+        "defaults": {},
+        "no game (`adversarial_weight=0`)": {"adversarial_weight": 0.0},
+        "no triplets (`triplet_weight=0`)": {"triplet_weight": 0.0},
+        "no label classifier (`label_weight=0`)": {"label_weight": 0.0},
+        '`triplet_form="ranking"`': {"triplet_form": "ranking"},
+        '`triplet_form="contrastive"`': {"triplet_form": "contrastive"},
+        '`triplet_sampling="hard"`': {"triplet_sampling": "hard"},
+        '`triplet_sampling="random"`': {"triplet_sampling": "random"},
+    },
     "CM-GANs": {"defaults": {}},
-    "DRCL": {"defaults": {}},
+    "DRCL": {
+        "defaults": {},
+        'learned prior (`prior="select"`)': {"prior": "select"},
+        "no mixing of rows (`mix_lambda=1`)": {"mix_lambda": 1.0},
+        "no label loss (`label_weight=0`)": {"label_weight": 0.0},
+        "no consistency loss (`consistency_weight=0`)": {"consistency_weight": 0.0},
+        "no recast loss (`recast_weight=0`)": {"recast_weight": 0.0},
+        "cross entropy (`q_max=0`)": {"q_max": 0.0},
+        "no dropout (`dropout=0`)": {"dropout": 0.0},
+    },
     "SSAH": {"defaults": {}},
     "AADAH": {"defaults": {}},
 }
