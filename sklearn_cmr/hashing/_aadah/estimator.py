@@ -687,7 +687,9 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         loss = partial(hashing_loss, ranking=ranking, weights=weights)
         n_epochs = task.n_epochs()
         parameters = others if is_adversarial else others + of_attention
-        players = [self._player("hashing", parameters, loss, self._decayed(self.lr, n_epochs))]
+        players = [
+            self._player("hashing", parameters, loss, self._decayed(self.lr, n_epochs))
+        ]
         if is_adversarial:
             loss = partial(
                 attention_loss,
@@ -699,7 +701,11 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             turns = {"every": self.attention_every, "begins": self.warmup_epochs}
             players.append(
                 self._player(
-                    "attention", of_attention, loss, self._decayed(lr, n_epochs), **turns
+                    "attention",
+                    of_attention,
+                    loss,
+                    self._decayed(lr, n_epochs),
+                    **turns,
                 )
             )
         phase = task.make_phase(
