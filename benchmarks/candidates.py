@@ -47,11 +47,8 @@ CANDIDATES = {
             "dropout": 0,
         },
         "300 updates": SSAH | {"balance_weight": 0, "dropout": 0},
-        "balanced bits": SSAH | {"dropout": 0},
         "balanced bits, dropout": SSAH,
-        "600 updates": SSAH | {"min_updates": 600},
         "no label network": SSAH | {"self_supervision": False},
-        "strong adversary": SSAH | {"adversarial_weight": 0.1},
         "slowed adversary": SSAH
         | {
             "adversarial_weight": 0.1,
@@ -65,6 +62,5 @@ CANDIDATES = {
         "no attention": AADAH | {"use_attention": False},
         "no adversary": AADAH | {"adversarial_weight": 0},
         "wide margin": AADAH | {"margin": 0.2},
-        "lr 1e-3": AADAH | {"lr": 1e-3},
     },
 }

@@ -1419,6 +1419,7 @@ def test_ablations_rank_as_in_the_paper():
         "no pairs of features": {"feature_weight": 0},
         "no pairs of codes": {"hash_weight": 0},
         "pairs not balanced": {"pair_weight": None},
+        "bits not balanced": {"balance_weight": 0},
         "strong game": {"adversarial_weight": 1},
         "strong quantisation": {"quantization_weight": 1},
     }

@@ -390,18 +390,21 @@ class SSAHHasher(
     **Balanced bits** are a departure from the paper, too. The hash loss leaves all
     directions free that are orthogonal to the codes of the label network. There, the
     relaxed codes of uncertain items keep a constant part, which decides most of their
-    signs: bits are the same for almost all items. The bit balance loss removes it.
+    signs: bits are the same for almost all items. The bit balance loss removes it. With
+    a `dropout` of 0.4, it raised the mAP of held-out training rows that query each
+    other from 0.284 to 0.316, on Wikipedia with CNN features (one split, one seed).
 
     **The discriminators** hardly err: features of labels and of images differ too much,
-    and the encoders learn from the features of labels by :math:`J_1` as well. No
-    setting was found in which the adversarial loss improves the codes, so that it is
-    left out by default. :meth:`fit` warns of discriminators with an accuracy above
+    and the encoders learn from the features of labels by :math:`J_1` as well. With
+    ``adversarial_weight=0.1, lr_discriminator=1e-4, discriminator_dropout=0.5`` they
+    err, with an accuracy of 0.70 on the UCI multiple features and 0.74 on generated
+    data of many labels, but the mAP changes by -0.018 and 0.003 (one split, one seed).
+    Therefore the adversarial loss is left out by default. :meth:`fit` warns of discriminators with an accuracy above
     0.999 in every epoch of the second half of their training, if this is five epochs or
-    more. ``adversarial_weight=1, lr_discriminator=1e-4`` makes the discriminators err,
-    but gave no better codes.
+    more.
 
-    **With pairs**, ``self_supervision=False`` is twice as fast and suits few rows with
-    one label. With many labels on real features, the label network is better.
+    **With pairs**, ``self_supervision=False`` is twice as fast. Neither it nor the
+    label network is better everywhere: measure both.
 
     **Ablations** of the paper: ``self_supervision=False``, ``text_fusion=False``,
     ``adversarial_weight=0``, and each of the weights 0.
