@@ -399,9 +399,9 @@ class SSAHHasher(
     ``adversarial_weight=0.1, lr_discriminator=1e-4, discriminator_dropout=0.5`` they
     err, with an accuracy of 0.70 on the UCI multiple features and 0.74 on generated
     data of many labels, but the mAP changes by -0.018 and 0.003 (one split, one seed).
-    Therefore the adversarial loss is left out by default. :meth:`fit` warns of discriminators with an accuracy above
-    0.999 in every epoch of the second half of their training, if this is five epochs or
-    more.
+    Therefore the adversarial loss is left out by default. :meth:`fit` warns of
+    discriminators with an accuracy above 0.999 in every epoch of the second half of
+    their training, if this is five epochs or more.
 
     **With pairs**, ``self_supervision=False`` is twice as fast. Neither it nor the
     label network is better everywhere: measure both.
