@@ -47,6 +47,14 @@ ACMR_UNIT_LENGTH = {
     "max_epochs": "auto",
     "min_updates": 300,
 }
+SSAH = {
+    "min_updates": 300,
+    "adversarial_weight": 0,
+    "balance_weight": 3,
+    "dropout": 0.2,
+    "self_supervision": True,
+}
+AADAH = {"min_updates": 300, "margin": 0.1, "lr": 3e-4, "quantization_weight": 0}
 
 # Written out in full, so that later defaults do not change their meaning.
 _DRCL = {
@@ -102,9 +110,28 @@ CANDIDATES = {
         "early stopping": _DRCL | {"early_stopping": True},
     },
     "SSAH": {
-        "first release": {"max_epochs": 30, "max_epochs_label": 60},
+        "first release": {
+            "max_epochs": 30,
+            "max_epochs_label": 60,
+            "adversarial_weight": 0.01,
+            "balance_weight": 0,
+            "dropout": 0,
+        },
+        "300 updates": SSAH | {"balance_weight": 0, "dropout": 0},
+        "balanced bits, dropout": SSAH,
+        "no label network": SSAH | {"self_supervision": False},
+        "slowed adversary": SSAH
+        | {
+            "adversarial_weight": 0.1,
+            "lr_discriminator": 1e-4,
+            "discriminator_dropout": 0.5,
+        },
     },
     "AADAH": {
-        "first release": {"max_epochs": 50},
+        "first release": {"max_epochs": 50, "use_attention": True},
+        "300 updates": AADAH,
+        "no attention": AADAH | {"use_attention": False},
+        "no adversary": AADAH | {"adversarial_weight": 0},
+        "wide margin": AADAH | {"margin": 0.2},
     },
 }

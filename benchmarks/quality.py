@@ -30,7 +30,7 @@ from joblib import Parallel, delayed
 from quality_page import write_page
 from rivals import make_rival
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, ParameterGrid
 from systems import (
     ABLATIONS,
     BASELINES,
@@ -114,13 +114,14 @@ def tune(system, params, train, y_train):
 
 
 def tune_ensemble(tuned, train, y_train):
-    """Return the ensemble of the best subset of tuned methods and the rival."""
+    """Return the members of the best ensemble of tuned methods and the rival."""
     candidates = {
         system.name.lower().replace("-", ""): system.make(0, **tuned[system.name])
         for system in PROJECTORS
     }
-    rival = make_rival(y_train).fit(train, y_train).best_estimator_
-    candidates["rival"] = clone(rival[-1])
+    search = make_rival(y_train)
+    chosen = list(ParameterGrid(search.param_grid))[tuned[RIVAL.name]["candidate"]]
+    candidates["rival"] = clone(search.estimator).set_params(**chosen)[-1]
     folds = list(make_folds(y_train).split(y_train, y_train))
     return choose_members(candidates, folds, make_model, train, y_train)
 
@@ -152,7 +153,8 @@ def fit_seeds(part, set_name, system, setting, n_bits, seeds, extra, tuned):
             start = time.perf_counter()
             if system.name == RIVAL.name:
                 search = make_rival(y_train).fit(train, y_train)
-                model, chosen = search.best_estimator_, search.best_params_
+                model = search.best_estimator_
+                chosen = {"candidate": int(search.best_index_), **search.best_params_}
             else:
                 model = make_model(system.make(seed, **params)).fit(train, y_train)
             seconds = time.perf_counter() - start
@@ -221,8 +223,8 @@ def missing(fits, cells):
 
 
 def read_tuned(cells):
-    """Return the tuned parameters of the projectors by set."""
-    names = [system.name for system in PROJECTORS]
+    """Return what was chosen for the projectors and the rival, by set."""
+    names = [system.name for system in [*PROJECTORS, RIVAL]]
     rows = cells[
         (cells.part == "projection")
         & (cells.setting == "tuned")

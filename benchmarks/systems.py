@@ -87,8 +87,12 @@ PROJECTORS = [
     ),
 ]
 HASHERS = [
-    System("SSAH", SSAHHasher, []),
-    System("AADAH", AADAHHasher, []),
+    System(
+        "SSAH",
+        SSAHHasher,
+        [{"self_supervision": [True, False], "dropout": [0.0, 0.2]}],
+    ),
+    System("AADAH", AADAHHasher, [{"margin": [0.1, 0.2]}]),
 ]
 BASELINES = [
     System(
@@ -197,6 +201,37 @@ ABLATIONS: dict[str, dict[str, dict]] = {
         "cross entropy (`q_max=0`)": {"q_max": 0.0},
         "no dropout (`dropout=0`)": {"dropout": 0.0},
     },
-    "SSAH": {"defaults": {}},
-    "AADAH": {"defaults": {}},
+    "SSAH": {
+        "defaults": {},
+        "game (`adversarial_weight=0.01`)": {"adversarial_weight": 0.01},
+        "slowed game (`lr_discriminator=1e-4`, dropout 0.5)": {
+            "adversarial_weight": 0.1,
+            "lr_discriminator": 1e-4,
+            "discriminator_dropout": 0.5,
+        },
+        "no label network (`self_supervision=False`)": {"self_supervision": False},
+        "no loss of the features (`feature_weight=0`)": {"feature_weight": 0.0},
+        "no loss of the codes (`hash_weight=0`)": {"hash_weight": 0.0},
+        "no label loss (`label_weight=0`)": {"label_weight": 0.0},
+        "no quantization loss (`quantization_weight=0`)": {"quantization_weight": 0.0},
+        "no balance of the bits (`balance_weight=0`)": {"balance_weight": 0.0},
+        "no dropout (`dropout=0`)": {"dropout": 0.0},
+    },
+    "AADAH": {
+        "defaults": {},
+        "no attention (`use_attention=False`)": {"use_attention": False},
+        "no adversarial loss (`adversarial_weight=0`)": {"adversarial_weight": 0.0},
+        "no triplets across modalities (`inter_triplet_weight=0`)": {
+            "inter_triplet_weight": 0.0
+        },
+        "no triplets within modalities (`intra_triplet_weight=0`)": {
+            "intra_triplet_weight": 0.0
+        },
+        "game of the paper": {
+            "attention_loss": "maximize",
+            "detach_query": False,
+            "triplet_reduction": "sum",
+            "mask_gradient": "ste_raw",
+        },
+    },
 }

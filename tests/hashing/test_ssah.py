@@ -58,6 +58,8 @@ SMALL = {
     "hidden_layer_sizes": (16,),
     "label_hidden_layer_sizes": (16,),
     "discriminator_hidden_layer_sizes": (12, 8),
+    "adversarial_weight": 0.01,
+    "dropout": 0.0,
     "feature_dim": 10,
     "lr": 1e-3,
     "batch_size": 32,
@@ -148,8 +150,9 @@ def literal_terms(output, y, bank, options):
         terms["label_loss"] = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
     else:
         terms["label_loss"] = np.mean((p - y) ** 2)
+    terms["balance_loss"] = np.mean([np.mean(bit) ** 2 for bit in code.T])
     if options["reduction"] == "sum":
-        sizes = (S.size, S.size, code.size, y.size)
+        sizes = (S.size, S.size, code.size, y.size, code.size)
         terms = {
             name: size * term
             for size, (name, term) in zip(sizes, terms.items(), strict=True)
@@ -169,6 +172,7 @@ def criterion(**options):
         "hash_loss": 1.3,
         "quantization_loss": 0.2,
         "label_loss": 0.5,
+        "balance_loss": 0.4,
         "adversarial_loss": 0.3,
     }
     weights |= options.pop("weights", {})
@@ -311,7 +315,7 @@ def test_loss_without_a_label_network_compares_the_modalities():
     bank = Bank(text.feature, text.code, batch.y, ones)
     literal = literal_terms(image, batch.y, bank, vars(weighted))
     own = literal_terms(text, batch.y, bank, vars(weighted))
-    for name in ("quantization_loss", "label_loss"):
+    for name in ("quantization_loss", "label_loss", "balance_loss"):
         literal[name] += own[name]
     loss, terms = joint_loss(module, batch, state(), criterion=weighted)
     assert terms.keys() == literal.keys()
@@ -449,8 +453,48 @@ def test_discriminator_dropout_is_drawn_from_the_given_generator():
     assert_same_weights(*estimators)
 
 
+def test_input_dropout_is_drawn_from_the_generator_in_training_alone():
+    module, batch, bank = make_problem()
+    network, X = module["encoders"]["image"], batch.features["image"]
+    whole = network.outputs(X, state().generator).feature
+    assert torch.equal(whole, network.body(X))
+    network.p = 0.25
+    generator = state().generator
+    mask = torch.empty_like(X).bernoulli_(0.75, generator=generator)
+    thinned = network.outputs(X, state().generator)
+    assert_allclose(
+        thinned.feature.detach(), network.body(X * mask / 0.75).detach(), rtol=1e-6
+    )
+    network.eval()
+    assert torch.equal(network.outputs(X).feature, whole)
+    plain, first, again = (hasher(dropout=p).fit(A, B, y) for p in (0, 0.3, 0.3))
+    assert_same_weights(first, again)
+    assert_same_weights(plain, first, "encoders.label")
+    assert not np.array_equal(
+        plain.encode(A, "image", output="real"), first.encode(A, "image", output="real")
+    )
+    joint = [
+        hasher(dropout=p, self_supervision=False).fit(A, B, y).loss_curve_
+        for p in (0, 0.3)
+    ]
+    assert joint[0] != joint[1]
+
+
+def test_balanced_bits():
+    """Bits that are the same for almost all rows tell nothing apart."""
+    imbalance = {}
+    for weight in (0, 3):
+        estimator = SSAHHasher(
+            n_bits=16, max_epochs=15, balance_weight=weight, random_state=0
+        ).fit(A, B, y)
+        relaxed = estimator.encode(B, "text", output="real")
+        imbalance[weight] = np.mean(relaxed.mean(0) ** 2)
+    assert imbalance[3] < imbalance[0] / 2
+
+
 # Encoders that hardly move, against discriminators that learn at once.
 UNBEATEN = {"max_epochs": 20, "lr": 1e-6, "lr_discriminator": 0.01}
+UNBEATEN |= {"adversarial_weight": 0.01, "balance_weight": 0}
 SHIFTED = {"image": A + 5, "text": B + 3}
 
 
@@ -719,6 +763,7 @@ def test_history(reference):
     phases = ["label", "image", "text"]
     assert [row["phase"] for row in reference.history_] == np.repeat(phases, 3).tolist()
     pairs = {"feature_loss", "hash_loss", "quantization_loss", "label_loss"}
+    pairs |= {"balance_loss"}
     shown = {"epoch", "phase", "train_loss", "seconds"}
     assert set(reference.history_[0]) == shown | pairs | {"label_network_loss"}
     assert set(reference.history_[-1]) == shown | pairs | {
@@ -837,6 +882,8 @@ def test_published_settings_run():
         quantization_weight=1e-4,
         label_weight=1e-4,
         adversarial_weight=1,
+        balance_weight=0,
+        dropout=0,
         reduction="sum",
         pair_weight=None,
         label_loss="mse",
@@ -1180,7 +1227,7 @@ def test_without_self_supervision():
     assert "label_network" not in estimator.module_
     assert set(estimator.history_[0]) == {
         *("epoch", "train_loss", "encoders_loss", "feature_loss", "hash_loss"),
-        *("quantization_loss", "label_loss", "seconds"),
+        *("quantization_loss", "label_loss", "balance_loss", "seconds"),
     }
     relaxed = [
         estimator.encode(X, m, output="real") for m, X in (("image", A), ("text", B))
@@ -1300,7 +1347,9 @@ def test_nothing_is_said_if_all_rows_have_labels(reference):
             "must be > 0; all are 0",
         ),
         ({"adversarial_weight": -1}, "'adversarial_weight' parameter"),
+        ({"balance_weight": -1}, "'balance_weight' parameter"),
         ({"discriminator_dropout": 1.0}, "'discriminator_dropout' parameter"),
+        ({"dropout": 1.0}, "'dropout' parameter"),
         ({"pair_weight": "none"}, "'pair_weight' parameter"),
         ({"output": "real"}, "'output' parameter"),
     ],
@@ -1347,7 +1396,12 @@ def test_labels_get_codes_of_their_own(seed):
 @pytest.mark.parametrize("schedule", ["distill", "alternate"])
 def test_it_learns_to_retrieve(schedule):
     estimator = hasher(
-        n_bits=16, max_epochs=40, lr=1e-2, lr_label=1e-2, schedule=schedule
+        n_bits=16,
+        max_epochs=40,
+        max_epochs_label=20,
+        lr=1e-2,
+        lr_label=1e-2,
+        schedule=schedule,
     ).fit(A, B, y)
     assert estimator.score(A, B, y) > 0.7
     assert estimator.score({"label": y, "text": B}, y) > 0.7
@@ -1365,6 +1419,7 @@ def test_ablations_rank_as_in_the_paper():
         "no pairs of features": {"feature_weight": 0},
         "no pairs of codes": {"hash_weight": 0},
         "pairs not balanced": {"pair_weight": None},
+        "bits not balanced": {"balance_weight": 0},
         "strong game": {"adversarial_weight": 1},
         "strong quantisation": {"quantization_weight": 1},
     }

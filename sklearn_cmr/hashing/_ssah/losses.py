@@ -120,6 +120,9 @@ class Criterion:
         if self.weights["quantization_loss"]:
             scale = self._scale(output.code.numel())
             terms["quantization_loss"] = scale * quantization_loss(output.code)
+        if self.weights["balance_loss"]:
+            scale = self._scale(output.code.numel())
+            terms["balance_loss"] = scale * output.code.mean(0).square().mean()
         if self.weights["label_loss"]:
             label_loss = LABEL_LOSSES[self.label_loss](output.logits, y)
             terms["label_loss"] = self._scale(y.numel()) * label_loss
@@ -171,7 +174,7 @@ def encoder_loss(module, batch, state, *, modality, bank, criterion):
     bank : LabelBank
         Bank of the frozen label network.
     """
-    output = cached_outputs(module, batch, modality)
+    output = cached_outputs(module, batch, modality, state)
     terms = criterion.pair_terms(output, batch.y, bank.content)
     terms |= criterion.own_terms(output, batch.y)
     if criterion.weights["adversarial_loss"]:
@@ -190,7 +193,7 @@ def discriminator_loss(module, batch, state, *, modality, criterion):
     """
     with torch.no_grad():
         real = module["encoders"][LABEL].body(batch.y)
-    fake = cached_outputs(module, batch, modality).feature.detach()
+    fake = cached_outputs(module, batch, modality, state).feature.detach()
     discriminator = module["discriminators"][modality]
     logits = discriminator(torch.cat([real, fake]), state.generator)
     is_label = torch.zeros_like(logits)
@@ -199,7 +202,7 @@ def discriminator_loss(module, batch, state, *, modality, criterion):
     return loss, {"discriminator_accuracy": criterion.accuracy(logits, is_label)}
 
 
-def cached_outputs(module, batch, modality):
+def cached_outputs(module, batch, modality, state):
     """Encode a batch once for the discriminator and the encoder.
 
     The encoder does not change between their steps, so that the graph in the cache is
@@ -207,14 +210,15 @@ def cached_outputs(module, batch, modality):
     """
     if modality not in batch.cache:
         network = module["encoders"][modality]
-        batch.cache[modality] = network.outputs(batch.features[modality])
+        X = batch.features[modality]
+        batch.cache[modality] = network.outputs(X, state.generator)
     return batch.cache[modality]
 
 
 def joint_loss(module, batch, state, *, criterion):
     """Return the loss of encoders that learn from each other on pairs."""
     outputs = [
-        module["encoders"][modality].outputs(X)
+        module["encoders"][modality].outputs(X, state.generator)
         for modality, X in batch.features.items()
     ]
     ones = torch.ones_like(batch.y[:, 0])

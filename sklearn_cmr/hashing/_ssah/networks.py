@@ -45,11 +45,15 @@ class SemanticNetwork(nn.Module):
         Maps the input to the semantic feature.
 
     feature_dim, n_bits, n_classes : int
+
+    p : float, default=0.0
+        Dropout rate of the input.
     """
 
-    def __init__(self, body, feature_dim, n_bits, n_classes):
+    def __init__(self, body, feature_dim, n_bits, n_classes, p=0.0):
         super().__init__()
         self.body = body
+        self.p = p
         self.code = nn.Linear(feature_dim, n_bits)
         self.labels = nn.Linear(feature_dim, n_classes)
 
@@ -57,8 +61,13 @@ class SemanticNetwork(nn.Module):
         """Return the relaxed codes."""
         return self._code_of(self.body(X))
 
-    def outputs(self, X):
-        """Return semantic features, relaxed codes and logits of the labels."""
+    def outputs(self, X, generator=None):
+        """Return semantic features, relaxed codes and logits of the labels.
+
+        In training, the generator draws the dropout of the input.
+        """
+        if self.p and self.training:
+            X = dropout(X, self.p, generator)
         feature = self.body(X)
         return Output(feature, self._code_of(feature), self.labels(feature))
 
