@@ -56,7 +56,7 @@ class System(NamedTuple):
 
 def itq(projector, **params):
     """Return the iterative quantization of a projector."""
-    return ITQHasher(projector, **params)
+    return ITQHasher(projector=projector, **params)
 
 
 PROJECTORS = [
