@@ -51,7 +51,7 @@ SSAH = {
     "min_updates": 300,
     "adversarial_weight": 0,
     "balance_weight": 3,
-    "dropout": 0.2,
+    "input_dropout": 0.2,
     "self_supervision": True,
 }
 AADAH = {"min_updates": 300, "margin": 0.1, "lr": 3e-4, "quantization_weight": 0}
@@ -115,9 +115,9 @@ CANDIDATES = {
             "max_epochs_label": 60,
             "adversarial_weight": 0.01,
             "balance_weight": 0,
-            "dropout": 0,
+            "input_dropout": 0,
         },
-        "300 updates": SSAH | {"balance_weight": 0, "dropout": 0},
+        "300 updates": SSAH | {"balance_weight": 0, "input_dropout": 0},
         "balanced bits, dropout": SSAH,
         "no label network": SSAH | {"self_supervision": False},
         "slowed adversary": SSAH

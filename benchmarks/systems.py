@@ -90,7 +90,7 @@ HASHERS = [
     System(
         "SSAH",
         SSAHHasher,
-        [{"self_supervision": [True, False], "dropout": [0.0, 0.2]}],
+        [{"self_supervision": [True, False], "input_dropout": [0.0, 0.2]}],
     ),
     System("AADAH", AADAHHasher, [{"margin": [0.1, 0.2]}]),
 ]
@@ -215,7 +215,7 @@ ABLATIONS: dict[str, dict[str, dict]] = {
         "no label loss (`label_weight=0`)": {"label_weight": 0.0},
         "no quantization loss (`quantization_weight=0`)": {"quantization_weight": 0.0},
         "no balance of the bits (`balance_weight=0`)": {"balance_weight": 0.0},
-        "no dropout (`dropout=0`)": {"dropout": 0.0},
+        "no dropout (`input_dropout=0`)": {"input_dropout": 0.0},
     },
     "AADAH": {
         "defaults": {},

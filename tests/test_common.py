@@ -225,7 +225,6 @@ EXTENDED = {
     "embedding_dim": "what it is at least",
     "discriminator_hidden_layer_sizes": "which discriminators have no hidden layer",
     "hidden_layer_sizes": "what follows the layers, and what None takes",
-    "label_loss": "which of the losses ranks better",
     "lr_decay": "what decays where the phases are not counted in epochs",
     "margin": "its unit",
     "max_epochs": "what replaces it where modalities take turns",

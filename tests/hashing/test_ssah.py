@@ -59,7 +59,7 @@ SMALL = {
     "label_hidden_layer_sizes": (16,),
     "discriminator_hidden_layer_sizes": (12, 8),
     "adversarial_weight": 0.01,
-    "dropout": 0.0,
+    "input_dropout": 0.0,
     "feature_dim": 10,
     "lr": 1e-3,
     "batch_size": 32,
@@ -467,14 +467,14 @@ def test_input_dropout_is_drawn_from_the_generator_in_training_alone():
     )
     network.eval()
     assert torch.equal(network.outputs(X).feature, whole)
-    plain, first, again = (hasher(dropout=p).fit(A, B, y) for p in (0, 0.3, 0.3))
+    plain, first, again = (hasher(input_dropout=p).fit(A, B, y) for p in (0, 0.3, 0.3))
     assert_same_weights(first, again)
     assert_same_weights(plain, first, "encoders.label")
     assert not np.array_equal(
         plain.encode(A, "image", output="real"), first.encode(A, "image", output="real")
     )
     joint = [
-        hasher(dropout=p, self_supervision=False).fit(A, B, y).loss_curve_
+        hasher(input_dropout=p, self_supervision=False).fit(A, B, y).loss_curve_
         for p in (0, 0.3)
     ]
     assert joint[0] != joint[1]
@@ -883,7 +883,7 @@ def test_published_settings_run():
         label_weight=1e-4,
         adversarial_weight=1,
         balance_weight=0,
-        dropout=0,
+        input_dropout=0,
         reduction="sum",
         pair_weight=None,
         label_loss="mse",
@@ -1349,7 +1349,7 @@ def test_nothing_is_said_if_all_rows_have_labels(reference):
         ({"adversarial_weight": -1}, "'adversarial_weight' parameter"),
         ({"balance_weight": -1}, "'balance_weight' parameter"),
         ({"discriminator_dropout": 1.0}, "'discriminator_dropout' parameter"),
-        ({"dropout": 1.0}, "'dropout' parameter"),
+        ({"input_dropout": 1.0}, "'input_dropout' parameter"),
         ({"pair_weight": "none"}, "'pair_weight' parameter"),
         ({"output": "real"}, "'output' parameter"),
     ],
