@@ -186,6 +186,10 @@ ABLATIONS: dict[str, dict[str, dict]] = {
         "no triplets (`triplet_weight=0`)": {"triplet_weight": 0.0},
         "no label classifier (`label_weight=0`)": {"label_weight": 0.0},
         '`triplet_form="ranking"`': {"triplet_form": "ranking"},
+        '`triplet_form="ranking"`, `margin=0.1`': {
+            "triplet_form": "ranking",
+            "margin": 0.1,
+        },
         '`triplet_form="contrastive"`': {"triplet_form": "contrastive"},
         '`triplet_sampling="hard"`': {"triplet_sampling": "hard"},
         '`triplet_sampling="random"`': {"triplet_sampling": "random"},
