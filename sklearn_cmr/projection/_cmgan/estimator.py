@@ -100,11 +100,11 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         from the start. With one classifier per modality, the inter-modal adversarial
         loss alone aligns the classes, which takes more epochs.
 
-    inter_adversarial_weight : float, default=1.0
+    inter_adversarial_weight : float, default=0.1
         Weight :math:`\alpha \geq 0` of the inter-modal adversarial loss; 0 leaves it
         out.
 
-    intra_adversarial_weight : float, default=1.0
+    intra_adversarial_weight : float, default=0.1
         Weight :math:`\beta \geq 0` of the intra-modal adversarial loss; 0 leaves it
         out.
 
@@ -326,7 +326,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         CMGANProjector(
             embedding_dim=1024, hidden_layer_sizes=(1024,),
             discriminator_hidden_layer_sizes=(512,), batch_norm=True, input_dropout=0,
-            share_classifier=False, label_weight=1, mismatch="self",
+            share_classifier=False, inter_adversarial_weight=1,
+            intra_adversarial_weight=1, label_weight=1, mismatch="self",
             generator_update="alternate", n_generator_steps=5, n_discriminator_steps=1,
             lr=1e-3, lr_decay=0.5, lr_decay_every=100, batch_size=64, max_epochs=2000,
             output="embedding",
@@ -438,8 +439,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         input_dropout=0.5,
         share_last_layer=True,
         share_classifier=True,
-        inter_adversarial_weight=1.0,
-        intra_adversarial_weight=1.0,
+        inter_adversarial_weight=0.1,
+        intra_adversarial_weight=0.1,
         label_weight=1.0,
         reconstruction_weight=0.0,
         real_weight=1.0,
