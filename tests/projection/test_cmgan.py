@@ -1168,7 +1168,7 @@ def test_rows_without_a_mismatch_give_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CMGANProjector(**SMALL, mismatch_weight=0.0).fit(X_img, X_txt, y)
-        CMGANProjector(**SMALL, inter_adversarial_weight=0.0).fit(X_img, X_txt, y)
+        CMGANProjector(**{**SMALL, "inter_adversarial_weight": 0.0}).fit(X_img, X_txt, y)
     y[:, 0] = 1
     with pytest.warns(UserWarning, match="40 of 40 rows"):
         est = CMGANProjector(**SMALL).fit(X_img, X_txt, y)
@@ -1193,7 +1193,7 @@ UNBEATEN = {
 ])  # fmt: skip
 def test_unbeaten_discriminators_give_a_warning(params, kind):
     X_img, X_txt, y = make_data()
-    est = CMGANProjector(**UNBEATEN, **params)
+    est = CMGANProjector(**{**UNBEATEN, **params})
     with pytest.warns(ConvergenceWarning, match="loss has no effect") as caught:
         est.fit(X_img + 30, X_txt + 30, y)
     assert len(caught) == 1

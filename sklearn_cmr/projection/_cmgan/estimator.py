@@ -300,7 +300,10 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     **Scaling.** Standardize the features: the inter-modal discriminators get them
     together with the codes, which large values would outweigh.
 
-    **Adversarial training.** The losses of autoencoders and discriminators need not
+    **Adversarial training.** With one label classifier for both modalities, the
+    adversarial losses gain nothing in retrieval: it is the classifier that aligns the
+    modalities. With weights of 1 the adversarial losses make the embedding alone
+    better on some data, and the probabilities worse. The losses of autoencoders and discriminators need not
     decrease. Monitor `embedding_loss` and the accuracies. Where `{m}_inter_accuracy`
     stays at 1, the autoencoders learn nothing from the discriminator: lower
     `lr_discriminator`; :meth:`fit` warns of it. `{m}_intra_accuracy` falls below 0.5
@@ -373,11 +376,11 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     >>> cmgan = CMGANProjector(
     ...     embedding_dim=16, hidden_layer_sizes=(32,), random_state=0
     ... ).fit(A, B, y)
-    >>> Z_img, Z_txt = cmgan.transform(A_test, B_test)
+    >>> Z_img, Z_txt = cmgan.transform(A_test, B_test)  # 16 + 4 classes
     >>> Z_img.shape, Z_txt.shape
-    ((75, 16), (75, 16))
+    ((75, 20), (75, 20))
     >>> print(f"{cmgan.score(A_test, B_test, y_test):.1f}")
-    0.9
+    1.0
 
     With a reconstruction loss, the decoders reconstruct features from codes:
 
