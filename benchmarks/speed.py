@@ -80,7 +80,7 @@ PUBLISHED_DRCL = {
 # loops/__init__.py, and name it here.
 METHODS = {
     "ACMR": (acmr, ACMRProjector()),
-    "CM-GANs": (cmgan, CMGANProjector()),
+    "CM-GANs": (cmgan, CMGANProjector(input_dropout=0.0)),
     "DRCL": (drcl, DRCLProjector()),
     "DRCL, published": (drcl, DRCLProjector(**PUBLISHED_DRCL)),
     "SSAH": (ssah, SSAHHasher()),

@@ -28,6 +28,9 @@ METHODS = {
         CMGANProjector(
             hidden_layer_sizes=(16,),
             discriminator_hidden_layer_sizes=(16,),
+            # The loops draw no dropout.
+            input_dropout=0.0,
+            lr_decay_every=2,
             n_discriminator_steps=1,
             n_generator_steps=1,
             **SMALL,

@@ -48,6 +48,11 @@ SMALL = {
     "embedding_dim": 6,
     "hidden_layer_sizes": (8,),
     "discriminator_hidden_layer_sizes": (7,),
+    "batch_norm": True,
+    "input_dropout": 0.0,
+    "output": "embedding",
+    "inter_adversarial_weight": 1.0,
+    "intra_adversarial_weight": 1.0,
     "label_weight": 1.0,
     "label_loss": "auto",
     "n_generator_steps": 2,
@@ -274,6 +279,7 @@ def discriminate(module, batch, **params):
     params = {
         "intra": MODALITIES,
         "inter": MODALITIES,
+        "input_dropout": 0.0,
         "mismatch": "anchor",
         "real_weight": 1.0,
         "cross_weight": 0.5,
@@ -344,12 +350,13 @@ def test_generator_losses_equal_the_formula(
     literal = Literal(module, batch)
     if modalities == ("text",):  # as it is when the text's turn has come
         image = {"modalities": ("image",), "label_loss": LABEL_LOSSES[label_loss]}
-        generator_loss(module, batch, STATE, **image, **weights)
+        generator_loss(module, batch, STATE, **image, input_dropout=0.0, **weights)
     loss, terms = generator_loss(
         module,
         batch,
         STATE,
         modalities=modalities,
+        input_dropout=0.0,
         label_loss=LABEL_LOSSES[label_loss],
         **weights,
     )
@@ -430,6 +437,7 @@ def all_losses(module, batch):
         batch,
         STATE,
         modalities=MODALITIES,
+        input_dropout=0.0,
         label_loss=LABEL_LOSSES["softmax"],
         **WEIGHTS,
     )
@@ -462,6 +470,7 @@ def test_generators_mislead_the_other_modalitys_discriminator():
         batch,
         STATE,
         modalities=("image",),
+        input_dropout=0.0,
         inter_adversarial_weight=2.0,
         label_loss=None,
         **off,
@@ -1027,6 +1036,7 @@ def test_warm_start_goes_on_as_if_it_had_never_stopped(generator_update):
     {"decoder_hidden_layer_sizes": (9,)},
     {"discriminator_hidden_layer_sizes": (9,)},
     {"negative_slope": 0.1},
+    {"batch_norm": False},
     {"share_last_layer": False},
     {"share_classifier": False},
 ], ids=str)  # fmt: skip
@@ -1055,6 +1065,7 @@ def test_networks_have_the_widths_and_layers_asked_for():
         hidden_layer_sizes={"image": (512, 100), "text": (30, 100)},
         discriminator_hidden_layer_sizes=(20, 10),
         negative_slope=0.1,
+        batch_norm=True,
     )._build({"image": 128, "text": 10}, 7)
 
     def describe(network):
@@ -1088,6 +1099,55 @@ def test_networks_have_the_widths_and_layers_asked_for():
             assert layer.negative_slope == 0.1
 
 
+def test_encoders_without_batch_normalization():
+    module = make_module(batch_norm=False)
+    encoders = [module["encoders"][m] for m in MODALITIES]
+    for encoder in encoders:
+        kinds = [type(layer) for layer in encoder]
+        assert kinds == [torch.nn.Linear, torch.nn.LeakyReLU] * 2
+    image, text = encoders
+    assert image[-2] is text[-2] and image[0] is not text[0]
+    apart = make_module(batch_norm=False, share_last_layer=False)["encoders"]
+    assert apart["image"][-2] is not apart["text"][-2]
+    # In the training, a row is encoded as if it were alone.
+    X = torch.randn(5, WIDTHS["image"], dtype=torch.float64)
+    assert_allclose(image(X[:2]).detach(), image(X)[:2].detach())
+
+
+def test_dropout_is_for_the_inputs_of_the_encoders_in_training():
+    params = {"modalities": MODALITIES, "label_loss": LABEL_LOSSES["softmax"]}
+    params |= WEIGHTS | {"input_dropout": 0.5}
+    module, batch = make_module(), make_batch(np.eye(3)[[[0, 1, 2], [1, 2, 0]]])
+
+    def state():
+        return EpochState({}, torch.Generator().manual_seed(0))
+
+    generator_loss(module, batch, state(), **params)
+    generator = state().generator
+    for m in MODALITIES:
+        X = batch.features[m][0]
+        kept = torch.empty_like(X).bernoulli_(0.5, generator=generator)
+        assert 0 < kept.mean() < 1
+        code = module["encoders"][m](X * kept * 2)
+        assert_allclose(batch.cache[f"{m}_code_0"], code.detach())
+    # The discriminators get whole features beside the codes of these inputs.
+    codes = {m: batch.cache[f"{m}_code_0"] for m in MODALITIES}
+    inter = module["inter_discriminators"]["image"]
+    inputs = [torch.cat([codes[m], batch.features["image"][0]], 1) for m in MODALITIES]
+    real, cross = (joined(inter)(X).detach().numpy() for X in inputs)
+    terms = discriminate(module, batch, input_dropout=0.5, mismatch_weight=None)[1]
+    expected = literal_bce(real, 1) + 0.5 * literal_bce(cross, 0)
+    assert_allclose(terms["image_inter_loss"], expected)
+    module.eval()
+    losses = [
+        generator_loss(
+            module, batch._replace(cache={}), state(), **params | {"input_dropout": p}
+        )[0]
+        for p in (0.0, 0.5)
+    ]
+    assert losses[0] == losses[1]
+
+
 def test_widths_that_cannot_be_shared_are_refused():
     data = make_data()
     widths = {"hidden_layer_sizes": {"image": (8,), "text": (7,)}}
@@ -1108,7 +1168,7 @@ def test_rows_without_a_mismatch_give_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CMGANProjector(**SMALL, mismatch_weight=0.0).fit(X_img, X_txt, y)
-        CMGANProjector(**SMALL, inter_adversarial_weight=0.0).fit(X_img, X_txt, y)
+        CMGANProjector(**{**SMALL, "inter_adversarial_weight": 0.0}).fit(X_img, X_txt, y)
     y[:, 0] = 1
     with pytest.warns(UserWarning, match="40 of 40 rows"):
         est = CMGANProjector(**SMALL).fit(X_img, X_txt, y)
@@ -1133,7 +1193,7 @@ UNBEATEN = {
 ])  # fmt: skip
 def test_unbeaten_discriminators_give_a_warning(params, kind):
     X_img, X_txt, y = make_data()
-    est = CMGANProjector(**UNBEATEN, **params)
+    est = CMGANProjector(**{**UNBEATEN, **params})
     with pytest.warns(ConvergenceWarning, match="loss has no effect") as caught:
         est.fit(X_img + 30, X_txt + 30, y)
     assert len(caught) == 1
@@ -1188,6 +1248,8 @@ def test_one_row_to_validate_on_is_enough():
     {"lr_decay": 1.5},
     {"lr_decay_every": 0},
     {"negative_slope": -0.1},
+    {"input_dropout": 1.0},
+    {"batch_norm": "yes"},
     {"label_loss": "hinge"},
     {"label_loss": "mse"},
     {"weight_decay": -1.0},
@@ -1208,8 +1270,13 @@ def test_wikipedia_the_inter_modal_loss_aligns_separate_classifiers(real_data):
     params = {
         "hidden_layer_sizes": (128,),
         "discriminator_hidden_layer_sizes": (128,),
+        "batch_norm": True,
+        "input_dropout": 0.0,
+        "output": "embedding",
+        "inter_adversarial_weight": 1.0,
+        "intra_adversarial_weight": 1.0,
         "share_classifier": False,
-        "label_weight": 1.0,
+        "n_generator_steps": 5,
         "n_discriminator_steps": 1,
         "batch_size": 128,
         "max_epochs": 20,
@@ -1230,6 +1297,5 @@ def test_wikipedia_the_inter_modal_loss_aligns_separate_classifiers(real_data):
 def test_multi_label_data_beat_canonical_correlation(real_data):
     """CCA with 10 components has 0.4950 and 0.4808."""
     train, test = standardize(real_data("iaprtc12_1962"))
-    params = {"sampler": "shuffle", "label_weight": 1.0, "lr_decay_every": 1}
-    est = CMGANProjector(**params, random_state=0).fit(*train)
+    est = CMGANProjector(random_state=0).fit(*train)
     assert (map_of_directions(est, *test) > (0.505, 0.495)).all()

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from sklearn_cmr._inputs.layout import MODALITIES
+from sklearn_cmr.nn.layers import dropout
 
 _OTHER = dict(zip(MODALITIES, reversed(MODALITIES), strict=True))
 
@@ -22,22 +23,34 @@ def cached(batch, name, compute):
     return batch.cache[name]
 
 
+def encode(module, batch, state, modality, input_dropout, *, role=0, track=False):
+    """Return the codes of anchors (role 0) or of mismatched items (1).
+
+    In the training, features are set to 0 at random. `track` updates the running
+    statistics.
+    """
+    X = batch.features[modality][role]
+    if input_dropout and module.training:
+        X = dropout(X, input_dropout, state.generator)
+    return module["encoders"][modality](X, track)
+
+
 # -- discriminators ----------------------------------------------------------------
 
 
-def detached_code(module, batch, modality, role=0):
+def detached_code(module, batch, state, modality, input_dropout, role=0):
     """Return the codes of anchors (role 0) or of mismatched items (1), as constants.
 
-    They are normalized by their own batch and do not update the running statistics.
+    They do not update the running statistics.
     """
 
-    def encode():
-        return module["encoders"][modality](batch.features[modality][role])
+    def compute():
+        return encode(module, batch, state, modality, input_dropout, role=role)
 
-    return cached(batch, f"{modality}_code_{role}", encode)
+    return cached(batch, f"{modality}_code_{role}", compute)
 
 
-def intra_logits(module, batch, modality):
+def intra_logits(module, batch, state, modality, input_dropout):
     """Compute the intra-modal discriminator's logits of features and reconstructions.
 
     Returns
@@ -46,7 +59,7 @@ def intra_logits(module, batch, modality):
     """
 
     def stack_inputs():
-        code = detached_code(module, batch, modality)
+        code = detached_code(module, batch, state, modality, input_dropout)
         features = batch.features[modality][0]
         return torch.stack([features, module["decoders"][modality](code)], 1)
 
@@ -54,7 +67,7 @@ def intra_logits(module, batch, modality):
     return module["intra_discriminators"][modality](inputs).squeeze(2)
 
 
-def inter_logits(module, batch, modality, mismatch):
+def inter_logits(module, batch, state, modality, input_dropout, mismatch):
     """Compute the inter-modal discriminator's logits of codes, given features.
 
     Returns
@@ -64,10 +77,13 @@ def inter_logits(module, batch, modality, mismatch):
         the other modality and, unless `mismatch` is None, of mismatched items.
     """
 
+    def code_of(own, role=0):
+        return detached_code(module, batch, state, own, input_dropout, role)
+
     def stack_codes():
-        codes = [detached_code(module, batch, m) for m in (modality, _OTHER[modality])]
+        codes = [code_of(own) for own in (modality, _OTHER[modality])]
         if mismatch is not None:
-            codes.append(detached_code(module, batch, modality, role=1))
+            codes.append(code_of(modality, role=1))
         return torch.stack(codes, 1)
 
     def stack_features():
@@ -90,6 +106,7 @@ def discriminator_loss(
     *,
     intra,
     inter,
+    input_dropout,
     mismatch,
     real_weight,
     cross_weight,
@@ -104,8 +121,10 @@ def discriminator_loss(
     """
     if mismatch_weight is None or not inter:
         mismatch = None
-    logits_inter = [inter_logits(module, batch, m, mismatch) for m in inter]
-    logits_intra = [intra_logits(module, batch, m) for m in intra]
+    logits_inter = [
+        inter_logits(module, batch, state, m, input_dropout, mismatch) for m in inter
+    ]
+    logits_intra = [intra_logits(module, batch, state, m, input_dropout) for m in intra]
     if mismatch is not None:
         # A third column, of weight 0, so that all logits have one shape.
         logits_intra = [F.pad(logits, (0, 1)) for logits in logits_intra]
@@ -160,6 +179,7 @@ def generator_loss(
     state,
     *,
     modalities,
+    input_dropout,
     inter_adversarial_weight,
     intra_adversarial_weight,
     label_weight,
@@ -182,7 +202,7 @@ def generator_loss(
     for modality in modalities:
         inputs, loss_name = batch.features[modality][0], f"{modality}_embedding_loss"
         track = loss_name not in batch.cache
-        code = module["encoders"][modality](inputs, track)
+        code = encode(module, batch, state, modality, input_dropout, track=track)
         weighted = []
         if label_weight is not None:
             label = label_loss(module["classifiers"][modality](code), batch.y[0])

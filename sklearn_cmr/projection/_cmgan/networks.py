@@ -2,9 +2,38 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from itertools import pairwise
+
 from torch import nn
 
-from sklearn_cmr.nn.normalization import Network, make_normalized_layers
+from sklearn_cmr.nn.normalization import (
+    BatchNorm,
+    Network,
+    make_normalized_layers,
+    share_last_layer,
+)
+
+
+def make_encoder(sizes, negative_slope, batch_norm):
+    """Return linear layers, each with a leaky ReLU, with or without normalization."""
+    if batch_norm:
+        return Network(*make_normalized_layers(sizes, negative_slope))
+    layers: list[nn.Module] = []
+    for widths in pairwise(sizes):
+        layers += [nn.Linear(*widths), nn.LeakyReLU(negative_slope, inplace=True)]
+    return Network(*layers)
+
+
+def tie_encoders(source, network):
+    """Let an encoder share the last layer of another one.
+
+    They stay shared when the networks are copied together, pickled, loaded or moved to
+    a device. Running statistics are not shared.
+    """
+    if isinstance(source[-2], BatchNorm):
+        share_last_layer(source, network)
+    else:
+        network[-2] = source[-2]
 
 
 class InterModalDiscriminator(nn.Module):
