@@ -79,7 +79,17 @@ PROJECTORS = [
             },
         ],
     ),
-    System("CM-GANs", CMGANProjector, []),
+    System(
+        "CM-GANs",
+        CMGANProjector,
+        [
+            {
+                "label_weight": [1.0, 3.0],
+                "input_dropout": [0.3, 0.5],
+                "output": ["probabilities", "both"],
+            }
+        ],
+    ),
     System(
         "DRCL",
         DRCLProjector,
@@ -194,7 +204,26 @@ ABLATIONS: dict[str, dict[str, dict]] = {
         '`triplet_sampling="hard"`': {"triplet_sampling": "hard"},
         '`triplet_sampling="random"`': {"triplet_sampling": "random"},
     },
-    "CM-GANs": {"defaults": {}},
+    "CM-GANs": {
+        "defaults": {},
+        "no games (both adversarial weights 0)": {
+            "inter_adversarial_weight": 0.0,
+            "intra_adversarial_weight": 0.0,
+        },
+        "no game across modalities (`inter_adversarial_weight=0`)": {
+            "inter_adversarial_weight": 0.0
+        },
+        "no game within modalities (`intra_adversarial_weight=0`)": {
+            "intra_adversarial_weight": 0.0
+        },
+        "games alone (`label_weight=0`)": {"label_weight": 0.0, "output": "embedding"},
+        "separate last layers (`share_last_layer=False`)": {"share_last_layer": False},
+        "separate classifiers (`share_classifier=False`)": {"share_classifier": False},
+        "no mismatched rows (`mismatch_weight=0`)": {"mismatch_weight": 0.0},
+        "batch normalization (`batch_norm=True`)": {"batch_norm": True},
+        "no dropout (`input_dropout=0`)": {"input_dropout": 0.0},
+        'embeddings (`output="embedding"`)': {"output": "embedding"},
+    },
     "DRCL": {
         "defaults": {},
         'learned prior (`prior="select"`)': {"prior": "select"},
