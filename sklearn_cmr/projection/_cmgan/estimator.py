@@ -352,7 +352,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     **Output.** The embedding has more coordinates than the label loss needs, and the
     cosine weighs them alike. The label probabilities therefore often retrieve better
-    than the embeddings alone, and the two together better than either.
+    than the embeddings alone. The two together are the best on most data.
 
     **Pairs without a mismatched item.** An item that has a label in common with every
     other one is left out of the mismatch term; :meth:`fit` warns of it.
