@@ -1168,7 +1168,9 @@ def test_rows_without_a_mismatch_give_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CMGANProjector(**SMALL, mismatch_weight=0.0).fit(X_img, X_txt, y)
-        CMGANProjector(**{**SMALL, "inter_adversarial_weight": 0.0}).fit(X_img, X_txt, y)
+        CMGANProjector(**{**SMALL, "inter_adversarial_weight": 0.0}).fit(
+            X_img, X_txt, y
+        )
     y[:, 0] = 1
     with pytest.warns(UserWarning, match="40 of 40 rows"):
         est = CMGANProjector(**SMALL).fit(X_img, X_txt, y)

@@ -302,12 +302,13 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     **Adversarial training.** With one label classifier for both modalities, the
     adversarial losses gain nothing in retrieval: it is the classifier that aligns the
-    modalities. With weights of 1 the adversarial losses make the embedding alone
-    better on some data, and the probabilities worse. The losses of autoencoders and discriminators need not
-    decrease. Monitor `embedding_loss` and the accuracies. Where `{m}_inter_accuracy`
-    stays at 1, the autoencoders learn nothing from the discriminator: lower
-    `lr_discriminator`; :meth:`fit` warns of it. `{m}_intra_accuracy` falls below 0.5
-    where the decoders take many more steps than the discriminators.
+    modalities. With weights of 1 the adversarial losses make the embedding alone better
+    on some data, and the probabilities worse. The losses of autoencoders and
+    discriminators need not decrease. Monitor `embedding_loss` and the accuracies. Where
+    `{m}_inter_accuracy` stays at 1, the autoencoders learn nothing from the
+    discriminator: lower `lr_discriminator`; :meth:`fit` warns of it.
+    `{m}_intra_accuracy` falls below 0.5 where the decoders take many more steps than
+    the discriminators.
 
     **Reconstruction.** The intra-modal adversarial loss makes reconstructions look like
     features, but not like the features that were encoded. :meth:`reconstruct` therefore
@@ -352,7 +353,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     **Output.** The embedding has more coordinates than the label loss needs, and the
     cosine weighs them alike. The label probabilities therefore often retrieve better
-    than the embeddings alone, and the two together better than either.
+    than the embeddings alone. The two together are the best on most data.
 
     **Pairs without a mismatched item.** An item that has a label in common with every
     other one is left out of the mismatch term; :meth:`fit` warns of it.
