@@ -52,8 +52,8 @@ pipeline = make_pipeline(
     ACMRProjector(random_state=0),
 )
 grid = {
-    "acmrprojector__margin": [4.0, 6.0, 8.0],
-    "acmrprojector__lr": [3e-4, 5e-4],
+    "acmrprojector__margin": [0.2, 0.35, 0.5],
+    "acmrprojector__lr": [1e-4, 3e-4],
 }
 search = GridSearchCV(
     pipeline,

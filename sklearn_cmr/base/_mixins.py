@@ -62,7 +62,8 @@ class ProjectorMixin:
         elif not self.label_weight:
             raise ValueError(
                 f"output={self.output!r} needs the label classifier, which only "
-                f"label_weight > 0 trains; got label_weight={self.label_weight!r}."
+                f"label_weight > 0 trains; got label_weight={self.label_weight!r}. "
+                "Set output='embedding'."
             )
 
     def _encoding_function(self, module, modality, output=None):
