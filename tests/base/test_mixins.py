@@ -51,7 +51,7 @@ def test_forms_of_codes_agree(cls):
     ("cls", "weights"),
     [
         (ACMRProjector, {"label_weight": 0}),
-        (CMGANProjector, {"label_weight": 0}),
+        (CMGANProjector, {"label_weight": 0, "output": "embedding"}),
         (DRCLProjector, {"label_weight": 0}),
         (SSAHHasher, {"label_weight": 0}),
     ],
