@@ -90,6 +90,7 @@ CANDIDATES = {
             **ACMR_UNIT_LENGTH,
             "adversarial_weight": 0.0,
         },
+        "unit length, 600 updates": {**ACMR_UNIT_LENGTH, "min_updates": 600},
         "unit length, binary cross entropy": {**ACMR_UNIT_LENGTH, "label_loss": "bce"},
         **{
             f"unit length, margin {margin}": {**ACMR_UNIT_LENGTH, "margin": margin}

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
+import warnings
 from functools import partial
 from numbers import Integral, Real
 
@@ -12,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_cmr._inputs.layout import MODALITIES
+from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import (
     LabelProbabilityMixin,
     NetworkTransformer,
@@ -757,6 +759,8 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
             raise ValueError(
                 f"nothing to learn: one of {', '.join(weights)} must be > 0."
             )
+        if self.normalize and self.triplet_weight:
+            self._warn_of_margin()
         loss = partial(
             projector_loss,
             **weights,
@@ -790,6 +794,26 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
                 schedule=partial(self._grl_coefficient, n_epochs=task.n_epochs()),
             )
         ]
+
+    def _warn_of_margin(self):
+        """Warn of a margin that no distance between embeddings exceeds."""
+        is_nonnegative = self.activation in ("relu", "logistic")
+        squared = 0.5 if is_nonnegative else 1.0
+        reach = {
+            "paper": squared**0.5,
+            "ranking": squared / 2,
+            "contrastive": squared,
+        }[self.triplet_form]
+        if self.margin > reach:
+            warnings.warn(
+                f"margin={self.margin} exceeds {reach:.2f}, the largest distance of "
+                f"embeddings with activation={self.activation!r} in "
+                f"triplet_form={self.triplet_form!r}: the triplet loss pushes items "
+                "without a common label apart without end, and may separate the "
+                f"modalities. Choose a margin below {reach:.2f}.",
+                UserWarning,
+                stacklevel=stacklevel_of_caller(),
+            )
 
     def _grl_coefficient(self, epoch, n_epochs):
         coefficient = self.grl_schedule

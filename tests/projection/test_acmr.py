@@ -696,8 +696,8 @@ ABLATIONS = [
     {"label_loss": "softmax"},
     {"label_loss": "bce"},
     {"label_loss": "auto"},
-    {"normalize": True},
-    {"normalize": True, "init": "default", "activation": "relu"},
+    {"normalize": True, "margin": 0.5},
+    {"normalize": True, "margin": 0.5, "init": "default", "activation": "relu"},
     {"init": "default", "activation": "relu", "discriminator_activation": "identity"},
     {"discriminator_hidden_layer_sizes": (), "hidden_layer_sizes": ()},
     *({"triplet_form": f, "triplet_sampling": s} for f in FORMS for s in SAMPLINGS),
@@ -976,7 +976,30 @@ def test_plain_encoder_is_a_perceptron():
     assert_array_equal(encoder(X).detach(), expected(X).detach())
 
 
+@pytest.mark.parametrize(
+    ("params", "largest"),
+    [
+        ({}, 0.5**0.5),
+        ({"activation": "tanh"}, 1.0),
+        ({"triplet_form": "contrastive"}, 0.5),
+        ({"triplet_form": "ranking", "activation": "tanh"}, 0.5),
+    ],
+)
+def test_a_margin_beyond_all_distances_warns(params, largest):
+    data = make_data()
+    params = SMALL | {"normalize": True, "activation": "relu", "max_epochs": 2} | params
+    with pytest.warns(UserWarning, match=f"exceeds {largest:.2f}, the largest") as log:
+        ACMRProjector(**params | {"margin": largest + 0.01}).fit(*data)
+    assert any(warning.filename == __file__ for warning in log)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ACMRProjector(**params | {"margin": largest - 0.01}).fit(*data)
+        plain = {"normalize": False, "margin": largest + 0.01}
+        ACMRProjector(**params | plain).fit(*data)
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+@pytest.mark.filterwarnings("ignore:margin=.*exceeds")
 @pytest.mark.parametrize("margin", [0.01, 0.1, 0.5, 1.0, 10.0])
 def test_no_margin_makes_rows_zero(margin, activation):
     X_img, X_txt, y = make_data(90, class_sep=3.0)
