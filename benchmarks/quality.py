@@ -116,7 +116,9 @@ def tune(system, params, train, y_train):
 def tune_ensemble(tuned, train, y_train):
     """Return the members of the best ensemble of tuned methods and the rival."""
     candidates = {
-        system.name.lower().replace("-", ""): system.make(0, **tuned[system.name])
+        system.name.lower().replace("-", ""): system.make(
+            0, **tuned.get(system.name, {})
+        )
         for system in PROJECTORS
     }
     search = make_rival(y_train)

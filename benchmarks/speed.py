@@ -75,15 +75,21 @@ PUBLISHED_DRCL = {
     "embedding_dim": 2048,
     "hidden_layer_sizes": (4096, 4096),
     "batch_size": 1024,
+    **drcl.SETTINGS,
 }
 # A method: its loops and its estimator. To add one, write a module of loops, see
 # loops/__init__.py, and name it here.
 METHODS = {
     "ACMR": (acmr, ACMRProjector()),
-    "CM-GANs": (cmgan, CMGANProjector(input_dropout=0.0)),
-    "DRCL": (drcl, DRCLProjector()),
+    "CM-GANs": (cmgan, CMGANProjector(**cmgan.SETTINGS)),
+    "DRCL": (
+        drcl,
+        DRCLProjector(
+            embedding_dim=256, hidden_layer_sizes=(512, 512), **drcl.SETTINGS
+        ),
+    ),
     "DRCL, published": (drcl, DRCLProjector(**PUBLISHED_DRCL)),
-    "SSAH": (ssah, SSAHHasher()),
+    "SSAH": (ssah, SSAHHasher(**ssah.SETTINGS)),
     "AADAH": (aadah, AADAHHasher()),
 }
 # What is asked for where matrix products do not dominate, and where they do.

@@ -194,7 +194,7 @@ def test_raw_strings_in_a_dataframe_column():
 )
 def test_nested_parameters_in_a_grid(pairs, text, grid):
     projector = ACMRProjector(
-        embedding_dim=4, hidden_layer_sizes=(), max_epochs=1, random_state=0
+        embedding_dim=16, hidden_layer_sizes=(), max_epochs=1, random_state=0
     )
     prepare = PairTransformer(image=StandardScaler(), text=text)
     search = GridSearchCV(

@@ -36,7 +36,7 @@ def data():
 
 def make_estimator(**params):
     settings = {
-        "embedding_dim": 4,
+        "embedding_dim": 8,
         "hidden_layer_sizes": (8,),
         "discriminator_hidden_layer_sizes": (4,),
         "lr": 0.01,

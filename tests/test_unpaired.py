@@ -36,6 +36,7 @@ def projector(**params):
         "hidden_layer_sizes": (16,),
         "max_epochs": 3,
         "q_step": 0.01,
+        "prior": "select",
     }
     return DRCLProjector(**small | {"batch_size": 16, "random_state": 0} | params)
 

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from loops.common import Means, build, device_for, seeded_generator
 from sklearn_cmr.training import AnchorSampler
 
+# The form of the training that these loops write out.
+SETTINGS = {"input_dropout": 0.0, "lr_decay_every": 2}
 OTHER = {"image": "text", "text": "image"}
 
 

@@ -10,6 +10,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from loops.common import Means, build, device_for, load, seeded_generator
 
+# The form of the training that these loops write out.
+SETTINGS = {
+    "dropout": 0.0,
+    "prior": "select",
+    "q_step": 0.01,
+    "q_max": 1.0,
+    "recast_reduction": "mean",
+}
+
 
 def cross_entropy(probabilities, y, q):
     """Return the generalised cross entropy."""

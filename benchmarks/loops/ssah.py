@@ -10,6 +10,8 @@ from torch.utils.data import TensorDataset
 from loops.common import Means, build, device_for, load, seeded_generator
 from sklearn_cmr.hashing._ssah.networks import LABEL
 
+# The form of the training that these loops write out.
+SETTINGS = {"input_dropout": 0.0, "balance_weight": 0.0, "adversarial_weight": 0.01}
 # Rows that are encoded at once.
 _CHUNK = 4096
 

@@ -529,6 +529,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     with the dimension: scale `margin` with the square root of `embedding_dim`, or with
     `embedding_dim` in the forms with squared distances.
 
+    **Narrow spaces.** Few non-negative coordinates of unit length leave little room:
+    with fewer than 8 dimensions, set ``activation="tanh"`` or ``normalize=False``.
+
     **Margins.** With embeddings of unit length, margins from 0.2 to 0.5 rank almost
     equally well. Rows with several labels rank much worse with margins above 0.6, which
     push the modalities apart faster than common labels pull them together; the

@@ -28,17 +28,17 @@ METHODS = {
         CMGANProjector(
             hidden_layer_sizes=(16,),
             discriminator_hidden_layer_sizes=(16,),
-            # The loops draw no dropout.
-            input_dropout=0.0,
-            lr_decay_every=2,
             n_discriminator_steps=1,
             n_generator_steps=1,
+            **cmgan.SETTINGS,
             **SMALL,
         ),
     ),
     "DRCL": (
         drcl,
-        DRCLProjector(hidden_layer_sizes=(16, 16), batch_size=64, **SMALL),
+        DRCLProjector(
+            hidden_layer_sizes=(16, 16), batch_size=64, **drcl.SETTINGS, **SMALL
+        ),
     ),
     "SSAH": (
         ssah,
@@ -48,6 +48,7 @@ METHODS = {
             feature_dim=16,
             batch_size=64,
             max_epochs_label=EPOCHS,
+            **ssah.SETTINGS,
             **COMMON,
         ),
     ),

@@ -187,8 +187,9 @@ def test_lr_scheduler_reaches_all_players(data):
 
     recorder = make_recorder(on_epoch_end=on_epoch_end)
     scheduler = LRScheduler(policy="StepLR", step_size=1, gamma=0.1)
-    estimator = make_estimator(callbacks=[recorder, scheduler], max_epochs=3).fit(*data)
-    np.testing.assert_allclose(recorder.log, np.outer([1e-2, 1e-3, 1e-4], [1, 1]))
+    estimator = make_estimator(callbacks=[recorder, scheduler], max_epochs=3)
+    estimator.set_params(lr_discriminator=1e-3).fit(*data)
+    np.testing.assert_allclose(recorder.log, np.outer([1e-2, 1e-3, 1e-4], [1, 0.1]))
     np.testing.assert_allclose(
         [row["event_lr"] for row in estimator.history_], [1e-2, 1e-3, 1e-4]
     )
