@@ -146,23 +146,29 @@ def write_table(name):
     table = summarize(name).round(4)
     table["mean"] = table.mean(axis=1, skipna=False).round(4)
     frame = pd.read_csv(FOLDER / f"{name}.csv")
-    counts = frame.groupby(["set"], sort=False)[["split", "seed"]].nunique()
+    counts = frame.groupby(["candidate", "output", "set"]).size()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
     lines = [
         f"# Candidates for the defaults of {METHODS[name].__name__}",
         "",
-        "Mean mAP of both directions on held-out training rows, over "
-        f"{counts['split'].max()} splits and {counts['seed'].max()} seeds; written by "
-        f"`python benchmarks/defaults.py {name}` after commit {commit}.",
+        "Mean mAP of both directions on held-out training rows; written by "
+        f"`python benchmarks/defaults.py {name}` after commit {commit}. `fits` is the "
+        "number of splits times that of seeds in each cell: compare rows with equal "
+        "numbers, which share their splits.",
         "",
-        "| candidate | output | " + " | ".join(table.columns) + " |",
-        "|---" * (len(table.columns) + 2) + "|",
+        "| candidate | output | fits | " + " | ".join(table.columns) + " |",
+        "|---" * (len(table.columns) + 3) + "|",
     ]
     for (candidate, output), row in table.iterrows():
         values = ["" if np.isnan(value) else f"{value:.4f}" for value in row]
-        lines.append(f"| {candidate} | {output} | " + " | ".join(values) + " |")
+        fits = "-".join(
+            map(str, np.unique([counts[candidate, output].agg(["min", "max"])]))
+        )
+        lines.append(
+            f"| {candidate} | {output} | {fits} | " + " | ".join(values) + " |"
+        )
     lines += ["", "Parameters of the candidates, where they are not the defaults:", ""]
     present = frame["candidate"].unique()
     for candidate, params in CANDIDATES[name].items():

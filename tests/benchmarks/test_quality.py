@@ -83,7 +83,7 @@ def test_scores_of_all_outputs_come_from_one_fit(monkeypatch, tmp_path):
     defaults.write_table("ACMR")
     mean = cells[cells.output == "both"].score.mean()
     table = (tmp_path / "ACMR.md").read_text()
-    assert f"| tiny | both |  |  |  |  |  | {mean:.4f}" in table
+    assert f"| tiny | both | 2 |  |  |  |  |  | {mean:.4f}" in table
 
 
 def test_protocols_of_codes():
