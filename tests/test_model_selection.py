@@ -72,7 +72,7 @@ CONTAINERS = {
 each_container = pytest.mark.parametrize("container", CONTAINERS)
 CV = StratifiedKFold(2, shuffle=True, random_state=0)
 OPTIONS = {"scoring": map_scorer, "cv": CV, "error_score": "raise"}
-GRID = {"margin": [0.5, 2.0], "lr": [1e-3, 1e-2]}
+GRID = {"margin": [0.2, 0.5], "lr": [1e-3, 1e-2]}
 
 
 def projector(**params):
@@ -147,7 +147,7 @@ def _learning_curve(X):
 def _validation_curve(X):
     return np.concatenate(
         validation_curve(
-            projector(), X, y, param_name="margin", param_range=[0.5, 2.0], **OPTIONS
+            projector(), X, y, param_name="margin", param_range=[0.2, 0.5], **OPTIONS
         )
     )
 
@@ -284,7 +284,7 @@ def test_pipeline_with_pair_transformer(container, tmp_path):
     scores = cross_val_score(pipeline, X, y, **OPTIONS)
     for _ in range(2):
         assert_array_equal(cross_val_score(cached, X, y, **OPTIONS), scores)
-    search = GridSearchCV(pipeline, {"projector__margin": [0.5, 2.0]}, **OPTIONS)
+    search = GridSearchCV(pipeline, {"projector__margin": [0.2, 0.5]}, **OPTIONS)
     search.fit(X, y)
     assert search.best_estimator_.score(X, y) == search.score(X, y)
     names = search.best_estimator_.get_feature_names_out()
@@ -406,7 +406,7 @@ def test_metadata_routing(container):
     score = pipeline.score(X, y)
     with config_context(enable_metadata_routing=True):
         assert pipeline.score(X, y) == score
-        search = GridSearchCV(clone(pipeline), {"acmrprojector__margin": [1.0]})
+        search = GridSearchCV(clone(pipeline), {"acmrprojector__margin": [0.3]})
         search.set_params(**OPTIONS).fit(X, y)
         weighted = make_map_scorer().set_score_request(sample_weight=True)
         scores = cross_validate(

@@ -1450,10 +1450,10 @@ def test_ablations_rank_as_in_the_paper():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "image_to_text", "text_to_image"),
-    [("wiki_cnn_pca", 0.44, 0.72), ("iaprtc12_1962", 0.51, 0.69)],
+    [("wiki_cnn_pca", 0.44, 0.72), ("iaprtc12_1962", 0.51, 0.62)],
 )
 def test_defaults_work_on_real_features(real_data, name, image_to_text, text_to_image):
-    """benchmarks/quality_hashing.py measures more bits with more seeds."""
+    """benchmarks/quality.py measures more bits with more seeds."""
     arrays = real_data(name)
     parts = {}
     for modality in ("image", "text"):
