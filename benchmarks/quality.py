@@ -28,7 +28,7 @@ import pandas as pd
 from data import REAL_SETS, load, make_folds, make_model
 from joblib import Parallel, delayed
 from quality_page import write_page
-from rivals import make_rival
+from rivals import make_rival, matching_grids
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, ParameterGrid
 from systems import (
@@ -43,6 +43,7 @@ from systems import (
     make_ensemble,
 )
 
+from sklearn_cmr import SemanticMatchingProjector
 from sklearn_cmr.metrics import map_scorer, mean_average_precision
 
 CELLS = Path(__file__).parent / "quality.csv"
@@ -114,7 +115,7 @@ def tune(system, params, train, y_train):
 
 
 def tune_ensemble(tuned, train, y_train):
-    """Return the members of the best ensemble of tuned methods and the rival."""
+    """Return the members of the best ensemble of tuned methods and rivals."""
     candidates = {
         system.name.lower().replace("-", ""): system.make(
             0, **tuned.get(system.name, {})
@@ -123,7 +124,13 @@ def tune_ensemble(tuned, train, y_train):
     }
     search = make_rival(y_train)
     chosen = list(ParameterGrid(search.param_grid))[tuned[RIVAL.name]["candidate"]]
-    candidates["rival"] = clone(search.estimator).set_params(**chosen)[-1]
+    rivals = {"rival": clone(search.estimator).set_params(**chosen)[-1]}
+    for name, grid in matching_grids(y_train).items():
+        # The first candidate of every kind of classifier.
+        params = next(iter(ParameterGrid(grid | {"subtract_prior": ["auto"]})))
+        if name != "LR":
+            rivals[name.lower()] = SemanticMatchingProjector().set_params(**params)
+    candidates |= rivals
     folds = list(make_folds(y_train).split(y_train, y_train))
     return choose_members(candidates, folds, make_model, train, y_train)
 

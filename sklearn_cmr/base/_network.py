@@ -105,6 +105,8 @@ class NetworkTransformer(CrossModalTransformer):
 
     # Whether modalities learn from pairs, together, or apart.
     _rows: Paired | Joint | Separate = Paired()
+    # Number of rows that a batch needs at least.
+    _min_batch_size = 1
     # Parameters that shape the networks, and so cannot change in a warm start.
     _network_parameters: tuple[str, ...] = ("hidden_layer_sizes",)
     # Looser than for closed forms, where small differences are meaningful. Trained
@@ -446,7 +448,9 @@ container of pairs, or mapping of modalities
         max_epochs = self.max_epochs if max_epochs is None else max_epochs
         if max_epochs != "auto":
             return max_epochs
-        n_batches = math.ceil(n_rows / self.batch_size)
+        # A smaller last batch is merged into the one before it.
+        n_full, rest = divmod(n_rows, self.batch_size)
+        n_batches = max(1, n_full + (rest >= self._min_batch_size))
         return max(_MIN_EPOCHS, math.ceil(self.min_updates / n_batches))
 
     def _count_patience(self, n_epochs):
@@ -465,8 +469,13 @@ container of pairs, or mapping of modalities
         n_epochs : int
             Number of epochs of the phase.
         """
-        period = self.lr_decay_every or max(1, n_epochs / _N_DECAYS)
-        return lambda epoch: lr * self.lr_decay ** int(epoch / period)
+        if self.lr_decay_every is not None:
+            return lambda epoch: lr * self.lr_decay ** (epoch // self.lr_decay_every)
+        # The epochs of warm starts keep the last value.
+        period = max(1, n_epochs / _N_DECAYS)
+        return lambda epoch: (
+            lr * self.lr_decay ** min(int(epoch / period), _N_DECAYS - 1)
+        )
 
     def _player(self, name, parameters, loss, lr, **options):
         """Return a player whose Adam has the settings of the estimator.
@@ -583,6 +592,7 @@ container of pairs, or mapping of modalities
             is_paired=labels.shared,
             seed=held_out.seed,
             batch_size=self.batch_size,
+            min_batch_size=self._min_batch_size,
             count_epochs=self._count_epochs,
             count_patience=self._count_patience if self.early_stopping else None,
             score_held_out=self._score_held_out,

@@ -203,10 +203,11 @@ default=None
         Returns
         -------
         Z : tuple of arrays, or container like `X`
-            Encoded modalities, each of shape (n_samples, embedding_dim) or (n_samples,
-            n_bits). Two arrays give a tuple, a mapping one of the same type with the
-            same keys, a paired dataframe one of the same layout and index, one matrix
-            the encoded image and text side by side.
+            Encoded modalities, each of shape (n_samples, n_outputs): the width of the
+            embeddings, of the codes, or of what `output` asks for. Two arrays give a
+            tuple, a mapping one of the same type with the same keys, a paired dataframe
+            one of the same layout and index, one matrix the encoded image and text side
+            by side.
 
         Raises
         ------
@@ -236,7 +237,7 @@ default=None
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, embedding_dim) or (n_samples, n_bits)
+        Z : ndarray of shape (n_samples, n_outputs)
             A dataframe if :meth:`set_output` asks for one.
 
         Raises
@@ -266,7 +267,7 @@ default=None
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, embedding_dim) or (n_samples, n_bits)
+        Z : ndarray of shape (n_samples, n_outputs)
             A dataframe if :meth:`set_output` asks for one.
 
         Raises
@@ -290,7 +291,7 @@ default=None
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, embedding_dim) or (n_samples, n_bits)
+        Z : ndarray of shape (n_samples, n_outputs)
             A dataframe if :meth:`set_output` asks for one.
 
         Raises

@@ -123,19 +123,7 @@ class CrossModalEnsemble(
 
     The majority has the `n_bits` that were asked for, and ranks better than one hasher
     of as many bits: it is the default. Concatenated codes rank better still, also
-    better than one hasher of as many bits, where longer codes are no burden. The mean
-    average precision of held-out training rows that query each other, for five members
-    of 32 bits, as the mean over two splits with one or two seeds each:
-
-    ============ ======= ======= ========= ======== =============
-    data         hasher  one,    majority, one,     concatenated,
-                         32 bits 32 bits   160 bits 160 bits
-    ============ ======= ======= ========= ======== =============
-    uci_mfeat    AADAH   0.783   0.797     0.798    0.813
-    uci_mfeat    SSAH    0.766   0.774     0.775    0.801
-    wiki_cnn_pca AADAH   0.303   0.323     0.305    0.339
-    wiki_cnn_pca SSAH    0.291   0.310     0.284    0.335
-    ============ ======= ======= ========= ======== =============
+    better than one hasher of as many bits, where longer codes are no burden.
 
     Members learn in processes of their own if `n_jobs` is not 1. On a GPU, each process
     has a context and a copy of the features there.
@@ -267,8 +255,8 @@ class CrossModalEnsemble(
         last = last_step(estimator)
         if isinstance(last, type):
             raise TypeError(
-                f"{name!r} must be an instance, got the class {last.__name__}: it "
-                "needs parentheses."
+                f"An ensemble needs instances, got the class {last.__name__}: it needs "
+                "parentheses."
             )
         if not isinstance(last, (ProjectorMixin, HasherMixin)) or not isinstance(
             last, CrossModalTransformer

@@ -344,9 +344,9 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     margin : float, default=0.5
         Margin :math:`\mu > 0` of the triplets. Opposite embeddings have the distance 1,
-        and so the squared distance 1. With "relu", distances are at most 0.71: all
-        larger margins have the same effect in the form "paper". With
-        ``normalize=False``, distances have no scale: see Notes.
+        and so the squared distance 1. Non-negative embeddings are nearer than that:
+        with "relu", distances are at most 0.71, with "logistic" 0.4. :meth:`fit` warns
+        of larger margins. With ``normalize=False``, distances have no scale: see Notes.
 
     negative_weight : float, default=3.0
         Weight :math:`\lambda \geq 0` of the negatives relative to the positives; 0
@@ -416,7 +416,8 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     output : {"embedding", "probabilities", "both"}, default="embedding"
         Output of :meth:`transform`: the embeddings, the label probabilities of
-        :meth:`predict_proba`, or the two side by side, each of unit length.
+        :meth:`predict_proba`, or the two side by side, each of unit length. The latter
+        two need ``label_weight > 0``.
 
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
@@ -527,15 +528,19 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     unit variance. "hard_input" compares features by their cosine, for which features
     such as histograms are better not centered. With ``normalize=False``, distances grow
     with the dimension: scale `margin` with the square root of `embedding_dim`, or with
-    `embedding_dim` in the forms with squared distances.
+    `embedding_dim` in the forms with squared distances. Weights and rates that suit
+    such embeddings are ``ACMRProjector(normalize=False, embedding_dim=64, margin=3,
+    triplet_weight=1, adversarial_weight=0.3, lr=3e-4, lr_discriminator=None,
+    min_updates=1000)``.
 
     **Narrow spaces.** Few non-negative coordinates of unit length leave little room:
     with fewer than 8 dimensions, set ``activation="tanh"`` or ``normalize=False``.
 
     **Margins.** With embeddings of unit length, margins from 0.2 to 0.5 rank almost
-    equally well. Rows with several labels rank much worse with margins above 0.6, which
-    push the modalities apart faster than common labels pull them together; the
-    discriminator is then always right.
+    equally well. Larger ones push the modalities apart faster than common labels pull
+    them together, above all where rows have several labels; the discriminator is then
+    always right. The forms with squared distances need smaller margins: about 0.1 with
+    "ranking", and 0.2 with "contrastive".
 
     **Published settings**, those of the code for Wikipedia [2]_::
 
@@ -799,18 +804,18 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         ]
 
     def _warn_of_margin(self):
-        """Warn of a margin that no distance between embeddings exceeds."""
-        is_nonnegative = self.activation in ("relu", "logistic")
-        squared = 0.5 if is_nonnegative else 1.0
+        """Warn of a margin that no distance between embeddings reaches."""
+        # Rows are standardized before the activation: sigmoids are far from 0 and 1.
+        squared = {"relu": 0.5, "logistic": 0.16}.get(self.activation, 1.0)
         reach = {
             "paper": squared**0.5,
             "ranking": squared / 2,
             "contrastive": squared,
         }[self.triplet_form]
-        if self.margin > reach:
+        if self.margin >= reach:
             warnings.warn(
-                f"margin={self.margin} exceeds {reach:.2f}, the largest distance of "
-                f"embeddings with activation={self.activation!r} in "
+                f"margin={self.margin} is not below {reach:.2f}, the largest distance "
+                f"of embeddings with activation={self.activation!r} in "
                 f"triplet_form={self.triplet_form!r}: the triplet loss pushes items "
                 "without a common label apart without end, and may separate the "
                 f"modalities. Choose a margin below {reach:.2f}.",

@@ -406,7 +406,8 @@ class DRCLProjector(
 
     output : {"embedding", "probabilities", "both"}, default="embedding"
         Output of :meth:`transform`: the embeddings, the label probabilities of
-        :meth:`predict_proba`, or the two side by side, each of unit length.
+        :meth:`predict_proba`, or the two side by side, each of unit length. The latter
+        two need ``label_weight > 0``.
 
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.

@@ -80,7 +80,7 @@ class Task:
 
     seed : int
 
-    batch_size : int
+    batch_size, min_batch_size : int
 
     count_epochs : callable
         ``count_epochs(n_rows)`` returns the number of epochs for so many rows.
@@ -100,6 +100,7 @@ class Task:
     seed: int
     batch_size: int
     count_epochs: Callable[[int], int]
+    min_batch_size: int = 1
     count_patience: Callable[[int], int] | None = None
     score_held_out: Callable | None = None
 
@@ -151,6 +152,7 @@ class Task:
         known: dict[str, Any] = {
             "dataset": train,
             "batch_size": self.batch_size,
+            "min_batch_size": self.min_batch_size,
             "max_epochs": fields.get("max_epochs") or self.n_epochs(modality),
         }
         if self.count_patience is not None:

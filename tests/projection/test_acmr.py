@@ -981,6 +981,7 @@ def test_plain_encoder_is_a_perceptron():
     [
         ({}, 0.5**0.5),
         ({"activation": "tanh"}, 1.0),
+        ({"activation": "logistic"}, 0.4),
         ({"triplet_form": "contrastive"}, 0.5),
         ({"triplet_form": "ranking", "activation": "tanh"}, 0.5),
     ],
@@ -988,7 +989,9 @@ def test_plain_encoder_is_a_perceptron():
 def test_a_margin_beyond_all_distances_warns(params, largest):
     data = make_data()
     params = SMALL | {"normalize": True, "activation": "relu", "max_epochs": 2} | params
-    with pytest.warns(UserWarning, match=f"exceeds {largest:.2f}, the largest") as log:
+    with pytest.warns(
+        UserWarning, match=f"is not below {largest:.2f}, the largest"
+    ) as log:
         ACMRProjector(**params | {"margin": largest + 0.01}).fit(*data)
     assert any(warning.filename == __file__ for warning in log)
     with warnings.catch_warnings():
@@ -999,7 +1002,7 @@ def test_a_margin_beyond_all_distances_warns(params, largest):
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
-@pytest.mark.filterwarnings("ignore:margin=.*exceeds")
+@pytest.mark.filterwarnings("ignore:margin=.*is not below")
 @pytest.mark.parametrize("margin", [0.01, 0.1, 0.5, 1.0, 10.0])
 def test_no_margin_makes_rows_zero(margin, activation):
     X_img, X_txt, y = make_data(90, class_sep=3.0)

@@ -168,7 +168,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     lr_decay_every : int, default=None
         Number of epochs between two decays of the learning rates, at least 1. None is a
-        fifth of the epochs.
+        fifth of the epochs; warm starts keep the last rate.
 
     betas : tuple of 2 floats, default=(0.5, 0.999)
         Decay rates of Adam's moment estimates, each in [0, 1).
@@ -189,7 +189,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     output : {"embedding", "probabilities", "both"}, default="both"
         Output of :meth:`transform`: the embeddings, the label probabilities of
-        :meth:`predict_proba`, or the two side by side, each of unit length.
+        :meth:`predict_proba`, or the two side by side, each of unit length. The latter
+        two need ``label_weight > 0``.
 
     metric : {"cosine", "euclidean"}, default="cosine"
         Distance used for the ranking in :meth:`score` and in the validation.
@@ -322,9 +323,6 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     normalized, `batch_size` is at least 2, and a last batch of one pair joins the batch
     before it.
 
-    **Warm start.** The decay of the learning rates continues where the previous call of
-    :meth:`fit` stopped.
-
     **Published settings**, those of the code [2]_ except for its lost weight sharing::
 
         CMGANProjector(
@@ -390,6 +388,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     True
     """
 
+    _min_batch_size = 2
     _network_parameters = (
         "hidden_layer_sizes",
         "decoder_hidden_layer_sizes",
@@ -645,7 +644,6 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
                 turns=turns,
                 sampler=self._sampler(task),
                 sampler_valid=anchors_in_order,
-                min_batch_size=2,
             )
         ]
 
