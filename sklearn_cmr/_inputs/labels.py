@@ -79,6 +79,16 @@ class LabelsByModality(NamedTuple):
         """Whether every row of every modality has exactly one label."""
         return all(part.has_single_labels for part in self.parts.values())
 
+    def as_given(self):
+        """Return the labels in a form that `fit` of another estimator takes."""
+        by_modality = {
+            name: for_scikit_learn(part.indicator)
+            if part.codes is None
+            else self.classes[part.codes]
+            for name, part in self.parts.items()
+        }
+        return next(iter(by_modality.values())) if self.shared else by_modality
+
 
 def read_labels(
     y, features, estimator, *, classes=None, missing="raise", by_modality=False

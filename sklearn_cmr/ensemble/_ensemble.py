@@ -411,7 +411,7 @@ container of pairs, or mapping of modalities
     def _fit(self, features, labels, members, held_out):  # type: ignore[override]
         y = None
         if labels is not None:
-            y = _labels_for_members(labels)
+            y = labels.as_given()
         else:
             self.__dict__.pop("classes_", None)
         # A member without a seed stands there several times.
@@ -632,15 +632,6 @@ def _seed_names(estimator):
 
 def _draw_seed(rng):
     return int(rng.randint(np.iinfo(np.int32).max))
-
-
-def _labels_for_members(labels):
-    """Return labels as `fit` takes them."""
-    by_modality = {
-        name: part.indicator if part.codes is None else labels.classes[part.codes]
-        for name, part in labels.parts.items()
-    }
-    return next(iter(by_modality.values())) if labels.shared else by_modality
 
 
 def _fit_member(name, member, features, y, held_out):

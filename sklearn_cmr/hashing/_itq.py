@@ -14,7 +14,6 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.extmath import svd_flip
 
-from sklearn_cmr._inputs.labels import for_scikit_learn
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 
 
@@ -234,7 +233,8 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
         return SemanticMatchingProjector()
 
     def _fit(self, features, labels):
-        self.projector_ = self._make_projector().fit(features, _as_given(labels))
+        y = None if labels is None else labels.as_given()
+        self.projector_ = self._make_projector().fit(features, y)
         embeddings = {name: self._embed(X, name) for name, X in features.items()}
         widths = {name: Z.shape[1] for name, Z in embeddings.items()}
         if len(set(widths.values())) > 1:
@@ -284,16 +284,3 @@ def _last_step(estimator):
         is_pipeline = isinstance(estimator, Pipeline)
         estimator = estimator.steps[-1][1] if is_pipeline else estimator.estimator
     return estimator
-
-
-def _as_given(labels):
-    """Return validated labels in a form that `fit` takes."""
-    if labels is None:
-        return None
-    parts = {
-        name: for_scikit_learn(part.indicator)
-        if part.codes is None
-        else part.classes[part.codes]
-        for name, part in labels.parts.items()
-    }
-    return next(iter(parts.values())) if labels.shared else parts

@@ -78,3 +78,17 @@ def test_the_patience_is_a_share_of_the_length(cls):
 def test_the_decay_is_relative_to_the_length(cls, n_epochs, every, halvings):
     lr = make(cls, lr_decay=0.5, lr_decay_every=every)._decayed(8.0, n_epochs)
     assert [lr(epoch) for epoch in range(n_epochs)] == [8 / 2**n for n in halvings]
+
+
+@pytest.mark.parametrize("cls", [CMGANProjector, AADAHHasher])
+def test_a_last_batch_that_is_merged_is_not_counted(cls):
+    est = make(cls, max_epochs="auto", min_updates=25, batch_size=59)
+    if cls is CMGANProjector:
+        est.set_params(sampler="shuffle")
+    assert est.fit(A, B, y).n_iter_ == 25  # 60 rows are one batch
+
+
+@pytest.mark.parametrize("cls", [CMGANProjector, SSAHHasher, AADAHHasher])
+def test_warm_starts_keep_the_last_rate(cls):
+    lr = make(cls, lr_decay=0.5)._decayed(1.0, n_epochs=10)
+    assert lr(9) == lr(10) == lr(1000) == 0.5**4
