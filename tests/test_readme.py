@@ -22,3 +22,13 @@ def test_first_example_prints_what_is_shown(capsys):
     values = [[float(v) for v in re.findall(number, text)] for text in (printed, shown)]
     # The last digits depend on the processor's matrix products.
     assert values[0] == pytest.approx(values[1], abs=0.02)
+
+
+def test_figures_of_quality_are_those_of_the_page():
+    page = (README.parent / "benchmarks" / "QUALITY.md").read_text()
+    _, _, rest = README.read_text().partition("The first table shows mAP")
+    section, _, _ = rest.partition("## Features")
+    figure = r"0\.\d{3}(?: ± 0\.\d{3})?"
+    figures = re.findall(figure, section)
+    assert len(figures) > 60
+    assert set(figures) <= set(re.findall(figure, page))

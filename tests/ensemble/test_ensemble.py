@@ -363,7 +363,7 @@ def test_search_over_a_parameter_of_the_members():
     )
     search = GridSearchCV(
         model,
-        {"crossmodalensemble__estimator__margin": [0.5, 2.0]},
+        {"crossmodalensemble__estimator__margin": [0.2, 0.5]},
         scoring=map_scorer,
         cv=StratifiedKFold(2, shuffle=True, random_state=0),
     ).fit(make_pairs(A, B), y)
@@ -375,7 +375,7 @@ def test_search_over_a_parameter_of_the_members():
 
 def test_search_over_a_named_member():
     own = ensemble(ACMRProjector, DRCLProjector, n_estimators=1)
-    grid = {"acmr__margin": [1.0], "drcl": [make(CMGANProjector)]}
+    grid = {"acmr__margin": [0.3], "drcl": [make(CMGANProjector)]}
     search = GridSearchCV(own, grid, scoring=map_scorer, cv=2)
     search.fit(make_pairs(A, B), y)
     assert isinstance(search.best_estimator_.estimators_[1], CMGANProjector)
