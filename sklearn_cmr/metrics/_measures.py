@@ -178,4 +178,6 @@ def _average_over_retrieved(groups, precisions, total, k):
     log_odds[~possible] = -np.inf
     odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
     values = total / np.maximum(found + drawn, 1)
-    return (odds * values).sum(axis=1) / odds.sum(axis=1)
+    # Cumulative sums: those of numpy's `sum` depend on the number of columns, and with
+    # it on the other queries.
+    return np.cumsum(odds * values, axis=1)[:, -1] / np.cumsum(odds, axis=1)[:, -1]

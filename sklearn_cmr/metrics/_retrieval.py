@@ -8,6 +8,7 @@ from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.utils import check_random_state, gen_batches, gen_even_slices
 
 from sklearn_cmr.metrics._relevance import make_relevance
@@ -20,6 +21,8 @@ _SORTED_PAIRS = 2**17
 _PRODUCT_PAIRS = 2**22
 # Approximate number of items counted at once; with more, the chunks are too short.
 _COUNTED_ITEMS = 2**14
+# More grades would make exponential gains overflow.
+_EXPONENTIAL_GRADES = 960
 # Counts that are evaluated at once.
 _COUNTS = 2**16
 
@@ -90,8 +93,16 @@ class TieGroups:
 
     def sum_before(self, values):
         """Sum one value of each group over the groups before it, for every group."""
-        before = np.cumsum(values) - values
-        return before - before[self._first_of_query()]
+        first = self._first_of_query()
+        if values.dtype.kind in "iu":
+            # Exact, also where the sum runs on from query to query.
+            before = np.cumsum(values) - values
+            return before - before[first]
+        # Large gains of one query must not swamp those of the next one.
+        place = np.arange(len(values)) - first
+        table = np.zeros((len(self.totals), np.max(place, initial=0) + 2))
+        table[self.query, place + 1] = values
+        return np.cumsum(table, axis=1)[self.query, place]
 
     def _first_of_query(self):
         """Return for every group the index of the first one of its query."""
@@ -146,6 +157,21 @@ def _sort(distances, grades, n_grades, *, tie_break, k=None):
             distances[tied], grades[tied] if tie_break == "grade" else None
         )
     return ranked[:, :k], np.take_along_axis(grades, order[:, :k], axis=1)
+
+
+def _sort_by_count(distances, grades, n_distances):
+    """Sort the grades of every row by integer distance, equal ones by column.
+
+    The conversion of a sparse matrix from rows to columns is a counting sort in linear
+    time. All rows go into one, each with distances of its own.
+    """
+    n_bins = len(distances) * n_distances
+    dtype = np.int32 if max(n_bins, distances.size) < 2**31 else np.int64
+    first = np.arange(0, n_bins, n_distances, dtype=dtype)[:, None]
+    bins = np.add(distances, first, dtype=dtype).ravel()
+    ends = np.array([0, bins.size], dtype=dtype)
+    ranked = csr_array((grades.ravel(), bins, ends), shape=(1, n_bins)).tocsc()
+    return ranked.data.reshape(grades.shape)
 
 
 def _stable_order(distances, grades=None):
@@ -214,6 +240,12 @@ class Retrieval:
         self.n_grades = 2 if gain is None else self.relevance.max_grade + 1
         self.gains = np.arange(self.n_grades, dtype=np.float64)
         if gain == "exponential":
+            if self.n_grades > _EXPONENTIAL_GRADES:
+                raise ValueError(
+                    f"Two items may share {self.n_grades - 1} labels, and gains of "
+                    f"2**{self.n_grades - 1} are too large to be summed. Use "
+                    "gain='linear'."
+                )
             self.gains = np.exp2(self.gains) - 1
         if ties == "auto":
             ties = "expected" if metric == "hamming" else "stable"
@@ -295,11 +327,13 @@ class Retrieval:
         """Return the items, or those at one distance, by sorting."""
         grades = self._grades(rows)
         totals = self._count_grades(rows, grades)
-        if self.n_distances is not None:
-            distances = distances.astype(np.float32)
         if self.order is not None:
             distances = distances.take(self.order, axis=1)
             grades = grades.take(self.order, axis=1)
+        if self.n_distances is not None:
+            # The other orders of integer distances never come here.
+            grades = _sort_by_count(distances, grades, self.n_distances)[:, :k]
+            return self._single_groups(rows, totals, grades)
         if self.ties == "expected":
             return self._tied_groups(rows, totals, distances, grades)
         return self._ranked_groups(rows, totals, distances, grades, k)
@@ -313,28 +347,29 @@ class Retrieval:
         _, grades = _sort(distances, grades, self.n_grades, tie_break=tie_break, k=k)
         if self.ties == "optimistic":
             grades = last - grades
-        return self._single_groups(rows, totals, grades, self._find_relevant(grades))
+        return self._single_groups(rows, totals, grades)
 
     def _find_relevant(self, grades):
         """Return the positions of the relevant items in the flat array."""
         # Searching an array of booleans is several times faster.
-        return np.flatnonzero(grades.view(bool) if self.n_grades == 2 else grades)
+        relevant = grades if self.n_grades > 2 else grades.view(bool)
+        return np.flatnonzero(relevant)
 
     def _tied_groups(self, rows, totals, distances, grades):
         """Return groups of items at one distance, by sorting."""
         ranked, grades = _sort(distances, grades, self.n_grades, tie_break=None)
-        relevant = self._find_relevant(grades)
         # Items that are tied with the one before them; hardly any for real values.
         tied = np.zeros(ranked.shape, dtype=bool)
         tied[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
         tied = np.flatnonzero(tied)
         if len(tied) == 0:
-            return self._single_groups(rows, totals, grades, relevant)
+            return self._single_groups(rows, totals, grades)
         # The first and the last item of every group of more than one.
         breaks = np.flatnonzero(np.diff(tied) > 1)
         first = tied[np.append(0, breaks + 1)] - 1
         last = tied[np.append(breaks, -1)]
         # The first item and the size of the group of every relevant item.
+        relevant = self._find_relevant(grades)
         group = np.maximum(np.searchsorted(first, relevant, side="right") - 1, 0)
         is_tied = (first[group] <= relevant) & (relevant <= last[group])
         begin = np.where(is_tied, first[group], relevant)
@@ -348,7 +383,9 @@ class Retrieval:
         query, start = _split_positions(begin[once], grades.shape)
         return TieGroups(rows, totals, query, start, size[once], hits, gain)
 
-    def _single_groups(self, rows, totals, grades, relevant):
+    def _single_groups(self, rows, totals, grades):
+        """Return every item of lists in a fixed order, as a group of its own."""
+        relevant = self._find_relevant(grades)
         query, start = _split_positions(relevant, grades.shape)
         ones = np.broadcast_to(1, relevant.shape)
         gain = self.gains[grades.flat[relevant]] if self.n_grades > 2 else ones
@@ -360,7 +397,9 @@ class Retrieval:
         if self.ties == "expected":
             size = counts.sum(axis=1)
             hits = counts[:, 1:].sum(axis=1)
-            gain = hits if self.n_grades == 2 else self.gains @ counts
+            gain = hits
+            if self.n_grades > 2:
+                gain = np.einsum("g,rgd->rd", self.gains, counts)
         else:
             # Ordered by grade, a group falls into one for each grade.
             step = -1 if self.ties == "optimistic" else 1
