@@ -11,9 +11,9 @@ from sklearn.utils._param_validation import Interval, validate_params
 from sklearn_cmr.metrics._directions import list_directions
 from sklearn_cmr.metrics._embeddings import read_embeddings, read_gallery
 from sklearn_cmr.metrics._evaluation import (
-    CUTOFF_CONSTRAINTS,
-    INPUT_CONSTRAINTS,
+    CUTOFFS,
     MAP_CONSTRAINTS,
+    QUERY_CONSTRAINTS,
     average_queries,
     check_cutoffs,
     evaluate_queries,
@@ -28,19 +28,14 @@ from sklearn_cmr.metrics._measures import (
 from sklearn_cmr.metrics._retrieval import Retrieval
 
 
-def _measure_all(groups, *, cutoffs, normalizer, gains):
+def _measure_all(groups, *, cutoffs, normalizer):
     """Return all values of every query in one array, in the order of the columns."""
-    n_items = groups.n_items
-    averages = [
-        average_precision(groups, k, normalizer if k < n_items else "all")
-        for k in (n_items, *cutoffs)
-    ]
     return np.column_stack(
         [
-            *averages,
+            average_precision(groups, [groups.n_items, *cutoffs], normalizer),
             precision(groups, cutoffs),
             recall(groups, cutoffs),
-            normalized_gain(groups, cutoffs, gains),
+            normalized_gain(groups, cutoffs),
         ]
     )
 
@@ -62,8 +57,8 @@ def _format(report, digits):
 @validate_params(
     {
         **MAP_CONSTRAINTS,
-        "k": CUTOFF_CONSTRAINTS["k"],
-        "sample_weight": INPUT_CONSTRAINTS["sample_weight"],
+        "k": CUTOFFS,
+        "sample_weight": QUERY_CONSTRAINTS["sample_weight"],
         "digits": [Interval(Integral, 0, None, closed="left")],
         "output_dict": ["boolean"],
     },
@@ -114,7 +109,8 @@ def cross_modal_report(
     y_gallery : {array-like, sparse matrix}, or mapping of them, default=None
         Labels of the gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
+            default="auto"
         Distance used for the ranking, see :func:`mean_average_precision`.
 
     k : int or array-like of int of shape (n_cutoffs,), default=50
@@ -217,16 +213,13 @@ def cross_modal_report(
         )
         measure = partial(
             _measure_all,
-            cutoffs=check_cutoffs(k, retrieval.n_gallery),
+            cutoffs=check_cutoffs(k, retrieval.n_items),
             normalizer=normalizer,
-            gains=retrieval.gains,
         )
         values, n_relevant = evaluate_queries(
             retrieval, measure, k=None, chunk_size=chunk_size
         )
-        warn_degenerate(
-            n_relevant, retrieval.n_gallery, zero_relevant, score="the same"
-        )
+        warn_degenerate(n_relevant, retrieval.n_items, zero_relevant, score="the same")
         means = average_queries(
             values,
             n_relevant,

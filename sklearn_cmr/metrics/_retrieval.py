@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.utils import check_random_state, gen_batches, gen_even_slices
 
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr.metrics._relevance import make_relevance
 from sklearn_cmr.metrics._similarity import BLOCK_ROWS, SIMILARITIES, check_embeddings
 
@@ -21,8 +22,8 @@ _SORTED_PAIRS = 2**17
 _PRODUCT_PAIRS = 2**22
 # Approximate number of items counted at once; with more, the chunks are too short.
 _COUNTED_ITEMS = 2**14
-# More grades would make exponential gains overflow.
-_EXPONENTIAL_GRADES = 960
+# Sums of larger exponential gains would overflow.
+_MAX_EXPONENT = 960
 # Counts that are evaluated at once.
 _COUNTS = 2**16
 
@@ -42,6 +43,9 @@ class TieGroups:
 
     totals : ndarray of shape (n_rows, n_grades)
         Number of gallery items of every grade of relevance for each query.
+
+    gains : ndarray of shape (n_grades,)
+        Gain of an item of every grade.
 
     query : ndarray of shape (n_distances,)
         Row of the query that the group belongs to.
@@ -64,6 +68,7 @@ class TieGroups:
 
     rows: slice
     totals: np.ndarray
+    gains: np.ndarray
     query: np.ndarray
     start: np.ndarray
     size: np.ndarray
@@ -205,6 +210,53 @@ def _split_positions(positions, shape):
     return rows, positions - rows * n_columns
 
 
+def _check_own(exclude_self, n_query, n_gallery):
+    """Return the columns of the queries in the gallery, None if none is excluded."""
+    if exclude_self is False:
+        return None
+    if n_gallery == 1:
+        raise ValueError(
+            "The gallery holds one item, and nothing is left to retrieve without the "
+            "query itself. Set exclude_self=False or pass more items."
+        )
+    if exclude_self is True:
+        if n_query != n_gallery:
+            raise ValueError(
+                f"exclude_self=True means that query i is item i, but there are "
+                f"{n_query} queries and {n_gallery} items. Pass the positions of the "
+                "queries in the gallery as exclude_self."
+            )
+        return np.arange(n_query)
+    own = np.asarray(to_array(exclude_self, "exclude_self"))
+    if own.shape != (n_query,) or own.dtype.kind not in "iu":
+        raise ValueError(
+            "exclude_self must be a boolean, or the position of each of the "
+            f"{n_query} queries in the gallery; got an array of shape {own.shape} and "
+            f"dtype {own.dtype}."
+        )
+    if own.min() < 0 or own.max() >= n_gallery:
+        raise ValueError(
+            f"exclude_self holds positions from {own.min()} to {own.max()}, but the "
+            f"{n_gallery} items have the positions 0 to {n_gallery - 1}."
+        )
+    return own.astype(np.intp)
+
+
+def _check_gains(levels, gain):
+    """Return the gain of every grade; two grades stand for binary relevance."""
+    if gain is None or len(levels) == 2:
+        return np.arange(2.0)
+    if gain == "linear":
+        return levels
+    if levels[-1] > _MAX_EXPONENT:
+        raise ValueError(
+            f"Relevance is graded up to {levels[-1]:g}, such as by the number of "
+            f"shared labels, and gains of 2**{levels[-1]:g} are too large to be "
+            "summed. Use gain='linear'."
+        )
+    return np.exp2(levels) - 1
+
+
 class Retrieval:
     """Ranking of a gallery by queries, in chunks of queries.
 
@@ -212,12 +264,20 @@ class Retrieval:
 
     Parameters
     ----------
-    query, gallery, y_query, y_gallery, metric, ties, random_state : see \
-            :func:`~sklearn_cmr.metrics.mean_average_precision`
+    query, gallery, y_query, y_gallery, metric, relevance, exclude_self, ties, \
+            random_state : see :func:`~sklearn_cmr.metrics.mean_average_precision`
 
     gain : {"linear", "exponential"} or None
         Gain of an item of grade g, the number of labels that it shares with the query:
         g or 2**g - 1. With None, relevance is binary.
+
+    Attributes
+    ----------
+    n_query, n_gallery : int
+
+    n_items : int
+        Length of a ranked list: the gallery without the query itself where it is
+        excluded.
     """
 
     def __init__(
@@ -229,24 +289,21 @@ class Retrieval:
         *,
         metric,
         ties,
+        relevance="label",
+        exclude_self=False,
         random_state=None,
         gain=None,
     ):
         query, gallery, metric = check_embeddings(query, gallery, metric)
-        self.n_query, self.n_gallery = len(query), len(gallery)
-        self.relevance = make_relevance(
-            y_query, y_gallery, self.n_query, self.n_gallery
+        self.n_query = len(query)
+        self.n_gallery = query.shape[1] if gallery is None else len(gallery)
+        self.relevance: Any = make_relevance(
+            y_query, y_gallery, self.n_query, self.n_gallery, relevance
         )
-        self.n_grades = 2 if gain is None else self.relevance.max_grade + 1
-        self.gains = np.arange(self.n_grades, dtype=np.float64)
-        if gain == "exponential":
-            if self.n_grades > _EXPONENTIAL_GRADES:
-                raise ValueError(
-                    f"Two items may share {self.n_grades - 1} labels, and gains of "
-                    f"2**{self.n_grades - 1} are too large to be summed. Use "
-                    "gain='linear'."
-                )
-            self.gains = np.exp2(self.gains) - 1
+        self.own = _check_own(exclude_self, self.n_query, self.n_gallery)
+        self.n_items = self.n_gallery - (self.own is not None)
+        self.gains = _check_gains(self.relevance.levels, gain)
+        self.n_grades = len(self.gains)
         if ties == "auto":
             ties = "expected" if metric == "hamming" else "stable"
         self.similarity: Any = SIMILARITIES[metric](query, gallery)
@@ -255,6 +312,8 @@ class Retrieval:
         self.order = None
         if ties == "random":
             self.order = check_random_state(random_state).permutation(self.n_gallery)
+            if self.own is not None:
+                self.own_column = np.argsort(self.order)[self.own]
 
     def chunks(self, *, k=None, chunk_size=None):
         """Yield the :class:`TieGroups` of one chunk of queries after another.
@@ -289,21 +348,25 @@ class Retrieval:
         n_blocks = max(1, round(self.n_gallery / _COUNTED_ITEMS))
         blocks = list(gen_even_slices(self.n_gallery, n_blocks))
         for rows in self._batches(chunk_size, n_blocks * _COUNTED_PAIRS, 1):
-            counts = (
-                _count(
-                    self.similarity.distances(rows, items),
-                    self._grades(rows, items),
-                    self.n_distances,
-                    self.n_grades,
-                )
-                for items in blocks
-            )
+            counts = (self._count_block(rows, items) for items in blocks)
             batch.append(reduce(np.add, counts))
             # What follows is done for many queries at once.
             n_counts += batch[-1].size
             if n_counts >= _COUNTS or rows.stop == self.n_query:
                 yield slice(begin, rows.stop), np.concatenate(batch)
                 batch, begin, n_counts = [], rows.stop, 0
+
+    def _count_block(self, rows, items):
+        """Count some items at each distance from some queries."""
+        distances = self.similarity.distances(rows, items)
+        grades = self._grades(rows, items)
+        counts = _count(distances, grades, self.n_distances, self.n_grades)
+        if self.own is not None:
+            own = self.own[rows] - items.start
+            row = np.flatnonzero((own >= 0) & (own < items.stop - items.start))
+            own = own[row]
+            counts[row, grades[row, own], distances[row, own]] -= 1
+        return counts
 
     def _batches(self, chunk_size, n_pairs, least):
         if chunk_size is None:
@@ -327,9 +390,18 @@ class Retrieval:
         """Return the items, or those at one distance, by sorting."""
         grades = self._grades(rows)
         totals = self._count_grades(rows, grades)
+        if self.own is not None:
+            row = np.arange(len(grades))
+            totals[row, grades[row, self.own[rows]]] -= 1
         if self.order is not None:
             distances = distances.take(self.order, axis=1)
             grades = grades.take(self.order, axis=1)
+        if self.own is not None:
+            column = self.own if self.order is None else self.own_column
+            kept = np.arange(self.n_gallery) != column[rows, None]
+            distances, grades = (
+                each[kept].reshape(-1, self.n_items) for each in (distances, grades)
+            )
         if self.n_distances is not None:
             # The other orders of integer distances never come here.
             grades = _sort_by_count(distances, grades, self.n_distances)[:, :k]
@@ -381,7 +453,8 @@ class Retrieval:
         if self.n_grades > 2:
             gain = np.add.reduceat(self.gains[grades.flat[relevant]], once)
         query, start = _split_positions(begin[once], grades.shape)
-        return TieGroups(rows, totals, query, start, size[once], hits, gain)
+        size = size[once]
+        return TieGroups(rows, totals, self.gains, query, start, size, hits, gain)
 
     def _single_groups(self, rows, totals, grades):
         """Return every item of lists in a fixed order, as a group of its own."""
@@ -389,7 +462,8 @@ class Retrieval:
         query, start = _split_positions(relevant, grades.shape)
         ones = np.broadcast_to(1, relevant.shape)
         gain = self.gains[grades.flat[relevant]] if self.n_grades > 2 else ones
-        return TieGroups(rows, totals, query, start, ones, ones, gain, is_single=True)
+        values = query, start, ones, ones, gain
+        return TieGroups(rows, totals, self.gains, *values, is_single=True)
 
     def _counted_groups(self, rows, counts):
         """Return groups of items at one distance, by counts for every grade."""
@@ -412,4 +486,4 @@ class Retrieval:
         query, _ = _split_positions(kept, hits.shape)
         start = np.cumsum(size, axis=1) - size
         values = (each.ravel()[kept] for each in (start, size, hits, gain))
-        return TieGroups(rows, totals, query, *values)
+        return TieGroups(rows, totals, self.gains, query, *values)

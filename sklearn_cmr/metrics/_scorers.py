@@ -192,7 +192,8 @@ def make_map_scorer(
         Direction of retrieval: images retrieve texts ("i2t"), texts retrieve images
         ("t2i"), or the mean of both.
 
-    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
+            default="auto"
         See :func:`mean_average_precision`, as for all parameters below.
 
     k : int, default=None

@@ -662,6 +662,23 @@ def test_bounds_and_normalizers_are_ordered():
         assert low < expected[1] < high
 
 
+@pytest.mark.parametrize("normalizer", ["retrieved", "min", "all"])
+@pytest.mark.parametrize("form", [np.int8, np.float32])
+def test_several_cutoffs_at_once(form, normalizer):
+    query, gallery, *labels = random_set(2)
+    sets = query.astype(form), gallery.astype(form), *labels
+    cutoffs = [80, 1, 7, 50]
+    options = {"normalizer": normalizer}
+    scores = mean_average_precision(*sets, k=cutoffs, **options)
+    expected = [mean_average_precision(*sets, k=k, **options) for k in cutoffs]
+    assert_allclose(scores, expected, rtol=1e-12)
+    values = mean_average_precision(*sets, k=cutoffs, per_query=True, **options)
+    assert values.shape == (20, 4)
+    assert_allclose(values.mean(axis=0), scores, rtol=1e-12)
+    with pytest.raises(ValueError, match="k must be"):
+        mean_average_precision(*sets, k=[1, 0])
+
+
 def test_k_beyond_the_gallery():
     sets = random_set(12)
     for normalizer, ties in product(NORMALIZERS, ("expected", "stable")):
