@@ -7,6 +7,7 @@ from sklearn_cmr.metrics._average_precision import (
     mean_average_precision,
     r_precision,
 )
+from sklearn_cmr.metrics._comparison import compare_retrieval
 from sklearn_cmr.metrics._curves import precision_recall_curve
 from sklearn_cmr.metrics._cutoffs import (
     hit_rate_at_k,
@@ -25,10 +26,12 @@ from sklearn_cmr.metrics._ranks import mean_rank, median_rank, reciprocal_rank, 
 from sklearn_cmr.metrics._report import cross_modal_report
 from sklearn_cmr.metrics._scorers import (
     make_map_scorer,
+    make_retrieval_scorer,
     map_i2t_scorer,
     map_scorer,
     map_t2i_scorer,
 )
+from sklearn_cmr.metrics._trec import to_trec
 
 __all__ = [
     "CommonSpaceDisplay",
@@ -36,9 +39,11 @@ __all__ = [
     "RetrievalDisplay",
     "TopKPrecisionDisplay",
     "TrainingCurveDisplay",
+    "compare_retrieval",
     "cross_modal_report",
     "hit_rate_at_k",
     "make_map_scorer",
+    "make_retrieval_scorer",
     "map_at_r",
     "map_i2t_scorer",
     "map_scorer",
@@ -53,4 +58,5 @@ __all__ = [
     "recall_at_k",
     "reciprocal_rank",
     "rsum",
+    "to_trec",
 ]

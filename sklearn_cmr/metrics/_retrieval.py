@@ -338,6 +338,21 @@ class Retrieval:
                 rows = slice(block.start + part.start, block.start + part.stop)
                 yield self._sorted_groups(rows, distances[part], k)
 
+    def ranked_items(self, *, k=None, chunk_size=None):
+        """Yield the queries of a chunk, their first `k` items, and the grades of all.
+
+        Tied items stand in the order of the gallery. The grades are of shape
+        (n_rows, n_gallery), and 0 for a query itself where it is excluded.
+        """
+        for rows in self._batches(chunk_size, _PRODUCT_PAIRS, 1):
+            order = np.argsort(self.similarity.distances(rows), axis=1, kind="stable")
+            grades = self._grades(rows)
+            if self.own is not None:
+                own = self.own[rows, None]
+                order = order[order != own].reshape(-1, self.n_items)
+                grades = np.where(np.arange(self.n_gallery) == own, 0, grades)
+            yield rows, order[:, :k], grades
+
     def distance_counts(self, *, chunk_size=None):
         """Yield the queries of a chunk, and how many items are at each distance.
 
