@@ -16,10 +16,13 @@ from sklearn_cmr.metrics._cutoffs import (
     recall_at_k,
 )
 from sklearn_cmr.metrics._displays import (
+    ClassScoreDisplay,
     CommonSpaceDisplay,
+    ComparisonDisplay,
     PrecisionRecallDisplay,
     RetrievalDisplay,
     TopKPrecisionDisplay,
+    TopKRecallDisplay,
     TrainingCurveDisplay,
 )
 from sklearn_cmr.metrics._ranks import mean_rank, median_rank, reciprocal_rank, rsum
@@ -34,10 +37,13 @@ from sklearn_cmr.metrics._scorers import (
 from sklearn_cmr.metrics._trec import to_trec
 
 __all__ = [
+    "ClassScoreDisplay",
     "CommonSpaceDisplay",
+    "ComparisonDisplay",
     "PrecisionRecallDisplay",
     "RetrievalDisplay",
     "TopKPrecisionDisplay",
+    "TopKRecallDisplay",
     "TrainingCurveDisplay",
     "compare_retrieval",
     "cross_modal_report",
