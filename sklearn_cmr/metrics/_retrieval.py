@@ -212,14 +212,15 @@ def _split_positions(positions, shape):
 
 def _check_own(exclude_self, n_query, n_gallery):
     """Return the columns of the queries in the gallery, None if none is excluded."""
-    if exclude_self is False:
+    is_flag = isinstance(exclude_self, bool | np.bool_)
+    if is_flag and not exclude_self:
         return None
     if n_gallery == 1:
         raise ValueError(
             "The gallery holds one item, and nothing is left to retrieve without the "
             "query itself. Set exclude_self=False or pass more items."
         )
-    if exclude_self is True:
+    if is_flag:
         if n_query != n_gallery:
             raise ValueError(
                 f"exclude_self=True means that query i is item i, but there are "

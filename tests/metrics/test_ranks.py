@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import rankdata
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import label_ranking_average_precision_score, top_k_accuracy_score
 
 from sklearn_cmr.metrics import (
     hit_rate_at_k,
@@ -118,6 +119,29 @@ def test_rsum_pairs_rows_without_numbers():
     assert apart == pytest.approx(100 * sum(rates))
     with pytest.raises(ValueError, match="Labels are needed"):
         rsum((image, text), relevance="label")
+
+
+# Other libraries ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_hit_rate_of_pairs_is_top_k_accuracy(k):
+    """Scikit-learn sees the partner as the true class among all items."""
+    rng = np.random.default_rng(0)
+    query, gallery = rng.standard_normal((2, 30, 4))
+    score = hit_rate_at_k(query, gallery, k=k, relevance="pair")
+    similarity = -cosine_distances(query, gallery)
+    expected = top_k_accuracy_score(np.arange(30), similarity, k=k)
+    assert score == pytest.approx(expected)
+
+
+def test_reciprocal_rank_of_pairs_is_label_ranking_precision():
+    rng = np.random.default_rng(1)
+    query, gallery = rng.standard_normal((2, 30, 4))
+    similarity = -cosine_distances(query, gallery)
+    expected = label_ranking_average_precision_score(np.eye(30), similarity)
+    score = reciprocal_rank(query, gallery, relevance="pair")
+    assert score == pytest.approx(expected)
 
 
 # Ties -------------------------------------------------------------------------

@@ -52,6 +52,13 @@ def test_without_the_query_itself(metric, y, form, ties):
         assert_allclose(whole[rows], expected, rtol=1e-10)
 
 
+def test_flags_of_numpy():
+    _, X, _, y = random_set(0, n_gallery=40)
+    for flag in (True, False):
+        score = precision_at_k(X, X, y, y, k=3, exclude_self=np.bool_(flag))
+        assert score == precision_at_k(X, X, y, y, k=3, exclude_self=flag)
+
+
 @pytest.mark.parametrize("form", [np.int8, np.float64])
 def test_random_order_without_the_query(form):
     _, X, _, y = random_set(0, n_gallery=40, n_bits=3)
