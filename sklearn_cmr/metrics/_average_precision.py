@@ -95,8 +95,9 @@ def mean_average_precision(
         Distance used for the ranking. The Hamming distance takes codes of -1 and +1
         of any dtype, or packed bits (uint8, as from :func:`numpy.packbits`). "auto" is
         the Hamming distance for int8 and uint8, and the cosine similarity for other
-        dtypes. The cosine similarity with a zero vector is 0. With "precomputed",
-        `query` holds distances; pass similarities with the opposite sign.
+        dtypes. The cosine similarity with a zero vector is 0. Items with a larger inner
+        product are nearer. With "precomputed", `query` holds distances; pass
+        similarities with the opposite sign.
 
     relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
             (n_queries, n_items), default="label"

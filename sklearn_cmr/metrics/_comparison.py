@@ -27,8 +27,8 @@ def _check_values(values, name):
     return values
 
 
-def _paired(a, b, name):
-    """Return the values of the queries for which both systems have one."""
+def _known_queries(a, b, name):
+    """Find the queries for which both systems have a value."""
     if len(a) != len(b):
         raise ValueError(
             f"The baseline has values of {len(a)} queries and {name} of {len(b)}. Pass "
@@ -41,12 +41,13 @@ def _paired(a, b, name):
             "is skipped depends on its relevant items only: pass values of the same "
             "queries and gallery."
         )
-    if np.count_nonzero(~missing) < 2:
-        raise ValueError(
-            f"The baseline and {name} have values for {np.count_nonzero(~missing)} "
-            "queries. A comparison needs at least 2."
-        )
-    return a[~missing], b[~missing]
+    return ~missing
+
+
+def _average_groups(values, groups):
+    """Return the mean of the values of every group."""
+    _, group = np.unique(groups, return_inverse=True)
+    return np.bincount(group, values) / np.bincount(group)
 
 
 def _mean(values, axis):
@@ -121,6 +122,7 @@ def _format(table, digits):
     {
         "a": ["array-like"],
         "b": ["array-like", Mapping],
+        "groups": ["array-like", None],
         "n_resamples": [Interval(Integral, 1, None, closed="left")],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
         "random_state": ["random_state"],
@@ -133,6 +135,7 @@ def compare_retrieval(
     a,
     b,
     *,
+    groups=None,
     n_resamples=9999,
     confidence_level=0.95,
     random_state=None,
@@ -157,6 +160,10 @@ def compare_retrieval(
     b : array-like of shape (n_queries,), or mapping of str to such
         Values of the other system, or of several by their names, for the same queries
         in the same order. Queries that are nan in both are left out.
+
+    groups : array-like of shape (n_queries,), default=None
+        Numbers or names of groups of queries that are not independent of each other,
+        such as the captions of one image. The mean of a group counts as one query.
 
     n_resamples : int, default=9999
         Number of random exchanges and of bootstrap samples. If there are no more
@@ -197,11 +204,6 @@ def compare_retrieval(
     mean_average_precision, cross_modal_report : Give the values with
         `per_query=True`.
 
-    Notes
-    -----
-    Queries are taken as independent. The captions of one image are not: average their
-    values first, or compare the direction whose queries are the images.
-
     References
     ----------
     .. [1] M. D. Smucker, J. Allan and B. Carterette, "A comparison of statistical
@@ -224,10 +226,26 @@ def compare_retrieval(
     systems = dict(b) if isinstance(b, Mapping) else {"b": b}
     if not systems:
         raise ValueError("b is empty. Pass the values of at least one system.")
+    if groups is not None:
+        groups = np.asarray(to_array(groups, "groups"))
+        if groups.shape != a.shape:
+            raise ValueError(
+                f"groups must name the group of each of the {len(a)} queries; got the "
+                f"shape {groups.shape}."
+            )
     seed = check_random_state(random_state).randint(2**31 - 1)
     table = {}
     for name, values in systems.items():
-        pair = _paired(a, _check_values(values, str(name)), name)
+        pair = a, _check_values(values, str(name))
+        known = _known_queries(*pair, name)
+        pair = tuple(each[known] for each in pair)
+        if groups is not None:
+            pair = tuple(_average_groups(each, groups[known]) for each in pair)
+        if len(pair[0]) < 2:
+            raise ValueError(
+                f"The baseline and {name} have values for {len(pair[0])} queries or "
+                "groups of them. A comparison needs at least 2."
+            )
         table[name] = _compare(
             *pair,
             n_resamples=n_resamples,

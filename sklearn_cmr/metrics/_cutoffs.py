@@ -376,8 +376,7 @@ def hit_rate_at_k(
             default="auto"
         How items at the same distance are ordered, see
         :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
-        and the lowest value of all orders. "expected" is the
-        probability of a hit.
+        and the lowest value of all orders. "expected" is the probability of a hit.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the

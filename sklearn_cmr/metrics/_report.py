@@ -138,7 +138,9 @@ def _class_members(y):
         y = y.toarray()
     y = as_label_array(y)
     if y.ndim == 2 and y.shape[1] > 1:
-        return {label: np.flatnonzero(own) for label, own in enumerate(y.T)}
+        return {
+            label: np.flatnonzero(own) for label, own in enumerate(y.T) if own.any()
+        }
     classes, code = np.unique(y, return_inverse=True)
     rows = (np.flatnonzero(code.ravel() == i) for i in range(len(classes)))
     return dict(zip(classes.tolist(), rows, strict=True))
@@ -314,7 +316,7 @@ def cross_modal_report(
 
     per_class : bool, default=False
         Whether to add the rows of the queries of each class, or with each label. Labels
-        go by their column.
+        go by their column; those of no query are left out.
 
     per_query : bool, default=False
         Whether to add the values of every query, to the dictionary only.

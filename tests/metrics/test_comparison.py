@@ -123,6 +123,29 @@ def test_skipped_queries():
         compare_retrieval(a, b)
 
 
+def test_groups_of_queries():
+    """Captions of one image count once; copies of a query are no further evidence."""
+    a, b = two_systems(20)
+    options = {"random_state": 0, "output_dict": True}
+    expected = compare_retrieval(a, b, **options)["b"]
+    order = np.random.default_rng(0).permutation(60)
+    copies = [np.repeat(values, 3)[order] for values in (a, b)]
+    names = np.repeat([f"image {i:02}" for i in range(20)], 3)[order]
+    row = compare_retrieval(*copies, groups=names, **options)["b"]
+    assert row == pytest.approx(expected)
+    assert row["queries"] == 20
+    apart = compare_retrieval(*copies, **options)["b"]
+    assert apart["high"] - apart["low"] < 0.8 * (row["high"] - row["low"])
+    # The mean of each group, with queries left out.
+    copies[0][0] = copies[1][0] = np.nan
+    again = compare_retrieval(*copies, groups=names.tolist(), **options)["b"]
+    assert again == pytest.approx(expected)
+    with pytest.raises(ValueError, match="each of the 20 queries"):
+        compare_retrieval(a, b, groups=names)
+    with pytest.raises(ValueError, match="1 queries or groups"):
+        compare_retrieval(a, b, groups=np.zeros(20))
+
+
 def test_identical_systems():
     a, _ = two_systems()
     row = compare_retrieval(a, a, random_state=0, output_dict=True)["b"]
