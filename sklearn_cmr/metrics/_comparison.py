@@ -50,10 +50,6 @@ def _average_groups(values, groups):
     return np.bincount(group, values) / np.bincount(group)
 
 
-def _mean(values, axis):
-    return np.mean(values, axis=axis)
-
-
 def _compare(a, b, *, n_resamples, confidence_level, seed):
     """Return one row of the table."""
     difference = b - a
@@ -65,7 +61,7 @@ def _compare(a, b, *, n_resamples, confidence_level, seed):
     # Exchanging the two systems on a query changes the sign of its difference.
     test = permutation_test(
         (difference,),
-        _mean,
+        np.mean,
         permutation_type="samples",
         random_state=np.random.RandomState(seed),
         axis=0,
@@ -73,7 +69,7 @@ def _compare(a, b, *, n_resamples, confidence_level, seed):
     )
     interval = bootstrap(
         (difference,),
-        _mean,
+        np.mean,
         confidence_level=confidence_level,
         method="percentile",
         random_state=np.random.RandomState(seed),
