@@ -27,12 +27,17 @@ class HammingSearch:
     Parameters
     ----------
     gallery : ndarray of shape (n_items, n_bytes) of dtype uint8
+
+    copy : bool, default=True
+        Whether a copy in the form that is searched may be kept. Otherwise, each search
+        makes it anew, a part of the gallery at a time.
     """
 
-    def __init__(self, gallery):
+    def __init__(self, gallery, *, copy=True):
         self.n_items = len(gallery)
         self.n_bits = 8 * gallery.shape[1]
-        self.words = as_words(gallery)
+        self.gallery = gallery
+        self.words = as_words(gallery) if copy else None
 
     def search(self, query, k):
         """Return the distances and the rows of the nearest `k` items, in order."""
@@ -49,6 +54,11 @@ class HammingSearch:
 
         found = self._map_blocks(search, len(query), _QUERIES)
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+    def _words(self, items):
+        if self.words is None:
+            return as_words(self.gallery[items])
+        return self.words[:, items]
 
     def _nearest_keys(self, query, k):
         return self._scan(as_words(query), k)
@@ -102,7 +112,7 @@ class HammingSearch:
         dtype = np.min_scalar_type(self.n_bits + 1)
         limits = limits[:, None].astype(dtype)
         for items in gen_batches(int(stop), self._n_at_once(k)):
-            distances = count_differing(query, self.words[:, items], self.n_bits)
+            distances = count_differing(query, self._words(items), self.n_bits)
             near = (distances < limits).ravel().nonzero()[0]
             if len(near) > 4 * best.size and k < distances.shape[1]:
                 # Enough candidates to lower the limits. Partitioning 16-bit integers is
@@ -130,7 +140,7 @@ class HammingSearch:
     def _find_within(self, query, radius, first_query):
         owners, distances, rows = [], [], []
         for items in gen_batches(self.n_items, _ITEMS):
-            block = count_differing(query, self.words[:, items], self.n_bits)
+            block = count_differing(query, self._words(items), self.n_bits)
             near = np.flatnonzero(block <= radius)
             owner, column = np.divmod(near, block.shape[1])
             owners.append(owner + first_query)
