@@ -66,8 +66,8 @@ class CrossModalNeighbors(BaseEstimator):
     algorithm : {"auto", "brute", "faiss"}, default="auto"
         Implementation of the search; all give the same result. "faiss" is an optional
         package (``pip install 'sklearn-cmr[faiss]'``). "brute" is a popcount in numpy
-        for the Hamming distance, and scikit-learn's brute force for the others. "auto"
-        is "faiss" for the Hamming distance on Linux if it is installed, else "brute".
+        for the Hamming distance, and matrix products for the others. "auto" is "faiss"
+        for the Hamming distance on Linux if it is installed, else "brute".
 
     Attributes
     ----------
@@ -105,9 +105,10 @@ class CrossModalNeighbors(BaseEstimator):
     codes as int8, or packed.
 
     The popcount in numpy is nearly as fast as faiss for codes of 64 bits, and slower
-    for longer ones. For real values, scikit-learn's brute force was the faster one in
-    ``benchmarks/search.py``. On other systems than Linux, the OpenMP libraries of faiss
-    and torch may conflict and end the process. "auto" does not use faiss there.
+    for longer ones and for one query at a time. For real values, the matrix products
+    were faster than faiss in ``benchmarks/search.py`` for more than one query. On other
+    systems than Linux, the OpenMP libraries of faiss and torch may conflict and end the
+    process. "auto" does not use faiss there.
 
     Examples
     --------

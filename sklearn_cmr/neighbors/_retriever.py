@@ -50,8 +50,8 @@ class CrossModalRetriever(  # type: ignore[call-arg]
     algorithm : {"auto", "brute", "faiss"}, default="auto"
         Implementation of the search; all give the same result. "faiss" is an optional
         package (``pip install 'sklearn-cmr[faiss]'``). "brute" is a popcount in numpy
-        for the Hamming distance, and scikit-learn's brute force for the others. "auto"
-        is "faiss" for the Hamming distance on Linux if it is installed, else "brute".
+        for the Hamming distance, and matrix products for the others. "auto" is "faiss"
+        for the Hamming distance on Linux if it is installed, else "brute".
 
     chunk_size : int, default=16384
         Number of rows that are encoded at once, at least 1. It bounds the memory, where

@@ -24,7 +24,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklearn_cmr import CrossModalNeighbors
 from sklearn_cmr.hashing import hamming_distances, pack_codes
-from sklearn_cmr.neighbors import _hamming, _neighbors, _real
+from sklearn_cmr.neighbors import _blocks, _hamming, _neighbors, _real
 
 
 class OtherIndex:
@@ -328,12 +328,15 @@ def test_whatever_is_held_at_once(algorithm, metric, monkeypatch):
         (_neighbors, "_BALLS", 7),
         (_hamming, "_QUERIES", 3),
         (_hamming, "_ITEMS", 10),
-        (_hamming, "_PAIRS_PER_THREAD", 100),
+        (_hamming, "_PAIRS", 30),
+        (_blocks, "_PAIRS_PER_THREAD", 100),
+        (_real, "_QUERIES", 4),
+        (_real, "_PAIRS", 60),
         (_real, "_NUMBERS", 50),
         (_real, "_CANDIDATES", 100),
     ]:
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(_hamming, "_openmp_effective_n_threads", lambda: 2)
+    monkeypatch.setattr(_blocks, "_openmp_effective_n_threads", lambda: 2)
     model.fit(gallery)
     assert_same(model.kneighbors(query), found)
     assert_same_balls(model.radius_neighbors(query, radius), balls)
