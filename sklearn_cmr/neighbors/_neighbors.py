@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
+from functools import partial
 from itertools import chain
 from numbers import Integral, Real
 
@@ -25,10 +26,15 @@ from sklearn_cmr._inputs.layout import (
     is_paired,
 )
 from sklearn_cmr.codes import pack_signs, refuse_booleans
+from sklearn_cmr.neighbors._approximate import (
+    PARAMETERS,
+    ApproximateHammingSearch,
+    ApproximateRealIndex,
+)
 from sklearn_cmr.neighbors._files import read_gallery, write_gallery
 from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
 from sklearn_cmr.neighbors._ids import check_unique, find_rows, join_ids, read_ids
-from sklearn_cmr.neighbors._real import RealSearch
+from sklearn_cmr.neighbors._real import FaissIndex, RealSearch
 
 # Neighbors found at once, and queries of one radius search.
 _FOUND = 2**20
@@ -63,11 +69,20 @@ class CrossModalNeighbors(BaseEstimator):
         :func:`~sklearn_cmr.codes.pack_codes`). "auto" is "hamming" for a gallery of
         int8 or uint8, and "cosine" for other dtypes.
 
-    algorithm : {"auto", "brute", "faiss"}, default="auto"
-        Implementation of the search; all give the same result. "faiss" is an optional
-        package (``pip install 'sklearn-cmr[faiss]'``). "brute" is a popcount in numpy
-        for the Hamming distance, and matrix products for the others. "auto" is "faiss"
-        for the Hamming distance on Linux if it is installed, else "brute".
+    algorithm : {"auto", "brute", "faiss", "hnsw", "ivf"}, default="auto"
+        Implementation of the search. The first three are exact and give the same
+        result. "faiss" is an optional package (``pip install 'sklearn-cmr[faiss]'``).
+        "brute" is a popcount in numpy for the Hamming distance, and matrix products for
+        the others. "auto" is "faiss" for the Hamming distance on Linux if it is
+        installed, else "brute". "hnsw" and "ivf" are faiss's graph of neighbors and its
+        inverted lists, which may miss neighbors.
+
+    algorithm_params : dict, default=None
+        Parameters of the approximate algorithms, integers of at least 1. Those of
+        "hnsw" are ``n_links`` (32), ``ef_construction`` (80) and ``ef_search`` (128);
+        those of "ivf" ``n_lists`` (the square root of the number of items) and
+        ``n_probes`` (an eighth of them). Larger ``ef_search`` and ``n_probes`` miss
+        fewer neighbors and take more time. None takes these defaults.
 
     Attributes
     ----------
@@ -110,6 +125,13 @@ class CrossModalNeighbors(BaseEstimator):
     systems than Linux, the OpenMP libraries of faiss and torch may conflict and end the
     process. "auto" does not use faiss there.
 
+    "hnsw" and "ivf" compute the distances of the items that they find as the others do,
+    and always find `n_neighbors`. ``benchmarks/search.py --approximate`` prints their
+    recall: the share of the exact neighbors that they find. Their index takes long to
+    build, also after each change of the gallery, and is not stored. The graph depends
+    on the number of threads. A radius search and a search in a subset are exact
+    whatever the algorithm.
+
     Examples
     --------
     >>> import numpy as np
@@ -128,14 +150,24 @@ class CrossModalNeighbors(BaseEstimator):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "radius": [Interval(Real, 0, None, closed="left")],
         "metric": [StrOptions({"auto", "cosine", "euclidean", "hamming"})],
-        "algorithm": [StrOptions({"auto", "brute", "faiss"})],
+        "algorithm": [StrOptions({"auto", "brute", "faiss", "hnsw", "ivf"})],
+        "algorithm_params": [dict, None],
     }
 
-    def __init__(self, *, n_neighbors=5, radius=1.0, metric="auto", algorithm="auto"):
+    def __init__(
+        self,
+        *,
+        n_neighbors=5,
+        radius=1.0,
+        metric="auto",
+        algorithm="auto",
+        algorithm_params=None,
+    ):
         self.n_neighbors = n_neighbors
         self.radius = radius
         self.metric = metric
         self.algorithm = algorithm
+        self.algorithm_params = algorithm_params
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, *, ids=None):
@@ -165,10 +197,11 @@ class CrossModalNeighbors(BaseEstimator):
         ValueError
             If the gallery is empty, not finite, a container of both modalities, or
             does not hold codes although the metric needs them; if `ids` does not have
-            one entry per row, or is not unique.
+            one entry per row, or is not unique; if `algorithm_params` has other entries
+            than the algorithm.
 
         ImportError
-            If `algorithm="faiss"` and faiss is not installed.
+            If `algorithm` needs faiss, which is not installed.
         """
         gallery = self._read(X, reset=True, keep=True)
         self.ids_ = read_ids(ids, len(gallery))
@@ -663,41 +696,60 @@ class CrossModalNeighbors(BaseEstimator):
 
     def _index_of(self, gallery, subset):
         if subset is not None:
-            return self._make_index(gallery)
+            return self._make_index(gallery, exact=True)
         if self._index is None:
             self._index = self._make_index(gallery)
         return self._index
 
-    def _make_index(self, gallery):
+    def _make_index(self, gallery, *, exact=False):
         is_hamming = self.effective_metric_ == "hamming"
         is_mapped = isinstance(gallery, np.memmap)
+        is_approximate = self.algorithm in PARAMETERS
+        if self.algorithm_params is not None and not is_approximate:
+            raise ValueError(
+                f"algorithm_params={self.algorithm_params} are for the algorithms "
+                f"{[*PARAMETERS]}; algorithm={self.algorithm!r} has none."
+            )
         faiss = None
-        if self.algorithm == "faiss":
-            faiss = _import_faiss()
+        if self.algorithm == "faiss" or is_approximate:
+            faiss = _import_faiss(self.algorithm)
         elif (
             self.algorithm == "auto"
             and is_hamming
             and not is_mapped  # faiss would copy the rows
             and sys.platform == "linux"
         ):
-            faiss = _import_faiss(optional=True)
+            faiss = _import_faiss()
         gallery = np.asarray(gallery)
-        if not is_hamming:
-            return RealSearch(gallery, self.effective_metric_, faiss)
+        if is_approximate and not exact:
+            options = faiss, self.algorithm, self.algorithm_params
+            if is_hamming:
+                return ApproximateHammingSearch(gallery, *options)
+            return RealSearch(
+                gallery,
+                self.effective_metric_,
+                lambda X: ApproximateRealIndex(X, *options),
+            )
         if faiss is None:
-            return HammingSearch(gallery, copy=not is_mapped)
-        return FaissHammingSearch(gallery, faiss)
+            if is_hamming:
+                return HammingSearch(gallery, copy=not is_mapped)
+            return RealSearch(gallery, self.effective_metric_)
+        if is_hamming:
+            return FaissHammingSearch(gallery, faiss)
+        make_index = partial(FaissIndex, faiss=faiss)
+        return RealSearch(gallery, self.effective_metric_, make_index)
 
 
-def _import_faiss(optional=False):
+def _import_faiss(algorithm=None):
+    """Import faiss, or return None unless an algorithm needs it."""
     try:
         import faiss
     except ImportError as error:
-        if optional:
+        if algorithm is None:
             return None
         raise ImportError(
-            "algorithm='faiss' needs an optional package: pip install "
-            "'sklearn-cmr[faiss]'. 'brute' gives the same result without it."
+            f"algorithm={algorithm!r} needs an optional package: pip install "
+            "'sklearn-cmr[faiss]'. 'brute' gives the exact result without it."
         ) from error
     return faiss
 

@@ -56,12 +56,19 @@ def _euclidean_distances(X, Y):
     return np.sqrt(_dot(difference, difference)) / factors
 
 
-class _MatrixIndex:
+class MatrixIndex:
     """Squared Euclidean distances by matrix products in float32.
 
     It is several times as fast as scikit-learn's brute force, which computes the
     products in float64.
+
+    Parameters
+    ----------
+    X : float32 ndarray of shape (n_items, n_features)
     """
+
+    # Whether a search finds all items that are nearer than the last one it returns.
+    is_exact = True
 
     def __init__(self, X):
         self.X = X
@@ -138,8 +145,10 @@ class _MatrixIndex:
         return counts, rows[np.argsort(owners, kind="stable")]
 
 
-class _FaissIndex:
+class FaissIndex:
     """Squared Euclidean distances by faiss."""
+
+    is_exact = True
 
     def __init__(self, X, faiss):
         self.index = faiss.IndexFlatL2(X.shape[1])
@@ -167,11 +176,11 @@ class RealSearch:
 
     metric : {"cosine", "euclidean"}
 
-    faiss : module or None
-        None for matrix products by numpy.
+    make_index : callable, default=MatrixIndex
+        Takes the rows in float32, and returns the index that finds the candidates.
     """
 
-    def __init__(self, gallery, metric, faiss=None):
+    def __init__(self, gallery, metric, make_index=MatrixIndex):
         self.gallery = gallery
         self.cosine = metric == "cosine"
         self.scale = 1.0
@@ -184,7 +193,7 @@ class RealSearch:
         X = np.empty(gallery.shape, dtype=np.float32)
         for rows in gen_batches(len(X), max(1, _NUMBERS // X.shape[1])):
             X[rows] = self._normalize(gallery[rows]) - self.center
-        self.index = _MatrixIndex(X) if faiss is None else _FaissIndex(X, faiss)
+        self.index = make_index(X)
 
     def search(self, query, k):
         """Return the distances and the rows of the nearest `k` items, in order."""
@@ -227,6 +236,8 @@ class RealSearch:
         distances = np.take_along_axis(distances, order, axis=1)
         rows = np.take_along_axis(rows, order, axis=1)
         if n_found == len(self.gallery):
+            return distances, rows, np.ones(len(query), dtype=bool)
+        if not self.index.is_exact:
             return distances, rows, np.ones(len(query), dtype=bool)
         sure = approximate[:, -1] > self._reach(length, distances[:, -1])
         return distances, rows, sure

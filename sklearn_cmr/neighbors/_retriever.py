@@ -47,11 +47,20 @@ class CrossModalRetriever(  # type: ignore[call-arg]
         and "hamming" for the codes of a hasher, packed or not. It is "cosine" for
         embeddings of a model without that parameter.
 
-    algorithm : {"auto", "brute", "faiss"}, default="auto"
-        Implementation of the search; all give the same result. "faiss" is an optional
-        package (``pip install 'sklearn-cmr[faiss]'``). "brute" is a popcount in numpy
-        for the Hamming distance, and matrix products for the others. "auto" is "faiss"
-        for the Hamming distance on Linux if it is installed, else "brute".
+    algorithm : {"auto", "brute", "faiss", "hnsw", "ivf"}, default="auto"
+        Implementation of the search. The first three are exact and give the same
+        result. "faiss" is an optional package (``pip install 'sklearn-cmr[faiss]'``).
+        "brute" is a popcount in numpy for the Hamming distance, and matrix products for
+        the others. "auto" is "faiss" for the Hamming distance on Linux if it is
+        installed, else "brute". "hnsw" and "ivf" are faiss's graph of neighbors and its
+        inverted lists, which may miss neighbors.
+
+    algorithm_params : dict, default=None
+        Parameters of the approximate algorithms, integers of at least 1. Those of
+        "hnsw" are ``n_links`` (32), ``ef_construction`` (80) and ``ef_search`` (128);
+        those of "ivf" ``n_lists`` (the square root of the number of items) and
+        ``n_probes`` (an eighth of them). Larger ``ef_search`` and ``n_probes`` miss
+        fewer neighbors and take more time. None takes these defaults.
 
     chunk_size : int, default=16384
         Number of rows that are encoded at once, at least 1. It bounds the memory, where
@@ -108,7 +117,8 @@ class CrossModalRetriever(  # type: ignore[call-arg]
         "model": [HasMethods(["fit", "transform"])],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "metric": [StrOptions({"model", "cosine", "euclidean", "hamming"})],
-        "algorithm": [StrOptions({"auto", "brute", "faiss"})],
+        "algorithm": [StrOptions({"auto", "brute", "faiss", "hnsw", "ivf"})],
+        "algorithm_params": [dict, None],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
     }
 
@@ -119,12 +129,14 @@ class CrossModalRetriever(  # type: ignore[call-arg]
         n_neighbors=10,
         metric="model",
         algorithm="auto",
+        algorithm_params=None,
         chunk_size=16384,
     ):
         self.model = model
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.algorithm = algorithm
+        self.algorithm_params = algorithm_params
         self.chunk_size = chunk_size
 
     # -- the model ---------------------------------------------------------------
@@ -333,7 +345,10 @@ container of pairs, or mapping of modalities
             if metric == "model":
                 metric = getattr(_encoder_of(model), "metric", "auto")
             neighbors = CrossModalNeighbors(
-                n_neighbors=self.n_neighbors, metric=metric, algorithm=self.algorithm
+                n_neighbors=self.n_neighbors,
+                metric=metric,
+                algorithm=self.algorithm,
+                algorithm_params=self.algorithm_params,
             )
             neighbors.fit(self._encode(modality), ids=ids)
         if not hasattr(self, "model_"):
