@@ -32,6 +32,7 @@ try:
 except ImportError:
     faiss = None
 
+N_ITEMS = 1_000_000
 WIDTH = 64
 K = 10
 # Queries whose scores torch holds at once.
@@ -222,7 +223,7 @@ if __name__ == "__main__":
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--items", type=int, default=N_ITEMS)
     parser.add_argument("--seconds", choices=CLOCKS, default="wall")
     parser.add_argument("--approximate", action="store_true")
     arguments = parser.parse_args()
