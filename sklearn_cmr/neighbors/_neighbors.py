@@ -42,16 +42,17 @@ _BALLS = 2**10
 
 
 class CrossModalNeighbors(BaseEstimator):
-    """Find the exact nearest neighbors of queries in a gallery.
+    """Find the nearest neighbors of queries in a gallery.
 
     The gallery holds the embeddings or codes of one modality, the queries are those of
     any modality. The interface is that of :class:`~sklearn.neighbors.NearestNeighbors`
     with additions: the Hamming distance of codes and packed bits, ids of the items,
     search in a subset, galleries that change (:meth:`add`, :meth:`remove`,
     :meth:`update`), and files that are mapped into memory (:meth:`save`,
-    :meth:`load`). The result depends neither on the library that
-    computes it nor on the division of the queries. Neighbors are sorted by distance,
-    and by their row in the gallery where the distances are equal.
+    :meth:`load`). The search is exact unless an approximate `algorithm` is chosen. The
+    result then depends neither on the library that computes it nor on the division of
+    the queries. Neighbors are sorted by distance, and by their row in the gallery where
+    the distances are equal.
 
     Parameters
     ----------
@@ -323,7 +324,7 @@ class CrossModalNeighbors(BaseEstimator):
                 f"All {len(rows)} items would be removed, but a gallery needs one item "
                 "at least. Use fit to store other items."
             )
-        self._blocks = [np.delete(self._gallery(), rows, axis=0)]
+        self._blocks = [np.delete(np.asarray(self._gallery()), rows, axis=0)]
         if self.ids_ is not None:
             self.ids_ = np.delete(self.ids_, rows)
         self._known_ids = None
@@ -602,7 +603,8 @@ class CrossModalNeighbors(BaseEstimator):
             )
         if names is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
-        self.ids_ = ids
+        # What a search takes out of it is a plain array, too.
+        self.ids_ = None if ids is None else np.asarray(ids)
         self._known_ids = None
         self._blocks = [gallery]
         self._index = None
@@ -624,7 +626,6 @@ class CrossModalNeighbors(BaseEstimator):
         if "_blocks" in state:
             # Rows that are mapped from a file are written like others.
             state["_blocks"] = [np.asarray(self._gallery())]
-            state["ids_"] = None if self.ids_ is None else np.asarray(self.ids_)
         return state
 
     # -- reading ---------------------------------------------------------------
@@ -692,7 +693,9 @@ class CrossModalNeighbors(BaseEstimator):
                 "subset leaves no item to search. Pass a mask with one true entry at "
                 "least, or None for all items."
             )
-        return gallery[rows], rows if self.ids_ is None else self.ids_[rows]
+        # No part of a mapped gallery is mapped.
+        part = np.asarray(gallery)[rows]
+        return part, rows if self.ids_ is None else self.ids_[rows]
 
     def _index_of(self, gallery, subset):
         if subset is not None:

@@ -67,7 +67,9 @@ def test_ids_come_back(tmp_path, ids, mmap_mode):
     CrossModalNeighbors(n_neighbors=1).fit(np.eye(3), ids=ids).save(tmp_path)
     model = CrossModalNeighbors.load(tmp_path, mmap_mode=mmap_mode)
     assert model.ids_.tolist() == list(ids)
-    assert model.kneighbors(np.eye(3))[1].ravel().tolist() == list(ids)
+    found = model.kneighbors(np.eye(3))[1]
+    assert found.ravel().tolist() == list(ids)
+    assert type(found) is np.ndarray
     with pytest.raises(ValueError, match="ids must be unique"):
         model.add(np.eye(3), ids=ids)
 
@@ -105,9 +107,16 @@ def test_changes_leave_the_files_alone(tmp_path, form):
     ):
         assert_array_equal(one, other)
     assert (tmp_path / "gallery.npy").read_bytes() == before
+    assert type(mapped._gallery()) is np.ndarray
     mapped.save(tmp_path / "again")
     again = CrossModalNeighbors.load(tmp_path / "again")
     assert_array_equal(again.kneighbors(query)[1], model.kneighbors(query)[1])
+
+
+def test_part_of_a_mapped_gallery(saved):
+    model = CrossModalNeighbors.load(saved)
+    found = model.kneighbors(np.eye(3), subset=["c", "a"])[1]
+    assert found.ravel().tolist() == ["a", "a", "c"]
 
 
 def test_a_mapped_gallery_can_be_pickled(saved):

@@ -157,6 +157,22 @@ def test_items_that_come_ever_nearer(algorithm):
     assert_same(model.kneighbors(query), expected)
 
 
+@pytest.mark.parametrize("order", ["nearer", "farther", "equal"])
+def test_real_values_in_order_of_their_distance(algorithm, order, monkeypatch):
+    monkeypatch.setattr(_real, "_PAIRS", 500)
+    steps = {
+        "nearer": np.linspace(9, 0, 5000),
+        "farther": np.linspace(0, 9, 5000),
+        "equal": np.ones(5000),
+    }
+    gallery = steps[order][:, None] * np.ones((1, 4))
+    model = CrossModalNeighbors(metric="euclidean", algorithm=algorithm).fit(gallery)
+    expected = nearest(2 * steps[order][None], 20)
+    distances, rows = model.kneighbors(np.zeros((1, 4)), 20)
+    assert_array_equal(rows, expected[1])
+    assert_allclose(distances, expected[0])
+
+
 @pytest.mark.parametrize("form", [pack_codes, np.float32, np.int64, torch.tensor])
 def test_forms_of_codes(form):
     gallery, query = random_codes(50, 20), random_codes(6, 20, seed=1)
