@@ -6,6 +6,13 @@ turns, the figure is the median of their times, and it is checked that all of th
 the same. Contenders that need faiss are left out where it is not installed.
 
     python benchmarks/search.py [--queries 100] [--threads 1] [--repeats 5]
+                                [--items 1000000] [--seconds cpu] [--approximate]
+
+With `--queries 1` the figure is the latency of one query. `--seconds cpu` measures the
+time of the processor, for a machine that others use, too. `--approximate` compares the
+approximate algorithms with the exact one, by their time, that of building their index,
+and their recall: the share of the ten exact neighbors that they find, where an item as
+near as the tenth one counts as found.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -42,6 +49,13 @@ def clustered_codes(n_items, rng):
     centers = np.random.default_rng(0).integers(2, size=(20, WIDTH), dtype=bool)
     flipped = rng.random((n_items, WIDTH), dtype=np.float32) < 0.01
     return np.packbits(centers[rng.integers(20, size=n_items)] ^ flipped, axis=1)
+
+
+def clustered_rows(n_items, rng):
+    """Return numbers around 20 centers."""
+    centers = np.random.default_rng(0).standard_normal((20, WIDTH), dtype=np.float32)
+    noise = rng.standard_normal((n_items, WIDTH), dtype=np.float32)
+    return centers[rng.integers(20, size=n_items)] + noise / 2
 
 
 def random_rows(n_items, rng):
@@ -137,24 +151,25 @@ def check_same(contenders, gallery, query):
             np.testing.assert_array_equal(rows[name], rows[first], err_msg=name)
 
 
-def measure(contenders, repeats):
+def measure(contenders, repeats, clock):
     """Return the median seconds of each contender; they take turns."""
     seconds = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, (search, query) in contenders.items():
-            start = time.perf_counter()
+            start = clock()
             search(query)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: float(np.median(times)) for name, times in seconds.items()}
 
 
-def run(title, make, contenders_of, n_queries, repeats):
+def run(title, make, contenders_of, arguments):
     """Print the table of one kind of data."""
-    gallery = make(N_ITEMS, np.random.default_rng(1))
+    n_queries = arguments.queries
+    gallery = make(arguments.items, np.random.default_rng(1))
     query = make(n_queries, np.random.default_rng(2))
     contenders = contenders_of(gallery, query)
     check_same(contenders, gallery, query)
-    medians = measure(contenders, repeats)
+    medians = measure(contenders, arguments.repeats, CLOCKS[arguments.seconds])
     own = medians["CrossModalNeighbors, brute"]
     print(f"\n{title}; all find the same")
     for name, median in medians.items():
@@ -162,22 +177,76 @@ def run(title, make, contenders_of, n_queries, repeats):
         print(f"  {name:34} {per_query:8.3f} ms a query   {median / own:6.2f}")
 
 
+def recall(distances, exact):
+    """Return the share of the exact neighbors that were found."""
+    limit = exact[:, -1:] * (1 + 1e-9)
+    return float((distances <= limit).mean())
+
+
+def run_approximate(title, make, metric, arguments):
+    """Print times and recall of the approximate algorithms on one kind of data."""
+    gallery = make(arguments.items, np.random.default_rng(1))
+    query = make(arguments.queries, np.random.default_rng(2))
+    clock = CLOCKS[arguments.seconds]
+    searches, built = {}, {}
+    for algorithm, params in APPROXIMATE:
+        name = f"{algorithm} {params or ''}".strip()
+        start = clock()
+        model = CrossModalNeighbors(
+            n_neighbors=K, metric=metric, algorithm=algorithm, algorithm_params=params
+        )
+        searches[name] = model.fit(gallery).kneighbors, query
+        built[name] = clock() - start
+    medians = measure(searches, arguments.repeats, clock)
+    exact = searches["brute"][0](query)[0]
+    print(f"\n{title}")
+    for name, median in medians.items():
+        found = recall(searches[name][0](query)[0], exact)
+        print(
+            f"  {name:34} {1000 * median / arguments.queries:8.3f} ms a query   "
+            f"recall {found:.3f}   built in {built[name]:6.1f} s"
+        )
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+APPROXIMATE: list[tuple[str, dict | None]] = [
+    ("brute", None),
+    ("hnsw", None),
+    ("hnsw", {"ef_search": 512}),
+    ("ivf", None),
+    ("ivf", {"n_probes": 4}),
+]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--items", type=int, default=N_ITEMS)
+    parser.add_argument("--seconds", choices=CLOCKS, default="wall")
+    parser.add_argument("--approximate", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with threadpool_limits(arguments.threads):
         print(
-            f"{N_ITEMS:,} items, {arguments.queries} queries, {K} neighbours, "
-            f"{arguments.threads} thread(s), median of {arguments.repeats}; the last "
-            "column is the time relative to the first row's"
+            f"{arguments.items:,} items, {arguments.queries} queries, {K} neighbours, "
+            f"{arguments.threads} thread(s), median of {arguments.repeats}, "
+            f"{arguments.seconds} time; a last column without a name is the time "
+            "relative to the first row's"
         )
+        if arguments.approximate:
+            for title, make, metric in [
+                ("64-bit codes, random", random_codes, "hamming"),
+                ("64-bit codes, clustered", clustered_codes, "hamming"),
+                ("64 numbers of float32, random", random_rows, "euclidean"),
+                ("64 numbers of float32, clustered", clustered_rows, "euclidean"),
+            ]:
+                run_approximate(title, make, metric, arguments)
+            parser.exit()
         for title, make, contenders_of in [
             ("64-bit codes, random", random_codes, code_contenders),
             ("64-bit codes, clustered", clustered_codes, code_contenders),
             ("64 numbers of float32", random_rows, row_contenders),
         ]:
-            run(title, make, contenders_of, arguments.queries, arguments.repeats)
+            run(title, make, contenders_of, arguments)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sklearn_cmr.compose import PairTransformer
     from sklearn_cmr.ensemble import CrossModalEnsemble
     from sklearn_cmr.hashing import AADAHHasher, ITQHasher, SSAHHasher
-    from sklearn_cmr.neighbors import CrossModalNeighbors
+    from sklearn_cmr.neighbors import CrossModalNeighbors, CrossModalRetriever
     from sklearn_cmr.pairs import make_pairs
     from sklearn_cmr.projection import (
         ACMRProjector,
@@ -27,6 +27,7 @@ __all__ = [
     "CMGANProjector",
     "CrossModalEnsemble",
     "CrossModalNeighbors",
+    "CrossModalRetriever",
     "DRCLProjector",
     "ITQHasher",
     "PairTransformer",
@@ -43,7 +44,7 @@ __getattr__, __dir__ = lazy_names(
         "sklearn_cmr.compose": ["PairTransformer"],
         "sklearn_cmr.ensemble": ["CrossModalEnsemble"],
         "sklearn_cmr.hashing": ["AADAHHasher", "ITQHasher", "SSAHHasher"],
-        "sklearn_cmr.neighbors": ["CrossModalNeighbors"],
+        "sklearn_cmr.neighbors": ["CrossModalNeighbors", "CrossModalRetriever"],
         "sklearn_cmr.pairs": ["make_pairs"],
         "sklearn_cmr.projection": [
             "ACMRProjector",

@@ -221,12 +221,17 @@ def refuse_booleans(X, name):
 
 
 def as_words(packed):
-    """View rows of packed bits as words: wide integers, one contiguous array each."""
+    """View rows of packed bits as words: wide integers, one contiguous array each.
+
+    The rows are not copied if each of them is one word.
+    """
     n_bytes = packed.shape[1]
     # The popcount of two single bytes is faster than that of one 16-bit word.
     width = 1 if n_bytes <= 2 else 4 if n_bytes <= 4 else 8
-    padded = np.zeros((len(packed), -(-n_bytes // width) * width), dtype=np.uint8)
-    padded[:, :n_bytes] = packed
+    padded = np.ascontiguousarray(packed)
+    if n_bytes % width:
+        padded = np.zeros((len(packed), -(-n_bytes // width) * width), dtype=np.uint8)
+        padded[:, :n_bytes] = packed
     return np.ascontiguousarray(padded.view(f"u{width}").T)
 
 

@@ -65,6 +65,7 @@ def _estimator_classes():
 # Arguments of estimators that cannot be made without.
 ARGUMENTS = {
     "CrossModalEnsemble": {"estimator": sklearn_cmr.SemanticMatchingProjector()},
+    "CrossModalRetriever": {"model": sklearn_cmr.SemanticMatchingProjector()},
 }
 
 

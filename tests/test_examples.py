@@ -2,14 +2,19 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import os
 import re
 import runpy
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib.pyplot")  # to close what an example has opened
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -99,3 +104,57 @@ def test_wikipedia_example_beats_semantic_matching(run_example, monkeypatch, rea
         )
     }
     assert means["ACMR"] > means["semantic matching"]
+
+
+@pytest.fixture
+def postgresql(monkeypatch):
+    """A server of PostgreSQL that listens to a socket in a folder of its own."""
+    programs = {
+        name: shutil.which(name)
+        or next(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), None)
+        for name in ("initdb", "pg_ctl", "psql")
+    }
+    if None in programs.values():
+        pytest.skip("PostgreSQL is not installed")
+    # The server does not run as root.
+    options = {}
+    if os.name == "posix" and os.geteuid() == 0:
+        pwd = pytest.importorskip("pwd")
+        if "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+            pytest.skip("the server of PostgreSQL does not run as root")
+        options["user"] = "postgres"
+    # The path of a socket must be short.
+    folder = Path(tempfile.mkdtemp())
+    if options:
+        shutil.chown(folder, "postgres")
+
+    def call(name, *arguments):
+        subprocess.run(
+            [programs[name], "-D", folder / "data", *arguments],
+            check=True,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+            **options,
+        )
+
+    try:
+        call("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "-N")
+        server = f"-k {folder} -c listen_addresses= -c fsync=off"
+        call("pg_ctl", "start", "-w", "-l", folder / "log", "-o", server)
+        try:
+            monkeypatch.setenv("PGHOST", str(folder))
+            monkeypatch.setenv("PGUSER", "postgres")
+            monkeypatch.setenv("PGDATABASE", "postgres")
+            yield
+        finally:
+            call("pg_ctl", "stop", "-m", "immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("postgresql")
+def test_postgresql_finds_the_same_neighbors(run_example):
+    out = run_example("postgresql_gallery.py")
+    assert "100 of 100 neighbors are the same" in out

@@ -10,8 +10,9 @@ from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_cmr._arrays import to_array
 from sklearn_cmr.metrics._evaluation import (
-    INPUT_CONSTRAINTS,
-    RANKING_CONSTRAINTS,
+    MAP_CONSTRAINTS,
+    QUERY_CONSTRAINTS,
+    SET_CONSTRAINTS,
     warn_degenerate,
 )
 from sklearn_cmr.metrics._measures import interpolated_precision
@@ -79,7 +80,7 @@ def _divide_relevant(hits, queries):
 def _curve_by_rank(retrieval, queries, *, k, average, chunk_size):
     # Second differences of two functions of the rank: the hits of all queries, and the
     # shares of their relevant items. Within a tie group both grow linearly.
-    bends = np.zeros((2, retrieval.n_gallery + 1))
+    bends = np.zeros((2, retrieval.n_items + 1))
     for groups in retrieval.chunks(k=k, chunk_size=chunk_size):
         n_relevant = groups.n_relevant
         weights = queries.read(groups.rows, n_relevant)
@@ -89,7 +90,7 @@ def _curve_by_rank(retrieval, queries, *, k, average, chunk_size):
             rise = slope * weight[groups.query]
             bend += np.bincount(groups.start, rise, len(bend))
             bend -= np.bincount(groups.start + groups.size, rise, len(bend))
-    ranks = np.arange(1, min(k, retrieval.n_gallery) + 1)
+    ranks = np.arange(1, min(k, retrieval.n_items) + 1)
     hits, share = bends.cumsum(axis=1).cumsum(axis=1)[:, : len(ranks)]
     if average == "macro":
         recall = _divide(share, queries.total)
@@ -133,7 +134,7 @@ def _curve_by_recall(retrieval, queries, *, average, chunk_size):
         curve = _curve_by_rank(
             retrieval,
             queries,
-            k=retrieval.n_gallery,
+            k=retrieval.n_items,
             average="micro",
             chunk_size=chunk_size,
         )
@@ -152,8 +153,9 @@ def _curve_by_recall(retrieval, queries, *, average, chunk_size):
 
 @validate_params(
     {
-        **INPUT_CONSTRAINTS,
-        **RANKING_CONSTRAINTS,
+        **SET_CONSTRAINTS,
+        **{name: MAP_CONSTRAINTS[name] for name in ("k", "zero_relevant")},
+        "sample_weight": QUERY_CONSTRAINTS["sample_weight"],
         "by": [StrOptions({"rank", "radius", "recall"})],
         "average": [StrOptions({"macro", "micro"})],
         "empty_ball": [StrOptions({"zero", "skip"})],
@@ -162,15 +164,17 @@ def _curve_by_recall(retrieval, queries, *, average, chunk_size):
 )
 def precision_recall_curve(
     query,
-    gallery,
-    y_query,
-    y_gallery,
+    gallery=None,
+    y_query=None,
+    y_gallery=None,
     *,
     by="rank",
     average="macro",
     empty_ball="zero",
-    metric="auto",
     k=None,
+    metric="auto",
+    relevance="label",
+    exclude_self=False,
     ties="auto",
     zero_relevant="zero",
     chunk_size=None,
@@ -186,17 +190,19 @@ def precision_recall_curve(
     Parameters
     ----------
     query : array-like of shape (n_queries, embedding_dim)
-        Embeddings or codes of the queries.
+        Embeddings or codes of the queries. With `metric="precomputed"`, their distances
+        from all items, of shape (n_queries, n_items).
 
-    gallery : array-like of shape (n_items, embedding_dim)
-        Embeddings or codes of the items to retrieve.
+    gallery : array-like of shape (n_items, embedding_dim), default=None
+        Embeddings or codes of the items to retrieve, None with precomputed distances.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels)
+            (n_queries, n_labels), default=None
         Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
         has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
+            (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     by : {"rank", "radius", "recall"}, default="rank"
@@ -219,11 +225,21 @@ def precision_recall_curve(
         mean. It matters with `by="radius"` only, where `empty` gives the share of such
         queries.
 
-    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
-
     k : int, default=None
         Last rank. None stands for the size of the gallery. With `by="rank"` only.
+
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
+            "precomputed"}, default="auto"
+        Distance used for the ranking, see :func:`mean_average_precision`.
+
+    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
+            (n_queries, n_items), default="label"
+        What makes an item relevant: a class or a label in common, the pair, or a value
+        above 0 in a matrix, see :func:`mean_average_precision`.
+
+    exclude_self : bool or array-like of int of shape (n_queries,), default=False
+        Whether each query is left out of its own list, or the positions of the queries
+        in the gallery, see :func:`mean_average_precision`.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -305,6 +321,8 @@ def precision_recall_curve(
         y_query,
         y_gallery,
         metric=metric,
+        relevance=relevance,
+        exclude_self=exclude_self,
         ties=ties,
         random_state=random_state,
     )
@@ -320,16 +338,14 @@ def precision_recall_curve(
     queries = _QueryWeights(retrieval, sample_weight, zero_relevant)
     options = {"average": average, "chunk_size": chunk_size}
     if by == "rank":
-        curve = _curve_by_rank(
-            retrieval, queries, k=k or retrieval.n_gallery, **options
-        )
+        curve = _curve_by_rank(retrieval, queries, k=k or retrieval.n_items, **options)
     elif by == "radius":
         options["empty_ball"] = empty_ball
         curve = _curve_by_radius(retrieval, queries, **options)
     else:
         curve = _curve_by_recall(retrieval, queries, **options)
     warn_degenerate(
-        queries.n_relevant, retrieval.n_gallery, zero_relevant, score="the same"
+        queries.n_relevant, retrieval.n_items, zero_relevant, score="the same"
     )
     if zero_relevant == "nan" and not queries.n_relevant.all():
         curve.precision[:] = np.nan

@@ -1,32 +1,30 @@
-"""Precision, recall and NDCG at k."""
+"""Precision, recall, hit rate and NDCG at k."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from functools import partial
-
-import numpy as np
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from sklearn_cmr.metrics._evaluation import (
-    CUTOFF_CONSTRAINTS,
-    average_queries,
-    check_cutoffs,
-    evaluate_queries,
-    warn_degenerate,
+from sklearn_cmr.metrics._evaluation import CUTOFFS, QUERY_CONSTRAINTS, score_queries
+from sklearn_cmr.metrics._measures import hit_rate, normalized_gain, precision, recall
+
+
+@validate_params(
+    {
+        **QUERY_CONSTRAINTS,
+        "k": CUTOFFS,
+    },
+    prefer_skip_nested_validation=True,
 )
-from sklearn_cmr.metrics._measures import normalized_gain, precision, recall
-from sklearn_cmr.metrics._retrieval import Retrieval
-
-
-@validate_params(CUTOFF_CONSTRAINTS, prefer_skip_nested_validation=True)
 def precision_at_k(
     query,
-    gallery,
-    y_query,
-    y_gallery,
+    gallery=None,
+    y_query=None,
+    y_gallery=None,
     *,
     k,
     metric="auto",
+    relevance="label",
+    exclude_self=False,
     ties="auto",
     zero_relevant="zero",
     per_query=False,
@@ -46,25 +44,37 @@ def precision_at_k(
     Parameters
     ----------
     query : array-like of shape (n_queries, embedding_dim)
-        Embeddings or codes of the queries.
+        Embeddings or codes of the queries. With `metric="precomputed"`, their distances
+        from all items, of shape (n_queries, n_items).
 
-    gallery : array-like of shape (n_items, embedding_dim)
-        Embeddings or codes of the items to retrieve.
+    gallery : array-like of shape (n_items, embedding_dim), default=None
+        Embeddings or codes of the items to retrieve, None with precomputed distances.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels)
+            (n_queries, n_labels), default=None
         Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
         has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
+            (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,)
         Number of retrieved items, at least 1, or several such numbers. A `k` beyond
         the gallery counts as the size of the gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
+            "precomputed"}, default="auto"
         Distance used for the ranking, see :func:`mean_average_precision`.
+
+    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
+            (n_queries, n_items), default="label"
+        What makes an item relevant: a class or a label in common, the pair, or a value
+        above 0 in a matrix, see :func:`mean_average_precision`.
+
+    exclude_self : bool or array-like of int of shape (n_queries,), default=False
+        Whether each query is left out of its own list, or the positions of the queries
+        in the gallery, see :func:`mean_average_precision`.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -108,6 +118,7 @@ def precision_at_k(
     See Also
     --------
     recall_at_k : The share of the relevant items that are retrieved.
+    r_precision : The precision at the number of relevant items.
     precision_recall_curve : Precision and recall at every rank.
     TopKPrecisionDisplay : Plots the precision at every rank.
 
@@ -122,41 +133,42 @@ def precision_at_k(
     >>> precision_at_k(image, text, [0, 1], [0, 1, 0], k=[1, 2])
     array([1.   , 0.625])
     """
-    retrieval = Retrieval(
+    return score_queries(
+        precision,
         query,
         gallery,
         y_query,
         y_gallery,
+        k=k,
         metric=metric,
+        relevance=relevance,
+        exclude_self=exclude_self,
         ties=ties,
-        random_state=random_state,
-    )
-    cutoffs = check_cutoffs(k, retrieval.n_gallery)
-    values, n_relevant = evaluate_queries(
-        retrieval,
-        partial(precision, k=cutoffs),
-        k=cutoffs.max(),
-        chunk_size=chunk_size,
-    )
-    warn_degenerate(n_relevant, retrieval.n_gallery, zero_relevant)
-    return average_queries(
-        values if np.ndim(k) else values[:, 0],
-        n_relevant,
         zero_relevant=zero_relevant,
         per_query=per_query,
+        chunk_size=chunk_size,
         sample_weight=sample_weight,
+        random_state=random_state,
     )
 
 
-@validate_params(CUTOFF_CONSTRAINTS, prefer_skip_nested_validation=True)
+@validate_params(
+    {
+        **QUERY_CONSTRAINTS,
+        "k": CUTOFFS,
+    },
+    prefer_skip_nested_validation=True,
+)
 def recall_at_k(
     query,
-    gallery,
-    y_query,
-    y_gallery,
+    gallery=None,
+    y_query=None,
+    y_gallery=None,
     *,
     k,
     metric="auto",
+    relevance="label",
+    exclude_self=False,
     ties="auto",
     zero_relevant="zero",
     per_query=False,
@@ -176,25 +188,37 @@ def recall_at_k(
     Parameters
     ----------
     query : array-like of shape (n_queries, embedding_dim)
-        Embeddings or codes of the queries.
+        Embeddings or codes of the queries. With `metric="precomputed"`, their distances
+        from all items, of shape (n_queries, n_items).
 
-    gallery : array-like of shape (n_items, embedding_dim)
-        Embeddings or codes of the items to retrieve.
+    gallery : array-like of shape (n_items, embedding_dim), default=None
+        Embeddings or codes of the items to retrieve, None with precomputed distances.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels)
+            (n_queries, n_labels), default=None
         Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
         has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
+            (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,)
         Number of retrieved items, at least 1, or several such numbers. A `k` beyond
         the gallery counts as the size of the gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
+            "precomputed"}, default="auto"
         Distance used for the ranking, see :func:`mean_average_precision`.
+
+    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
+            (n_queries, n_items), default="label"
+        What makes an item relevant: a class or a label in common, the pair, or a value
+        above 0 in a matrix, see :func:`mean_average_precision`.
+
+    exclude_self : bool or array-like of int of shape (n_queries,), default=False
+        Whether each query is left out of its own list, or the positions of the queries
+        in the gallery, see :func:`mean_average_precision`.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -237,14 +261,16 @@ def recall_at_k(
 
     See Also
     --------
+    hit_rate_at_k : What is called recall in image-text retrieval.
     precision_at_k : The share of the retrieved items that are relevant.
     precision_recall_curve : Precision and recall at every rank.
 
     Notes
     -----
-    In image-text retrieval without classes, "R@k" is the share of the queries whose
-    own partner is among the first `k`. Number the pairs to get it:
-    ``recall_at_k(image, text, np.arange(n), np.arange(n), k=10)``.
+    "R@k" of image-text retrieval is another metric, the share of the queries with any
+    relevant item among the first `k`: use :func:`hit_rate_at_k`. With one relevant item
+    to a query, both are the same. With five captions of each image, the recall of
+    captions at 1 is the fifth part of the hit rate.
 
     Examples
     --------
@@ -257,49 +283,192 @@ def recall_at_k(
     >>> recall_at_k(image, text, [0, 1], [0, 1, 0], k=[1, 2])
     array([0.75 , 0.875])
     """
-    retrieval = Retrieval(
+    return score_queries(
+        recall,
         query,
         gallery,
         y_query,
         y_gallery,
+        k=k,
+        any_ranking="the same",
         metric=metric,
+        relevance=relevance,
+        exclude_self=exclude_self,
         ties=ties,
-        random_state=random_state,
-    )
-    cutoffs = check_cutoffs(k, retrieval.n_gallery)
-    values, n_relevant = evaluate_queries(
-        retrieval,
-        partial(recall, k=cutoffs),
-        k=cutoffs.max(),
-        chunk_size=chunk_size,
-    )
-    warn_degenerate(n_relevant, retrieval.n_gallery, zero_relevant, "the same")
-    return average_queries(
-        values if np.ndim(k) else values[:, 0],
-        n_relevant,
         zero_relevant=zero_relevant,
         per_query=per_query,
+        chunk_size=chunk_size,
         sample_weight=sample_weight,
+        random_state=random_state,
     )
 
 
 @validate_params(
     {
-        **CUTOFF_CONSTRAINTS,
-        "k": [*CUTOFF_CONSTRAINTS["k"], None],
+        **QUERY_CONSTRAINTS,
+        "k": CUTOFFS,
+    },
+    prefer_skip_nested_validation=True,
+)
+def hit_rate_at_k(
+    query,
+    gallery=None,
+    y_query=None,
+    y_gallery=None,
+    *,
+    k,
+    metric="auto",
+    relevance="label",
+    exclude_self=False,
+    ties="auto",
+    zero_relevant="zero",
+    per_query=False,
+    chunk_size=None,
+    sample_weight=None,
+    random_state=None,
+):
+    r"""Compute the hit rate at k: the share of queries that find any relevant item.
+
+    .. math::
+
+        H@k = \max_{j \le k} r(j),
+
+    with :math:`r(j) = 1` if the item at rank :math:`j` is relevant and 0 otherwise,
+    averaged over the queries. Papers on image-text retrieval call it recall at k (R@1,
+    R@5, R@10).
+
+    Parameters
+    ----------
+    query : array-like of shape (n_queries, embedding_dim)
+        Embeddings or codes of the queries. With `metric="precomputed"`, their distances
+        from all items, of shape (n_queries, n_items).
+
+    gallery : array-like of shape (n_items, embedding_dim), default=None
+        Embeddings or codes of the items to retrieve, None with precomputed distances.
+
+    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
+            (n_queries, n_labels), default=None
+        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
+        has the same class, or at least one label in common.
+
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
+            (n_items, n_labels), default=None
+        Classes or label indicator of the gallery, in the same form.
+
+    k : int or array-like of int of shape (n_cutoffs,)
+        Number of retrieved items, at least 1, or several such numbers. A `k` beyond
+        the gallery counts as the size of the gallery.
+
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
+            "precomputed"}, default="auto"
+        Distance used for the ranking, see :func:`mean_average_precision`.
+
+    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
+            (n_queries, n_items), default="label"
+        What makes an item relevant: a class or a label in common, the pair, or a value
+        above 0 in a matrix, see :func:`mean_average_precision`.
+
+    exclude_self : bool or array-like of int of shape (n_queries,), default=False
+        Whether each query is left out of its own list, or the positions of the queries
+        in the gallery, see :func:`mean_average_precision`.
+
+    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
+            default="auto"
+        How items at the same distance are ordered, see
+        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
+        and the lowest value of all orders. "expected" is the probability of a hit.
+
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Value of a query without any relevant item in the gallery: 0, left out of the
+        mean, or nan.
+
+    per_query : bool, default=False
+        Whether to return the value of every query.
+
+    chunk_size : int, default=None
+        Number of queries processed at once, which bounds the memory. None chooses it
+        from the size of the gallery. The result does not depend on it.
+
+    sample_weight : array-like of shape (n_queries,), default=None
+        Weights of the queries in the mean.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the order of tied items if `ties="random"`.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_cutoffs,)
+        Mean over the queries, an array if `k` is one. If `per_query` is True, an array
+        with one row per query, where skipped queries are nan.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_average_precision`, and if `k` is not a positive integer.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        See :func:`mean_average_precision`.
+
+    See Also
+    --------
+    recall_at_k : The share of the relevant items that are retrieved.
+    rsum : The sum of the hit rates at 1, 5 and 10 in both directions.
+    median_rank, mean_rank, reciprocal_rank : Where the first relevant item stands.
+
+    Examples
+    --------
+    Two captions of each image, of which the second one of the first image is misplaced:
+
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import hit_rate_at_k, recall_at_k
+    >>> image = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> text = np.array([[1.0, 0.1], [0.1, 1.0], [0.3, 1.0], [0.2, 1.0]])
+    >>> pairs = {"y_query": [0, 1], "y_gallery": [0, 0, 1, 1], "relevance": "pair"}
+    >>> hit_rate_at_k(image, text, k=[1, 2], **pairs)
+    array([0.5, 1. ])
+    >>> recall_at_k(image, text, k=[1, 2], **pairs)
+    array([0.25, 0.5 ])
+    """
+    return score_queries(
+        hit_rate,
+        query,
+        gallery,
+        y_query,
+        y_gallery,
+        k=k,
+        metric=metric,
+        relevance=relevance,
+        exclude_self=exclude_self,
+        ties=ties,
+        zero_relevant=zero_relevant,
+        per_query=per_query,
+        chunk_size=chunk_size,
+        sample_weight=sample_weight,
+        random_state=random_state,
+    )
+
+
+@validate_params(
+    {
+        **QUERY_CONSTRAINTS,
+        "k": [*CUTOFFS, None],
         "gain": [StrOptions({"linear", "exponential"})],
     },
     prefer_skip_nested_validation=True,
 )
 def ndcg_at_k(
     query,
-    gallery,
-    y_query,
-    y_gallery,
+    gallery=None,
+    y_query=None,
+    y_gallery=None,
     *,
-    metric="auto",
     k=None,
     gain="linear",
+    metric="auto",
+    relevance="label",
+    exclude_self=False,
     ties="auto",
     zero_relevant="zero",
     per_query=False,
@@ -310,7 +479,8 @@ def ndcg_at_k(
     r"""Compute the normalized discounted cumulative gain (NDCG) at k.
 
     Relevance is graded: :math:`g(j)` is the number of labels that the item at rank
-    :math:`j` shares with the query, 1 or 0 with one class per item. The gains are
+    :math:`j` shares with the query, 1 or 0 with one class per item; or its value in a
+    matrix `relevance`. The gains are
     discounted by rank,
 
     .. math::
@@ -323,20 +493,20 @@ def ndcg_at_k(
     Parameters
     ----------
     query : array-like of shape (n_queries, embedding_dim)
-        Embeddings or codes of the queries.
+        Embeddings or codes of the queries. With `metric="precomputed"`, their distances
+        from all items, of shape (n_queries, n_items).
 
-    gallery : array-like of shape (n_items, embedding_dim)
-        Embeddings or codes of the items to retrieve.
+    gallery : array-like of shape (n_items, embedding_dim), default=None
+        Embeddings or codes of the items to retrieve, None with precomputed distances.
 
     y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels)
-        Classes of any type, or a label indicator of 0 and 1.
+            (n_queries, n_labels), default=None
+        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
+        has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or (n_items, n_labels)
+    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
+            (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
-
-    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
 
     k : int or array-like of int of shape (n_cutoffs,), default=None
         Number of retrieved items, or several such numbers. None stands for the whole
@@ -344,14 +514,27 @@ def ndcg_at_k(
 
     gain : {"linear", "exponential"}, default="linear"
         Gain of an item that shares :math:`g` labels with the query: :math:`g`, or
-        :math:`2^g - 1` as in many papers on hashing. They differ for label indicators
-        only.
+        :math:`2^g - 1` as in many papers on hashing. They differ for graded
+        relevance only.
+
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
+            "precomputed"}, default="auto"
+        Distance used for the ranking, see :func:`mean_average_precision`.
+
+    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
+            (n_queries, n_items), default="label"
+        What makes an item relevant: a class or a label in common, the pair, or a value
+        above 0 in a matrix, see :func:`mean_average_precision`.
+
+    exclude_self : bool or array-like of int of shape (n_queries,), default=False
+        Whether each query is left out of its own list, or the positions of the queries
+        in the gallery, see :func:`mean_average_precision`.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
         How items at the same distance are ordered, see
         :func:`mean_average_precision`. "optimistic" and "pessimistic" put the items
-        with more labels in common first, or last.
+        with higher gains first, or last.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
@@ -406,32 +589,24 @@ def ndcg_at_k(
     >>> text = np.array([[1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
     >>> ndcg_at_k(image, text, [[1, 1]], [[0, 1], [1, 1], [0, 0]])
     0.859...
+    >>> ndcg_at_k(image, text, relevance=[[1, 2, 0]])
+    0.859...
     """
-    retrieval = Retrieval(
+    return score_queries(
+        normalized_gain,
         query,
         gallery,
         y_query,
         y_gallery,
-        metric=metric,
-        ties=ties,
-        random_state=random_state,
+        k=k,
         gain=gain,
-    )
-    cutoffs = check_cutoffs(k, retrieval.n_gallery)
-    values, n_relevant = evaluate_queries(
-        retrieval,
-        partial(normalized_gain, k=cutoffs, gains=retrieval.gains),
-        k=cutoffs.max(),
-        chunk_size=chunk_size,
-    )
-    graded = retrieval.n_grades > 2
-    warn_degenerate(
-        n_relevant, retrieval.n_gallery, zero_relevant, None if graded else "1"
-    )
-    return average_queries(
-        values if np.ndim(k) else values[:, 0],
-        n_relevant,
+        metric=metric,
+        relevance=relevance,
+        exclude_self=exclude_self,
+        ties=ties,
         zero_relevant=zero_relevant,
         per_query=per_query,
+        chunk_size=chunk_size,
         sample_weight=sample_weight,
+        random_state=random_state,
     )

@@ -1,4 +1,4 @@
-"""Directions of retrieval, and the mean average precision over them."""
+"""Directions of retrieval, and means of metrics over them."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -18,11 +18,31 @@ def list_directions(queries, gallery):
     ]
 
 
-def mean_map(encodings, y, *, gallery=None, directions=None, **options):
+def mean_map(encodings, y, **options):
     """Compute the mean of the mean average precision over directions of retrieval.
 
     Parameters
     ----------
+    encodings, y, **options : see :func:`mean_of_directions`
+
+    Returns
+    -------
+    score : float
+        The mean over the directions.
+    """
+    return mean_of_directions(mean_average_precision, encodings, y, **options)
+
+
+def mean_of_directions(
+    metric_function, encodings, y, *, gallery=None, directions=None, **options
+):
+    """Compute the mean of a metric over directions of retrieval.
+
+    Parameters
+    ----------
+    metric_function : callable
+        Metric such as :func:`~sklearn_cmr.metrics.mean_average_precision`.
+
     encodings : dict of str to array-like of shape (n_samples, embedding_dim)
         Embeddings or codes of the queries by modality.
 
@@ -38,7 +58,7 @@ def mean_map(encodings, y, *, gallery=None, directions=None, **options):
         different modalities.
 
     **options : dict
-        Options of :func:`~sklearn_cmr.metrics.mean_average_precision`.
+        Options of the metric.
 
     Returns
     -------
@@ -50,7 +70,7 @@ def mean_map(encodings, y, *, gallery=None, directions=None, **options):
         directions = list_directions(encodings, gallery)
     labels = labels_by_modality(y, encodings, options.get("sample_weight"))
     scores = [
-        mean_average_precision(
+        metric_function(
             encodings[query], gallery[target], labels[query], labels[target], **options
         )
         for query, target in directions

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -12,22 +13,16 @@ from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_cmr._arrays import to_array
 from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.metrics._retrieval import Retrieval
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _TIES = {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}
 
-# Constraints of the parameters that describe what is evaluated.
-INPUT_CONSTRAINTS: dict[str, list] = {
-    "query": ["array-like"],
-    "gallery": ["array-like"],
-    "y_query": ["array-like", "sparse matrix"],
-    "y_gallery": ["array-like", "sparse matrix"],
-    "sample_weight": ["array-like", None],
-}
+_METRICS = {"auto", "cosine", "euclidean", "hamming", "inner_product"}
 
-# Constraints of the options of the mean average precision.
+# Constraints of the options of the mean average precision of embeddings.
 MAP_CONSTRAINTS: dict[str, list] = {
-    "metric": [StrOptions({"auto", "cosine", "euclidean", "hamming"})],
+    "metric": [StrOptions(_METRICS)],
     "k": [_POSITIVE, None],
     "normalizer": [StrOptions({"retrieved", "min", "all"})],
     "ties": [StrOptions(_TIES)],
@@ -36,18 +31,113 @@ MAP_CONSTRAINTS: dict[str, list] = {
     "random_state": ["random_state"],
 }
 
-# Those of the metrics without a divisor.
-RANKING_CONSTRAINTS = {
-    name: MAP_CONSTRAINTS[name] for name in MAP_CONSTRAINTS if name != "normalizer"
+# Constraints of what tells the relevant items.
+RELEVANCE_CONSTRAINTS: dict[str, list] = {
+    "relevance": [StrOptions({"label", "pair"}), "array-like", "sparse matrix"],
+    "exclude_self": ["boolean", "array-like"],
 }
 
-# Constraints of all parameters of a metric at one or several cut-offs.
-CUTOFF_CONSTRAINTS: dict[str, list] = {
-    **INPUT_CONSTRAINTS,
-    **RANKING_CONSTRAINTS,
-    "per_query": ["boolean"],
-    "k": [_POSITIVE, "array-like"],
+# Constraints of the parameters that all functions of two sets share.
+SET_CONSTRAINTS: dict[str, list] = {
+    "query": ["array-like"],
+    "gallery": ["array-like", None],
+    "y_query": ["array-like", "sparse matrix", None],
+    "y_gallery": ["array-like", "sparse matrix", None],
+    "metric": [StrOptions(_METRICS | {"precomputed"})],
+    **RELEVANCE_CONSTRAINTS,
+    "ties": MAP_CONSTRAINTS["ties"],
+    "chunk_size": MAP_CONSTRAINTS["chunk_size"],
+    "random_state": MAP_CONSTRAINTS["random_state"],
 }
+
+# Constraints of one or several cut-offs.
+CUTOFFS: list = [_POSITIVE, "array-like"]
+
+# Constraints of the parameters that all means over queries share.
+QUERY_CONSTRAINTS: dict[str, list] = {
+    **SET_CONSTRAINTS,
+    "zero_relevant": MAP_CONSTRAINTS["zero_relevant"],
+    "per_query": ["boolean"],
+    "sample_weight": ["array-like", None],
+}
+
+
+def score_queries(
+    measure,
+    query,
+    gallery,
+    y_query,
+    y_gallery,
+    *,
+    k=None,
+    gain=None,
+    any_ranking="1",
+    average="mean",
+    metric,
+    relevance,
+    exclude_self,
+    ties,
+    zero_relevant,
+    per_query,
+    chunk_size,
+    sample_weight,
+    random_state,
+):
+    """Evaluate a measure on all queries: what every metric does.
+
+    Parameters
+    ----------
+    measure : callable
+        Returns an array of shape (n_rows, n_cutoffs) for tie groups and the keyword
+        `k`, an array of cut-offs.
+
+    k : int or array-like of int, default=None
+        Cut-offs, None for the whole list.
+
+    gain : {"linear", "exponential"} or None, default=None
+        Gain of graded relevance. None stands for binary relevance.
+
+    any_ranking : str or None, default="1"
+        Score of any ranking if all items are relevant, see :func:`warn_degenerate`.
+
+    average : {"mean", "median"}, default="mean"
+
+    query, gallery, y_query, y_gallery, metric, relevance, exclude_self, ties, \
+            zero_relevant, per_query, chunk_size, sample_weight, random_state : see \
+            :func:`~sklearn_cmr.metrics.mean_average_precision`
+
+    Returns
+    -------
+    score : float or ndarray
+    """
+    retrieval = Retrieval(
+        query,
+        gallery,
+        y_query,
+        y_gallery,
+        metric=metric,
+        ties=ties,
+        relevance=relevance,
+        exclude_self=exclude_self,
+        random_state=random_state,
+        gain=gain,
+    )
+    if retrieval.n_grades > 2:
+        # Rankings differ even if all items are relevant.
+        any_ranking = None
+    cutoffs = check_cutoffs(k, retrieval.n_items)
+    values, n_relevant = evaluate_queries(
+        retrieval, partial(measure, k=cutoffs), k=cutoffs.max(), chunk_size=chunk_size
+    )
+    warn_degenerate(n_relevant, retrieval.n_items, zero_relevant, any_ranking)
+    return average_queries(
+        values if np.ndim(k) else values[:, 0],
+        n_relevant,
+        zero_relevant=zero_relevant,
+        per_query=per_query,
+        sample_weight=sample_weight,
+        average=average,
+    )
 
 
 def evaluate_queries(retrieval, measure, *, k, chunk_size):
@@ -58,6 +148,16 @@ def evaluate_queries(retrieval, measure, *, k, chunk_size):
     ]
     values, n_relevant = map(np.concatenate, zip(*chunks, strict=True))
     return values, n_relevant
+
+
+def _median(values, weights):
+    """Return the median, half way between the two middle values if there are two."""
+    if weights is None or np.isnan(values).any():
+        return np.median(values)
+    options = {"weights": weights, "method": "inverted_cdf"}
+    lower = np.quantile(values, 0.5, **options)
+    upper = -np.quantile(-values, 0.5, **options)
+    return (lower + upper) / 2
 
 
 def check_cutoffs(k, n_gallery):
@@ -100,7 +200,9 @@ def warn_degenerate(n_relevant, n_gallery, zero_relevant, score="1"):
         )
 
 
-def average_queries(values, n_relevant, *, zero_relevant, per_query, sample_weight):
+def average_queries(
+    values, n_relevant, *, zero_relevant, per_query, sample_weight, average="mean"
+):
     """Apply `zero_relevant` and average over queries unless `per_query`."""
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
@@ -120,5 +222,8 @@ def average_queries(values, n_relevant, *, zero_relevant, per_query, sample_weig
             sample_weight = sample_weight[has_relevant]
     if len(values) == 0 or (sample_weight is not None and not sample_weight.any()):
         return np.nan if values.ndim == 1 else np.full(values.shape[1], np.nan)
-    mean = np.average(values, axis=0, weights=sample_weight)
+    if average == "median":
+        mean = _median(values, sample_weight)
+    else:
+        mean = np.average(values, axis=0, weights=sample_weight)
     return float(mean) if values.ndim == 1 else mean

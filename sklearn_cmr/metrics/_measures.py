@@ -59,6 +59,12 @@ def recall(groups, k):
     return _hits(groups, k) / np.maximum(groups.n_relevant, 1)[:, None]
 
 
+def precision_at_r(groups, k=None):
+    """Return the precision at the number of relevant items, as one column."""
+    n_relevant = groups.n_relevant[:, None]
+    return _hits(groups, n_relevant) / np.maximum(n_relevant, 1)
+
+
 def interpolated_precision(groups, tenths):
     """Return the highest precision at any rank whose recall is at least some tenths."""
     values = np.zeros((len(groups.totals), len(tenths)))
@@ -84,11 +90,8 @@ def interpolated_precision(groups, tenths):
     return values
 
 
-def normalized_gain(groups, k, gains):
-    """Return the discounted cumulative gain of the first `k`, divided by the highest.
-
-    `k` is an array; `gains` has the gain of every grade.
-    """
+def normalized_gain(groups, k):
+    """Return the discounted gain of the first `k`, an array, divided by the highest."""
     if len(groups.query) == 0:
         return np.zeros((len(groups.totals), len(k)))
     sums = _discount_sums(groups.n_items)
@@ -103,23 +106,96 @@ def normalized_gain(groups, k, gains):
     # The best ranking sorts the items by descending grade.
     end = np.cumsum(groups.totals[:, :0:-1], axis=1)[:, :, None]
     worth = np.diff(sums[np.minimum(end, k)], axis=1, prepend=0)
-    ideal = np.einsum("g,rgk->rk", gains[:0:-1], worth)
+    ideal = np.einsum("g,rgk->rk", groups.gains[:0:-1], worth)
     return np.where(taken > 0, total, 0) / np.where(ideal > 0, ideal, 1)
+
+
+# The first relevant item ----------------------------------------------------------
+
+
+def _first_groups(groups):
+    """Return the rows with any group, and the first group of each."""
+    return np.unique(groups.query, return_index=True)
+
+
+def hit_rate(groups, k):
+    """Return the probability of a relevant item in the first `k`, an array."""
+    values = np.zeros((len(groups.totals), len(k)))
+    rows, first = _first_groups(groups)
+    start, size, hits = (
+        each[first, None] for each in (groups.start, groups.size, groups.hits)
+    )
+    taken = np.clip(k - start, 0, size)
+    # Without a hit, the items taken are some of those that are not relevant.
+    misses = size - hits
+    left = np.maximum(misses - taken, 0)
+    factorial = _log_factorials(groups.n_items)
+    log_odds = factorial[misses] - factorial[left]
+    log_odds -= factorial[size] - factorial[size - taken]
+    values[rows] = np.where(taken > misses, 1, 1 - np.exp(log_odds))
+    return values
+
+
+def mean_reciprocal_rank(groups, k):
+    """Return the mean reciprocal rank of the first relevant item, 0 beyond `k`."""
+    values = np.zeros((len(groups.totals), len(k)))
+    rows, first = _first_groups(groups)
+    start, size, hits = (
+        each[first] for each in (groups.start, groups.size, groups.hits)
+    )
+    rank = start[:, None] + 1
+    values[rows] = np.where(rank <= k, 1 / rank, 0)
+    # One by one: the groups may be as long as the gallery.
+    for i in np.flatnonzero(hits < size):
+        before = np.arange(size[i] - hits[i] + 1)
+        # Probability that the first relevant item has some others of its group before.
+        missed = np.cumprod((size[i] - hits[i] - before) / (size[i] - before))
+        odds = np.append(1, missed[:-1]) * hits[i] / (size[i] - before)
+        sums = np.append(0, np.cumsum(odds / (rank[i] + before)))
+        values[rows[i]] = sums[np.clip(k - start[i], 0, len(before))]
+    return values
+
+
+def first_rank(groups, k=None):
+    """Return the mean rank of the first relevant item as one column, 0 without one."""
+    values = np.zeros((len(groups.totals), 1))
+    rows, first = _first_groups(groups)
+    size, hits = groups.size[first], groups.hits[first]
+    values[rows, 0] = groups.start[first] + (size + 1) / (hits + 1)
+    return values
 
 
 # Average precision --------------------------------------------------------------
 
 
 def average_precision(groups, k, normalizer):
-    """Return the average precision of the first `k` items of each query."""
+    """Return the average precision of the first `k` items of each query, an array."""
+    # In the whole list, every normalizer is the number of relevant items.
+    columns = [
+        _average_precision(
+            groups, cutoff, normalizer if cutoff < groups.n_items else "all"
+        )
+        for cutoff in k
+    ]
+    return np.column_stack(columns)
+
+
+def average_precision_at_r(groups, k=None):
+    """Return the average precision at the number of relevant items, as one column."""
+    return _average_precision(groups, groups.n_relevant, "all")[:, None]
+
+
+def _average_precision(groups, k, normalizer):
+    """Return the average precision at one cut-off, or at one for each query."""
     if len(groups.query) == 0:
         return np.zeros(len(groups.totals))
     taken = groups.size
-    if k < groups.n_items:
-        taken = np.clip(k - groups.start, 0, groups.size)
+    if is_cut := np.ndim(k) > 0 or k < groups.n_items:
+        last = k[groups.query] if np.ndim(k) else k
+        taken = np.clip(last - groups.start, 0, groups.size)
     if groups.is_single:
         precisions = (groups.found + 1) / (groups.start + 1)
-        if k < groups.n_items:
+        if is_cut:
             precisions *= taken
     else:
         harmonic = _harmonic_numbers(groups.n_items)
@@ -178,4 +254,6 @@ def _average_over_retrieved(groups, precisions, total, k):
     log_odds[~possible] = -np.inf
     odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
     values = total / np.maximum(found + drawn, 1)
-    return (odds * values).sum(axis=1) / odds.sum(axis=1)
+    # Cumulative sums: those of numpy's `sum` depend on the number of columns, and with
+    # it on the other queries.
+    return np.cumsum(odds * values, axis=1)[:, -1] / np.cumsum(odds, axis=1)[:, -1]

@@ -6,10 +6,11 @@ import warnings
 from functools import cached_property, partial, reduce
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import assert_all_finite, gen_batches
+from sklearn.utils import assert_all_finite, check_array, gen_batches
 
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.codes import as_words, pack_bits
@@ -18,7 +19,7 @@ from sklearn_cmr.codes import as_words, pack_bits
 class _SameClass:
     """Items of the same class are relevant."""
 
-    max_grade = 1
+    levels = np.arange(2.0)
 
     def __init__(self, query, gallery):
         if query.dtype.kind != gallery.dtype.kind:
@@ -74,13 +75,13 @@ class _SharedLabel:
         return as_words(np.concatenate(packed))
 
     @cached_property
-    def max_grade(self):
-        """Upper bound of the number of labels that two items share."""
+    def levels(self):
+        """Grades up to a bound of the number of labels that two items share."""
         most = (
             np.bitwise_count(words).sum(axis=0).max()
             for words in (self.query, self.gallery)
         )
-        return max(1, int(min(most)))
+        return np.arange(max(1, int(min(most))) + 1.0)
 
     def relevant(self, rows, items=slice(None)):
         shared = (words != 0 for words in self._common(rows, items))
@@ -90,7 +91,7 @@ class _SharedLabel:
         return np.count_nonzero(relevant, axis=1)
 
     def grades(self, rows, items=slice(None)):
-        dtype = np.min_scalar_type(self.max_grade)
+        dtype = np.min_scalar_type(len(self.levels) - 1)
         shared = (np.bitwise_count(words) for words in self._common(rows, items))
         return reduce(partial(np.add, dtype=dtype), shared)
 
@@ -98,6 +99,61 @@ class _SharedLabel:
         """Yield the labels in common, a word at a time."""
         for query, gallery in zip(self.query, self.gallery, strict=True):
             yield query[rows, None] & gallery[items]
+
+
+class _Matrix:
+    """Items with a value above 0 in a matrix of queries and items are relevant.
+
+    A grade is the place of a value among all distinct ones, so that a byte holds it.
+    """
+
+    def __init__(self, matrix, n_query, n_gallery):
+        if not issparse(matrix):
+            matrix = to_array(matrix, "relevance")
+        matrix = check_array(
+            matrix,
+            accept_sparse="csr",
+            dtype=np.float64,
+            input_name="relevance",
+            copy=issparse(matrix),
+        )
+        if matrix.shape != (n_query, n_gallery):
+            raise ValueError(
+                f"relevance has the shape {matrix.shape}, but there are {n_query} "
+                f"queries and {n_gallery} items. Pass one row for each query and one "
+                "column for each item of the gallery."
+            )
+        if issparse(matrix):
+            matrix.sum_duplicates()
+        values = matrix.data if issparse(matrix) else matrix
+        found = np.unique(values)
+        if len(found) and found[0] < 0:
+            raise ValueError(
+                f"relevance must be 0 or greater, but holds {found[0]:g}. Pass 0 for "
+                "items that are not relevant."
+            )
+        self.levels = np.append(0, found[found > 0])
+        if len(self.levels) == 1:
+            self.levels = np.arange(2.0)
+        if len(self.levels) > 256:
+            raise ValueError(
+                f"relevance holds {len(self.levels)} distinct grades, and at most 256 "
+                "are possible. Round the values."
+            )
+        places = np.searchsorted(self.levels, values).astype(np.uint8)
+        if issparse(matrix):
+            places = csr_array((places, matrix.indices, matrix.indptr), matrix.shape)
+        self.matrix = places
+
+    def relevant(self, rows, items=slice(None)):
+        return (self.grades(rows, items) > 0).view(np.uint8)
+
+    def n_relevant(self, rows, relevant):
+        return np.count_nonzero(relevant, axis=1)
+
+    def grades(self, rows, items=slice(None)):
+        grades = self.matrix[rows, items]
+        return grades.toarray() if issparse(grades) else grades
 
 
 def _check_one_labels(y, n_items, name, owner):
@@ -131,13 +187,60 @@ def _check_one_labels(y, n_items, name, owner):
     return y
 
 
-def make_relevance(y_query, y_gallery, n_query, n_gallery):
-    """Validate the labels and return the relation of relevance."""
+def make_relevance(y_query, y_gallery, n_query, n_gallery, relevance="label"):
+    """Validate what tells the relevance and return the relation.
+
+    Parameters
+    ----------
+    y_query, y_gallery : {array-like, sparse matrix}, or None
+        Labels, or numbers of the pairs.
+
+    n_query, n_gallery : int
+
+    relevance : {"label", "pair"} or matrix, default="label"
+        See :func:`~sklearn_cmr.metrics.mean_average_precision`.
+
+    Returns
+    -------
+    relation : object
+        With `levels`, the gains of the grades 0, 1, ..., and the methods
+        `relevant(rows, items)`, `grades(rows, items)` and `n_relevant(rows, relevant)`.
+    """
+    if (y_query is None) != (y_gallery is None):
+        raise ValueError(
+            f"y_{'query' if y_query is None else 'gallery'} is missing. Pass both "
+            "y_query and y_gallery, or neither."
+        )
+    if not isinstance(relevance, str):
+        if y_query is not None:
+            raise ValueError(
+                "A matrix of relevance stands in place of labels, but y_query and "
+                "y_gallery were passed, too. Pass one or the other."
+            )
+        return _Matrix(relevance, n_query, n_gallery)
+    if y_query is None:
+        if relevance == "label":
+            raise ValueError(
+                "Labels are needed to know what is relevant. Pass y_query and "
+                "y_gallery, or set relevance='pair' or to a matrix."
+            )
+        if n_query != n_gallery:
+            raise ValueError(
+                f"relevance='pair' pairs the rows one by one, but there are {n_query} "
+                f"queries and {n_gallery} items. Number the groups by y_query and "
+                "y_gallery."
+            )
+        y_query = y_gallery = np.arange(n_query)
     y_query = _check_one_labels(y_query, n_query, "y_query", "query")
     y_gallery = _check_one_labels(y_gallery, n_gallery, "y_gallery", "gallery")
     if y_query.ndim != y_gallery.ndim:
         raise ValueError(
             f"y_query is {y_query.ndim}-D and y_gallery is {y_gallery.ndim}-D. Pass "
             "classes (1-D) or label indicators (2-D) for both."
+        )
+    if relevance == "pair" and y_query.ndim == 2:
+        raise ValueError(
+            f"relevance='pair' needs one number or name for each item, but y_query has "
+            f"the shape {y_query.shape}. Use relevance='label' for label indicators."
         )
     return (_SameClass if y_query.ndim == 1 else _SharedLabel)(y_query, y_gallery)

@@ -4,16 +4,20 @@
 
 from functools import partial
 from numbers import Integral
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, validate_params
+from scipy.sparse import issparse, vstack
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from sklearn_cmr._arrays import to_array
+from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr.metrics._directions import list_directions
 from sklearn_cmr.metrics._embeddings import read_embeddings, read_gallery
 from sklearn_cmr.metrics._evaluation import (
-    CUTOFF_CONSTRAINTS,
-    INPUT_CONSTRAINTS,
+    CUTOFFS,
     MAP_CONSTRAINTS,
+    QUERY_CONSTRAINTS,
     average_queries,
     check_cutoffs,
     evaluate_queries,
@@ -21,49 +25,203 @@ from sklearn_cmr.metrics._evaluation import (
 )
 from sklearn_cmr.metrics._measures import (
     average_precision,
+    first_rank,
+    hit_rate,
+    mean_reciprocal_rank,
     normalized_gain,
     precision,
     recall,
 )
 from sklearn_cmr.metrics._retrieval import Retrieval
 
+# Columns that count queries, and what a row holds beside numbers.
+_COUNTS = ("queries", "no relevant")
+_EXTRAS = ("per class", "per query")
 
-def _measure_all(groups, *, cutoffs, normalizer, gains):
+
+class _Task(NamedTuple):
+    """Sets of one row of the report."""
+
+    query: Any
+    gallery: Any
+    y_query: Any
+    y_gallery: Any
+    exclude_self: Any = False
+
+
+def _measure_labels(groups, *, cutoffs, normalizer):
     """Return all values of every query in one array, in the order of the columns."""
-    n_items = groups.n_items
-    averages = [
-        average_precision(groups, k, normalizer if k < n_items else "all")
-        for k in (n_items, *cutoffs)
-    ]
     return np.column_stack(
         [
-            *averages,
+            average_precision(groups, [groups.n_items, *cutoffs], normalizer),
             precision(groups, cutoffs),
             recall(groups, cutoffs),
-            normalized_gain(groups, cutoffs, gains),
+            normalized_gain(groups, cutoffs),
         ]
     )
 
 
+def _measure_pairs(groups, *, cutoffs):
+    """Return the values where pairs are relevant."""
+    rank = first_rank(groups)
+    # Without a relevant item there is no rank, whatever `zero_relevant` says.
+    rank[groups.n_relevant == 0] = np.nan
+    reciprocal = mean_reciprocal_rank(groups, np.array([groups.n_items]))
+    return np.column_stack([hit_rate(groups, cutoffs), reciprocal, rank, rank])
+
+
+def _name_columns(k, relevance):
+    cutoffs = np.atleast_1d(np.asarray(k))
+    if relevance == "pair":
+        return [*(f"Hit@{n}" for n in cutoffs), "MRR", "median rank", "mean rank"]
+    names = ("mAP", "P", "R", "NDCG")
+    return ["mAP", *(f"{name}@{n}" for name in names for n in cutoffs)]
+
+
+def _list_tasks(queries, gallery, *, intra_modal):
+    """Return the sets of all pairs of modalities by their names."""
+    embeddings, labels = queries
+    found, y_found = gallery
+    pairs = list_directions(embeddings, found)
+    if intra_modal:
+        pairs += [(modality, modality) for modality in embeddings]
+    # Queries that are looked for among other items do not stand in the gallery.
+    return {
+        f"{query} -> {target}": _Task(
+            embeddings[query],
+            found[target],
+            labels[query],
+            y_found[target],
+            found is embeddings and query == target,
+        )
+        for query, target in pairs
+    }
+
+
+def _list_mixed_tasks(queries, gallery):
+    """Return the sets of the queries of every modality and the items of all."""
+    embeddings, labels = (_as_arrays(parts) for parts in queries)
+    found, y_found = (_as_arrays(parts) for parts in gallery)
+    for names, parts in ((labels, embeddings), (y_found, found)):
+        for modality, y in names.items():
+            if y is None:
+                # Row i of every modality belongs to pair i.
+                names[modality] = np.arange(len(parts[modality]))
+    is_own = gallery[0] is queries[0]
+    tasks, begin = {}, 0
+    for modality, part in embeddings.items():
+        tasks[f"{modality} -> all"] = _Task(
+            part,
+            np.concatenate(list(found.values())),
+            labels[modality],
+            _join(list(y_found.values())),
+            begin + np.arange(len(part)) if is_own else False,
+        )
+        begin += len(part)
+    return tasks
+
+
+def _as_arrays(parts):
+    return {
+        name: part if part is None or issparse(part) else np.asarray(to_array(part))
+        for name, part in parts.items()
+    }
+
+
+def _join(labels):
+    return vstack(labels) if any(map(issparse, labels)) else np.concatenate(labels)
+
+
+def _class_members(y):
+    """Return the rows of every class, or of every label, by its name."""
+    if issparse(y):
+        y = y.toarray()
+    y = as_label_array(y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        return {
+            label: np.flatnonzero(own) for label, own in enumerate(y.T) if own.any()
+        }
+    classes, code = np.unique(y, return_inverse=True)
+    rows = (np.flatnonzero(code.ravel() == i) for i in range(len(classes)))
+    return dict(zip(classes.tolist(), rows, strict=True))
+
+
+def _average(columns, values, n_relevant, *, zero_relevant, sample_weight):
+    """Return one row: the averages over some queries, and their numbers."""
+    options = {"zero_relevant": zero_relevant, "sample_weight": sample_weight}
+    row = {}
+    for column, each in zip(columns, values.T, strict=True):
+        row[column] = average_queries(
+            each.copy(),
+            n_relevant,
+            per_query=False,
+            average="median" if column.startswith("median") else "mean",
+            **options,
+        )
+    counts = (len(values), int(np.count_nonzero(n_relevant == 0)))
+    return row | dict(zip(_COUNTS, counts, strict=True))
+
+
+def _mean_of_rows(rows):
+    """Return the means of the scores and the sums of the counts."""
+    return {
+        name: sum(row[name] for row in rows)
+        if name in _COUNTS
+        else float(np.mean([row[name] for row in rows]))
+        for name in rows[0]
+        if name not in _EXTRAS
+    }
+
+
+def _mean_of_directions(rows):
+    mean = _mean_of_rows(rows)
+    if "per class" in rows[0]:
+        tables = [row["per class"] for row in rows]
+        # A class may be missing among the queries of some modality.
+        labels = dict.fromkeys(label for table in tables for label in table)
+        mean["per class"] = {
+            label: _mean_of_rows([table[label] for table in tables if label in table])
+            for label in labels
+        }
+    return mean
+
+
 def _format(report, digits):
     """Write the report as a table."""
-    *scores, queries, missing = columns = list(report["mean"])
-    widths = [max(len(column), digits + 2) for column in columns]
-    name_width = max(map(len, report))
-    lines = ["  ".join([" " * name_width, *map(str.rjust, columns, widths)]), ""]
+    lines: dict[str, dict] = {}
     for name, row in report.items():
-        cells = [f"{row[column]:.{digits}f}" for column in scores]
-        cells += [str(row[queries]), str(row[missing])]
+        lines[name] = row
+        for label, own in row.get("per class", {}).items():
+            lines[f"{name}, {label}"] = own
+    columns = [column for column in report["mean"] if column not in _EXTRAS]
+    table = [
+        [
+            str(row[column]) if column in _COUNTS else f"{row[column]:.{digits}f}"
+            for column in columns
+        ]
+        for row in lines.values()
+    ]
+    widths = [
+        max(digits + 2, *map(len, cells)) for cells in zip(columns, *table, strict=True)
+    ]
+    name_width = max(map(len, lines))
+    text = ["  ".join([" " * name_width, *map(str.rjust, columns, widths)]), ""]
+    for name, cells in zip(lines, table, strict=True):
         line = "  ".join([name.rjust(name_width), *map(str.rjust, cells, widths)])
-        lines += ["", line] if name == "mean" else [line]
-    return "\n".join(lines) + "\n"
+        text += ["", line] if name == "mean" else [line]
+    return "\n".join(text) + "\n"
 
 
 @validate_params(
     {
         **MAP_CONSTRAINTS,
-        "k": CUTOFF_CONSTRAINTS["k"],
-        "sample_weight": INPUT_CONSTRAINTS["sample_weight"],
+        "k": CUTOFFS,
+        "relevance": [StrOptions({"label", "pair"})],
+        "intra_modal": ["boolean"],
+        "mixed": ["boolean"],
+        "per_class": ["boolean"],
+        "per_query": ["boolean"],
+        "sample_weight": QUERY_CONSTRAINTS["sample_weight"],
         "digits": [Interval(Integral, 0, None, closed="left")],
         "output_dict": ["boolean"],
     },
@@ -76,11 +234,16 @@ def cross_modal_report(
     *,
     gallery=None,
     y_gallery=None,
-    metric="auto",
     k=50,
     normalizer="retrieved",
+    metric="auto",
+    relevance="label",
+    intra_modal=False,
+    mixed=False,
     ties="auto",
     zero_relevant="zero",
+    per_class=False,
+    per_query=False,
     chunk_size=None,
     sample_weight=None,
     random_state=None,
@@ -105,7 +268,8 @@ def cross_modal_report(
     y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels), or \
             mapping of them
         Classes or label indicator of the items. If the modalities do not come in
-        pairs, a mapping from each of them to its labels.
+        pairs, a mapping from each of them to its labels. With `relevance="pair"`, the
+        numbers of the pairs, or None.
 
     gallery : container of embeddings, default=None
         Embeddings or codes of the items to retrieve, with the same modalities as the
@@ -114,15 +278,31 @@ def cross_modal_report(
     y_gallery : {array-like, sparse matrix}, or mapping of them, default=None
         Labels of the gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
-
     k : int or array-like of int of shape (n_cutoffs,), default=50
         Length of the ranked lists, 1 or more. A `k` beyond the gallery counts as the
         size of the gallery.
 
     normalizer : {"retrieved", "min", "all"}, default="retrieved"
         Divisor of the average precision at `k`, see :func:`mean_average_precision`.
+
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
+            default="auto"
+        Distance used for the ranking, see :func:`mean_average_precision`.
+
+    relevance : {"label", "pair"}, default="label"
+        What makes an item relevant: a class or a label in common, or the pair. Pairs
+        are the rows, or `y` numbers them, see :func:`mean_average_precision`. With
+        "pair", the columns are those of image-text retrieval.
+
+    intra_modal : bool, default=False
+        Whether to add the rows of retrieval within each modality. An item is left out
+        of its own list, unless there is a `gallery`. These rows are no part of the
+        mean.
+
+    mixed : bool, default=False
+        Whether to add a row for each modality that retrieves from the items of all
+        modalities at once, such as "image -> all". An item is left out of its own
+        list, unless there is a `gallery`. These rows are no part of the mean.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -131,7 +311,15 @@ def cross_modal_report(
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
-        mean, or nan. The report has a column with their number.
+        mean, or nan. The report has a column with their number. They have no rank,
+        which is nan in the columns of ranks or left out.
+
+    per_class : bool, default=False
+        Whether to add the rows of the queries of each class, or with each label. Labels
+        go by their column; those of no query are left out.
+
+    per_query : bool, default=False
+        Whether to add the values of every query, to the dictionary only.
 
     chunk_size : int, default=None
         Number of queries processed at once, which bounds the memory.
@@ -163,11 +351,18 @@ def cross_modal_report(
         without any relevant item in the gallery. The last row holds the sums of the
         numbers of queries.
 
+        With `relevance="pair"`, the columns are the hit rates ("Hit@1"), "MRR", "median
+        rank" and "mean rank". With `per_class`, each row has a dictionary "per class"
+        of rows by label. With `per_query`, each row but the mean has a dictionary "per
+        query" of arrays by column.
+
     Raises
     ------
     ValueError
         As :func:`mean_average_precision`; if labels are missing, if there is only
-        one modality, or if the modalities of gallery and queries differ.
+        one modality, if the modalities of gallery and queries differ, if
+        `per_query=True` comes without `output_dict=True`, or `per_class=True` with
+        `relevance="pair"`.
 
     TypeError
         If a container comes with two more arguments.
@@ -180,6 +375,8 @@ def cross_modal_report(
     See Also
     --------
     mean_average_precision, precision_at_k, recall_at_k, ndcg_at_k : The metrics.
+    hit_rate_at_k, reciprocal_rank, median_rank, mean_rank : Those of pairs.
+    compare_retrieval : Tests differences, from the values of every query.
     sklearn.metrics.classification_report : A report of this form for classifiers.
 
     Examples
@@ -196,52 +393,72 @@ def cross_modal_report(
     <BLANKLINE>
              mean  0.875  0.812  0.812  0.812   0.798        8            0
     <BLANKLINE>
+
+    The same items as pairs:
+
+    >>> print(cross_modal_report(image, text, relevance="pair", k=[1, 2], digits=2))
+                   Hit@1  Hit@2   MRR  median rank  mean rank  queries  no relevant
+    <BLANKLINE>
+    image -> text   0.25   0.75  0.58         2.00       2.00        4            0
+    text -> image   0.50   1.00  0.75         1.50       1.50        4            0
+    <BLANKLINE>
+             mean   0.38   0.88  0.67         1.75       1.75        8            0
+    <BLANKLINE>
     """
-    queries = read_embeddings(X, Y, y, sample_weight=sample_weight)
-    embeddings, labels = queries
-    found, y_found = read_gallery(gallery, y_gallery, queries)
-    names = np.atleast_1d(np.asarray(k))
-    columns = ["mAP"]
-    columns += [f"{name}@{n}" for name in ("mAP", "P", "R", "NDCG") for n in names]
+    if per_query and not output_dict:
+        raise ValueError(
+            "per_query=True gives arrays, which a table has no room for. Set "
+            "output_dict=True, too."
+        )
+    if per_class and relevance == "pair":
+        raise ValueError(
+            "per_class=True needs classes, but with relevance='pair' the labels number "
+            "pairs. Use relevance='label'."
+        )
+    queries = read_embeddings(
+        X, Y, y, needs_labels=relevance == "label", sample_weight=sample_weight
+    )
+    found = read_gallery(gallery, y_gallery, queries)
+    tasks = _list_tasks(queries, found, intra_modal=intra_modal)
+    if mixed:
+        tasks |= _list_mixed_tasks(queries, found)
+    columns = _name_columns(k, relevance)
+    measure = _measure_pairs
+    if relevance == "label":
+        measure = partial(_measure_labels, normalizer=normalizer)
+    options = {"zero_relevant": zero_relevant, "sample_weight": sample_weight}
+    weight = None if sample_weight is None else np.asarray(to_array(sample_weight))
     report = {}
-    for query, target in list_directions(embeddings, found):
+    for name, task in tasks.items():
         retrieval = Retrieval(
-            embeddings[query],
-            found[target],
-            labels[query],
-            y_found[target],
+            *task[:4],
             metric=metric,
+            relevance=relevance,
+            exclude_self=task.exclude_self,
             ties=ties,
             random_state=random_state,
-            gain="linear",
+            gain="linear" if relevance == "label" else None,
         )
-        measure = partial(
-            _measure_all,
-            cutoffs=check_cutoffs(k, retrieval.n_gallery),
-            normalizer=normalizer,
-            gains=retrieval.gains,
-        )
+        cutoffs = check_cutoffs(k, retrieval.n_items)
         values, n_relevant = evaluate_queries(
-            retrieval, measure, k=None, chunk_size=chunk_size
+            retrieval, partial(measure, cutoffs=cutoffs), k=None, chunk_size=chunk_size
         )
-        warn_degenerate(
-            n_relevant, retrieval.n_gallery, zero_relevant, score="the same"
-        )
-        means = average_queries(
-            values,
-            n_relevant,
-            zero_relevant=zero_relevant,
-            per_query=False,
-            sample_weight=sample_weight,
-        )
-        report[f"{query} -> {target}"] = {
-            **dict(zip(columns, means.tolist(), strict=True)),
-            "queries": len(values),
-            "no relevant": int(np.count_nonzero(n_relevant == 0)),
-        }
-    rows = list(report.values())
-    report["mean"] = {
-        **{name: float(np.mean([row[name] for row in rows])) for name in columns},
-        **{name: sum(row[name] for row in rows) for name in ("queries", "no relevant")},
-    }
+        warn_degenerate(n_relevant, retrieval.n_items, zero_relevant, score="the same")
+        row = report[name] = _average(columns, values, n_relevant, **options)
+        if per_class:
+            row["per class"] = {
+                label: _average(
+                    columns,
+                    values[rows],
+                    n_relevant[rows],
+                    zero_relevant=zero_relevant,
+                    sample_weight=None if weight is None else weight[rows],
+                )
+                for label, rows in _class_members(task.y_query).items()
+            }
+        if per_query:
+            values = average_queries(values, n_relevant, per_query=True, **options)
+            row["per query"] = dict(zip(columns, values.T, strict=True))
+    across = [f"{a} -> {b}" for a, b in list_directions(queries[0], found[0])]
+    report["mean"] = _mean_of_directions([report[name] for name in across])
     return report if output_dict else _format(report, digits)

@@ -8,8 +8,10 @@ from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.utils import check_random_state, gen_batches, gen_even_slices
 
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr.metrics._relevance import make_relevance
 from sklearn_cmr.metrics._similarity import BLOCK_ROWS, SIMILARITIES, check_embeddings
 
@@ -20,6 +22,8 @@ _SORTED_PAIRS = 2**17
 _PRODUCT_PAIRS = 2**22
 # Approximate number of items counted at once; with more, the chunks are too short.
 _COUNTED_ITEMS = 2**14
+# Sums of larger exponential gains would overflow.
+_MAX_EXPONENT = 960
 # Counts that are evaluated at once.
 _COUNTS = 2**16
 
@@ -39,6 +43,9 @@ class TieGroups:
 
     totals : ndarray of shape (n_rows, n_grades)
         Number of gallery items of every grade of relevance for each query.
+
+    gains : ndarray of shape (n_grades,)
+        Gain of an item of every grade.
 
     query : ndarray of shape (n_distances,)
         Row of the query that the group belongs to.
@@ -61,6 +68,7 @@ class TieGroups:
 
     rows: slice
     totals: np.ndarray
+    gains: np.ndarray
     query: np.ndarray
     start: np.ndarray
     size: np.ndarray
@@ -90,8 +98,16 @@ class TieGroups:
 
     def sum_before(self, values):
         """Sum one value of each group over the groups before it, for every group."""
-        before = np.cumsum(values) - values
-        return before - before[self._first_of_query()]
+        first = self._first_of_query()
+        if values.dtype.kind in "iu":
+            # Exact, also where the sum runs on from query to query.
+            before = np.cumsum(values) - values
+            return before - before[first]
+        # Large gains of one query must not swamp those of the next one.
+        place = np.arange(len(values)) - first
+        table = np.zeros((len(self.totals), np.max(place, initial=0) + 2))
+        table[self.query, place + 1] = values
+        return np.cumsum(table, axis=1)[self.query, place]
 
     def _first_of_query(self):
         """Return for every group the index of the first one of its query."""
@@ -148,6 +164,21 @@ def _sort(distances, grades, n_grades, *, tie_break, k=None):
     return ranked[:, :k], np.take_along_axis(grades, order[:, :k], axis=1)
 
 
+def _sort_by_count(distances, grades, n_distances):
+    """Sort the grades of every row by integer distance, equal ones by column.
+
+    The conversion of a sparse matrix from rows to columns is a counting sort in linear
+    time. All rows go into one, each with distances of its own.
+    """
+    n_bins = len(distances) * n_distances
+    dtype = np.int32 if max(n_bins, distances.size) < 2**31 else np.int64
+    first = np.arange(0, n_bins, n_distances, dtype=dtype)[:, None]
+    bins = np.add(distances, first, dtype=dtype).ravel()
+    ends = np.array([0, bins.size], dtype=dtype)
+    ranked = csr_array((grades.ravel(), bins, ends), shape=(1, n_bins)).tocsc()
+    return ranked.data.reshape(grades.shape)
+
+
 def _stable_order(distances, grades=None):
     """Order rows by distance, equal ones by grade or, without grades, by column."""
     if grades is None:
@@ -179,6 +210,54 @@ def _split_positions(positions, shape):
     return rows, positions - rows * n_columns
 
 
+def _check_own(exclude_self, n_query, n_gallery):
+    """Return the columns of the queries in the gallery, None if none is excluded."""
+    is_flag = isinstance(exclude_self, bool | np.bool_)
+    if is_flag and not exclude_self:
+        return None
+    if n_gallery == 1:
+        raise ValueError(
+            "The gallery holds one item, and nothing is left to retrieve without the "
+            "query itself. Set exclude_self=False or pass more items."
+        )
+    if is_flag:
+        if n_query != n_gallery:
+            raise ValueError(
+                f"exclude_self=True means that query i is item i, but there are "
+                f"{n_query} queries and {n_gallery} items. Pass the positions of the "
+                "queries in the gallery as exclude_self."
+            )
+        return np.arange(n_query)
+    own = np.asarray(to_array(exclude_self, "exclude_self"))
+    if own.shape != (n_query,) or own.dtype.kind not in "iu":
+        raise ValueError(
+            "exclude_self must be a boolean, or the position of each of the "
+            f"{n_query} queries in the gallery; got an array of shape {own.shape} and "
+            f"dtype {own.dtype}."
+        )
+    if own.min() < 0 or own.max() >= n_gallery:
+        raise ValueError(
+            f"exclude_self holds positions from {own.min()} to {own.max()}, but the "
+            f"{n_gallery} items have the positions 0 to {n_gallery - 1}."
+        )
+    return own.astype(np.intp)
+
+
+def _check_gains(levels, gain):
+    """Return the gain of every grade; two grades stand for binary relevance."""
+    if gain is None or len(levels) == 2:
+        return np.arange(2.0)
+    if gain == "linear":
+        return levels
+    if levels[-1] > _MAX_EXPONENT:
+        raise ValueError(
+            f"Relevance is graded up to {levels[-1]:g}, such as by the number of "
+            f"shared labels, and gains of 2**{levels[-1]:g} are too large to be "
+            "summed. Use gain='linear'."
+        )
+    return np.exp2(levels) - 1
+
+
 class Retrieval:
     """Ranking of a gallery by queries, in chunks of queries.
 
@@ -186,12 +265,20 @@ class Retrieval:
 
     Parameters
     ----------
-    query, gallery, y_query, y_gallery, metric, ties, random_state : see \
-            :func:`~sklearn_cmr.metrics.mean_average_precision`
+    query, gallery, y_query, y_gallery, metric, relevance, exclude_self, ties, \
+            random_state : see :func:`~sklearn_cmr.metrics.mean_average_precision`
 
     gain : {"linear", "exponential"} or None
         Gain of an item of grade g, the number of labels that it shares with the query:
         g or 2**g - 1. With None, relevance is binary.
+
+    Attributes
+    ----------
+    n_query, n_gallery : int
+
+    n_items : int
+        Length of a ranked list: the gallery without the query itself where it is
+        excluded.
     """
 
     def __init__(
@@ -203,18 +290,21 @@ class Retrieval:
         *,
         metric,
         ties,
+        relevance="label",
+        exclude_self=False,
         random_state=None,
         gain=None,
     ):
         query, gallery, metric = check_embeddings(query, gallery, metric)
-        self.n_query, self.n_gallery = len(query), len(gallery)
-        self.relevance = make_relevance(
-            y_query, y_gallery, self.n_query, self.n_gallery
+        self.n_query = len(query)
+        self.n_gallery = query.shape[1] if gallery is None else len(gallery)
+        self.relevance: Any = make_relevance(
+            y_query, y_gallery, self.n_query, self.n_gallery, relevance
         )
-        self.n_grades = 2 if gain is None else self.relevance.max_grade + 1
-        self.gains = np.arange(self.n_grades, dtype=np.float64)
-        if gain == "exponential":
-            self.gains = np.exp2(self.gains) - 1
+        self.own = _check_own(exclude_self, self.n_query, self.n_gallery)
+        self.n_items = self.n_gallery - (self.own is not None)
+        self.gains = _check_gains(self.relevance.levels, gain)
+        self.n_grades = len(self.gains)
         if ties == "auto":
             ties = "expected" if metric == "hamming" else "stable"
         self.similarity: Any = SIMILARITIES[metric](query, gallery)
@@ -223,6 +313,8 @@ class Retrieval:
         self.order = None
         if ties == "random":
             self.order = check_random_state(random_state).permutation(self.n_gallery)
+            if self.own is not None:
+                self.own_column = np.argsort(self.order)[self.own]
 
     def chunks(self, *, k=None, chunk_size=None):
         """Yield the :class:`TieGroups` of one chunk of queries after another.
@@ -247,6 +339,21 @@ class Retrieval:
                 rows = slice(block.start + part.start, block.start + part.stop)
                 yield self._sorted_groups(rows, distances[part], k)
 
+    def ranked_items(self, *, k=None, chunk_size=None):
+        """Yield the queries of a chunk, their first `k` items, and the grades of all.
+
+        Tied items stand in the order of the gallery. The grades are of shape
+        (n_rows, n_gallery), and 0 for a query itself where it is excluded.
+        """
+        for rows in self._batches(chunk_size, _PRODUCT_PAIRS, 1):
+            order = np.argsort(self.similarity.distances(rows), axis=1, kind="stable")
+            grades = self._grades(rows)
+            if self.own is not None:
+                own = self.own[rows, None]
+                order = order[order != own].reshape(-1, self.n_items)
+                grades = np.where(np.arange(self.n_gallery) == own, 0, grades)
+            yield rows, order[:, :k], grades
+
     def distance_counts(self, *, chunk_size=None):
         """Yield the queries of a chunk, and how many items are at each distance.
 
@@ -257,21 +364,25 @@ class Retrieval:
         n_blocks = max(1, round(self.n_gallery / _COUNTED_ITEMS))
         blocks = list(gen_even_slices(self.n_gallery, n_blocks))
         for rows in self._batches(chunk_size, n_blocks * _COUNTED_PAIRS, 1):
-            counts = (
-                _count(
-                    self.similarity.distances(rows, items),
-                    self._grades(rows, items),
-                    self.n_distances,
-                    self.n_grades,
-                )
-                for items in blocks
-            )
+            counts = (self._count_block(rows, items) for items in blocks)
             batch.append(reduce(np.add, counts))
             # What follows is done for many queries at once.
             n_counts += batch[-1].size
             if n_counts >= _COUNTS or rows.stop == self.n_query:
                 yield slice(begin, rows.stop), np.concatenate(batch)
                 batch, begin, n_counts = [], rows.stop, 0
+
+    def _count_block(self, rows, items):
+        """Count some items at each distance from some queries."""
+        distances = self.similarity.distances(rows, items)
+        grades = self._grades(rows, items)
+        counts = _count(distances, grades, self.n_distances, self.n_grades)
+        if self.own is not None:
+            own = self.own[rows] - items.start
+            row = np.flatnonzero((own >= 0) & (own < items.stop - items.start))
+            own = own[row]
+            counts[row, grades[row, own], distances[row, own]] -= 1
+        return counts
 
     def _batches(self, chunk_size, n_pairs, least):
         if chunk_size is None:
@@ -295,11 +406,22 @@ class Retrieval:
         """Return the items, or those at one distance, by sorting."""
         grades = self._grades(rows)
         totals = self._count_grades(rows, grades)
-        if self.n_distances is not None:
-            distances = distances.astype(np.float32)
+        if self.own is not None:
+            row = np.arange(len(grades))
+            totals[row, grades[row, self.own[rows]]] -= 1
         if self.order is not None:
             distances = distances.take(self.order, axis=1)
             grades = grades.take(self.order, axis=1)
+        if self.own is not None:
+            column = self.own if self.order is None else self.own_column
+            kept = np.arange(self.n_gallery) != column[rows, None]
+            distances, grades = (
+                each[kept].reshape(-1, self.n_items) for each in (distances, grades)
+            )
+        if self.n_distances is not None:
+            # The other orders of integer distances never come here.
+            grades = _sort_by_count(distances, grades, self.n_distances)[:, :k]
+            return self._single_groups(rows, totals, grades)
         if self.ties == "expected":
             return self._tied_groups(rows, totals, distances, grades)
         return self._ranked_groups(rows, totals, distances, grades, k)
@@ -313,28 +435,29 @@ class Retrieval:
         _, grades = _sort(distances, grades, self.n_grades, tie_break=tie_break, k=k)
         if self.ties == "optimistic":
             grades = last - grades
-        return self._single_groups(rows, totals, grades, self._find_relevant(grades))
+        return self._single_groups(rows, totals, grades)
 
     def _find_relevant(self, grades):
         """Return the positions of the relevant items in the flat array."""
         # Searching an array of booleans is several times faster.
-        return np.flatnonzero(grades.view(bool) if self.n_grades == 2 else grades)
+        relevant = grades if self.n_grades > 2 else grades.view(bool)
+        return np.flatnonzero(relevant)
 
     def _tied_groups(self, rows, totals, distances, grades):
         """Return groups of items at one distance, by sorting."""
         ranked, grades = _sort(distances, grades, self.n_grades, tie_break=None)
-        relevant = self._find_relevant(grades)
         # Items that are tied with the one before them; hardly any for real values.
         tied = np.zeros(ranked.shape, dtype=bool)
         tied[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
         tied = np.flatnonzero(tied)
         if len(tied) == 0:
-            return self._single_groups(rows, totals, grades, relevant)
+            return self._single_groups(rows, totals, grades)
         # The first and the last item of every group of more than one.
         breaks = np.flatnonzero(np.diff(tied) > 1)
         first = tied[np.append(0, breaks + 1)] - 1
         last = tied[np.append(breaks, -1)]
         # The first item and the size of the group of every relevant item.
+        relevant = self._find_relevant(grades)
         group = np.maximum(np.searchsorted(first, relevant, side="right") - 1, 0)
         is_tied = (first[group] <= relevant) & (relevant <= last[group])
         begin = np.where(is_tied, first[group], relevant)
@@ -346,13 +469,17 @@ class Retrieval:
         if self.n_grades > 2:
             gain = np.add.reduceat(self.gains[grades.flat[relevant]], once)
         query, start = _split_positions(begin[once], grades.shape)
-        return TieGroups(rows, totals, query, start, size[once], hits, gain)
+        size = size[once]
+        return TieGroups(rows, totals, self.gains, query, start, size, hits, gain)
 
-    def _single_groups(self, rows, totals, grades, relevant):
+    def _single_groups(self, rows, totals, grades):
+        """Return every item of lists in a fixed order, as a group of its own."""
+        relevant = self._find_relevant(grades)
         query, start = _split_positions(relevant, grades.shape)
         ones = np.broadcast_to(1, relevant.shape)
         gain = self.gains[grades.flat[relevant]] if self.n_grades > 2 else ones
-        return TieGroups(rows, totals, query, start, ones, ones, gain, is_single=True)
+        values = query, start, ones, ones, gain
+        return TieGroups(rows, totals, self.gains, *values, is_single=True)
 
     def _counted_groups(self, rows, counts):
         """Return groups of items at one distance, by counts for every grade."""
@@ -360,7 +487,9 @@ class Retrieval:
         if self.ties == "expected":
             size = counts.sum(axis=1)
             hits = counts[:, 1:].sum(axis=1)
-            gain = hits if self.n_grades == 2 else self.gains @ counts
+            gain = hits
+            if self.n_grades > 2:
+                gain = np.einsum("g,rgd->rd", self.gains, counts)
         else:
             # Ordered by grade, a group falls into one for each grade.
             step = -1 if self.ties == "optimistic" else 1
@@ -373,4 +502,4 @@ class Retrieval:
         query, _ = _split_positions(kept, hits.shape)
         start = np.cumsum(size, axis=1) - size
         values = (each.ravel()[kept] for each in (start, size, hits, gain))
-        return TieGroups(rows, totals, query, *values)
+        return TieGroups(rows, totals, self.gains, query, *values)

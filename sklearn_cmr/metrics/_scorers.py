@@ -3,18 +3,65 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from abc import ABCMeta, abstractmethod
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import StrOptions, validate_params
+from sklearn.utils._param_validation import (
+    StrOptions,
+    validate_parameter_constraints,
+    validate_params,
+)
 from sklearn.utils.metadata_routing import UNUSED
 
 from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr._warnings import stacklevel_of_caller
-from sklearn_cmr.metrics._directions import DIRECTIONS, mean_map
+from sklearn_cmr.metrics._average_precision import (
+    map_at_r,
+    mean_average_precision,
+    r_precision,
+)
+from sklearn_cmr.metrics._cutoffs import (
+    hit_rate_at_k,
+    ndcg_at_k,
+    precision_at_k,
+    recall_at_k,
+)
+from sklearn_cmr.metrics._directions import DIRECTIONS, mean_of_directions
 from sklearn_cmr.metrics._embeddings import split_output
 from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
+from sklearn_cmr.metrics._ranks import mean_rank, median_rank, reciprocal_rank
+
+# The metrics by the names of their scorers.
+METRICS = {
+    "hit_rate": hit_rate_at_k,
+    "map": mean_average_precision,
+    "map_at_r": map_at_r,
+    "ndcg": ndcg_at_k,
+    "neg_mean_rank": mean_rank,
+    "neg_median_rank": median_rank,
+    "precision": precision_at_k,
+    "r_precision": r_precision,
+    "recall": recall_at_k,
+    "reciprocal_rank": reciprocal_rank,
+}
+# What a scorer passes itself, or what makes no sense between two modalities.
+_SETTLED = {
+    "query",
+    "gallery",
+    "y_query",
+    "y_gallery",
+    "sample_weight",
+    "per_query",
+    "exclude_self",
+}
+# Constraints of a scorer that differ from those of the metrics.
+SCORER_CONSTRAINTS: dict[str, list] = {
+    "k": MAP_CONSTRAINTS["k"],
+    "metric": MAP_CONSTRAINTS["metric"],
+    "relevance": [StrOptions({"label", "pair"})],
+}
 
 
 def _warn_sorted_fold(estimator, y):
@@ -52,16 +99,105 @@ def _warn_sorted_fold(estimator, y):
     )
 
 
-class MapScorer(BaseEstimator):
-    """Score retrieval by the mean average precision, see :func:`make_map_scorer`.
+class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
+    """Scorer of the retrieval in one direction or in both.
 
-    The scorer is an estimator for the sake of parameters, cloning and metadata routing.
-    Its parameters have no defaults, as scikit-learn leaves defaults out of the
-    representation of a search.
+    It is an estimator for the sake of parameters, cloning and metadata routing. Its
+    parameters have no defaults, as scikit-learn leaves defaults out of the
+    representation of a search. A subclass has the parameter `direction` and defines
+    what is computed.
     """
 
     # The first argument of a scorer is no metadata.
     __metadata_request__score = {"estimator": UNUSED}
+
+    direction: str
+
+    @abstractmethod
+    def _metric(self):
+        """Return the function of a metric, its sign, and its options."""
+
+    def __call__(self, estimator, X, y=None, sample_weight=None):
+        return self.score(estimator, X, y, sample_weight=sample_weight)
+
+    def score(self, estimator, X, y=None, sample_weight=None):
+        """Score the retrieval of the other modality by a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator whose `transform` gives image and text embeddings.
+
+        X : {mapping, dataframe, array-like}
+            Pairs in a form that `estimator.transform` takes.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            Classes or label indicator of the pairs. Only pairs as relevance go
+            without.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the queries.
+
+        Returns
+        -------
+        score : float
+            The value of the metric.
+        """
+        function, sign, options = self._metric()
+        by_pair = options.get("relevance") == "pair"
+        if y is None and not by_pair:
+            raise ValueError(
+                f"The {self._title} needs labels to know what is relevant, but y is "
+                "None. Pass y to the search or the cross-validation."
+            )
+        embeddings = split_output(estimator, estimator.transform(X))
+        missing = {"image", "text"} - set(embeddings)
+        if missing:
+            raise ValueError(
+                "A mapping returned by transform must have the keys 'image' and 'text';"
+                f" got {sorted(map(str, embeddings))}."
+            )
+        if by_pair:
+            # The labels are those that the estimator is trained with.
+            y = None
+        else:
+            _warn_sorted_fold(estimator, y)
+        names = DIRECTIONS if self.direction == "mean" else [self.direction]
+        return sign * mean_of_directions(
+            function,
+            embeddings,
+            y,
+            directions=[DIRECTIONS[name] for name in names],
+            sample_weight=sample_weight,
+            **options,
+        )
+
+    @property
+    def __name__(self):
+        # Labels the axis of scikit-learn's curves, without the underscores.
+        name = self._title.replace(" ", "_")
+        k = self._metric()[2].get("k")
+        if k is not None:
+            name += f"_at_{k}"
+        if self.direction != "mean":
+            name += "_{}_to_{}".format(*DIRECTIONS[self.direction])
+        return name
+
+    def _accept_sample_weight(self):
+        # Asked by searches while metadata routing is off.
+        return True
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_params() == other.get_params()
+
+    def __hash__(self):
+        return hash(repr(self))
+
+
+class MapScorer(_DirectionScorer):
+    """Score retrieval by the mean average precision, see :func:`make_map_scorer`."""
+
+    _title = "mean average precision"
 
     def __init__(
         self,
@@ -84,79 +220,38 @@ class MapScorer(BaseEstimator):
         self.chunk_size = chunk_size
         self.random_state = random_state
 
-    def __call__(self, estimator, X, y=None, sample_weight=None):
-        return self.score(estimator, X, y, sample_weight=sample_weight)
-
-    def score(self, estimator, X, y, sample_weight=None):
-        """Score the retrieval of the other modality by a fitted estimator.
-
-        Parameters
-        ----------
-        estimator : object
-            Fitted estimator whose `transform` gives image and text embeddings.
-
-        X : {mapping, dataframe, array-like}
-            Pairs in a form that `estimator.transform` takes.
-
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Classes or label indicator of the pairs.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the queries.
-
-        Returns
-        -------
-        score : float
-            The mean average precision.
-        """
-        if y is None:
-            raise ValueError(
-                "The mean average precision needs labels to know what is relevant, but "
-                "y is None. Pass y to the search or the cross-validation."
-            )
-        embeddings = split_output(estimator, estimator.transform(X))
-        missing = {"image", "text"} - set(embeddings)
-        if missing:
-            raise ValueError(
-                "A mapping returned by transform must have the keys 'image' and 'text';"
-                f" got {sorted(map(str, embeddings))}."
-            )
-        _warn_sorted_fold(estimator, y)
+    def _metric(self):
         options = self.get_params(deep=False)
-        direction = options.pop("direction")
-        names = DIRECTIONS if direction == "mean" else [direction]
-        return mean_map(
-            embeddings,
-            y,
-            directions=[DIRECTIONS[name] for name in names],
-            sample_weight=sample_weight,
-            **options,
-        )
-
-    @property
-    def __name__(self):
-        # Labels the axis of scikit-learn's curves, without the underscores.
-        name = "mean_average_precision"
-        if self.k is not None:
-            name += f"_at_{self.k}"
-        if self.direction != "mean":
-            name += "_{}_to_{}".format(*DIRECTIONS[self.direction])
-        return name
-
-    def _accept_sample_weight(self):
-        # Asked by searches while metadata routing is off.
-        return True
+        del options["direction"]
+        return mean_average_precision, 1, options
 
     def __repr__(self, N_CHAR_MAX=None):
         names = ("direction", *MAP_CONSTRAINTS)
         params = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"make_map_scorer({params})"
 
-    def __eq__(self, other):
-        return type(self) is type(other) and self.get_params() == other.get_params()
 
-    def __hash__(self):
-        return hash(repr(self))
+class RetrievalScorer(_DirectionScorer):
+    """Score retrieval by any metric, see :func:`make_retrieval_scorer`."""
+
+    def __init__(self, *, name, direction, options):
+        self.name = name
+        self.direction = direction
+        self.options = options
+
+    @property
+    def _title(self):
+        # Those of ranks keep their sign in the name, as scikit-learn's do.
+        return self.name.replace("_", " ")
+
+    def _metric(self):
+        sign = -1 if self.name.startswith("neg_") else 1
+        return METRICS[self.name], sign, self.options
+
+    def __repr__(self, N_CHAR_MAX=None):
+        options = {"direction": self.direction, **self.options}
+        params = "".join(f", {name}={value!r}" for name, value in options.items())
+        return f"make_retrieval_scorer({self.name!r}{params})"
 
 
 @validate_params(
@@ -192,7 +287,8 @@ def make_map_scorer(
         Direction of retrieval: images retrieve texts ("i2t"), texts retrieve images
         ("t2i"), or the mean of both.
 
-    metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
+            default="auto"
         See :func:`mean_average_precision`, as for all parameters below.
 
     k : int, default=None
@@ -232,6 +328,7 @@ def make_map_scorer(
     See Also
     --------
     mean_average_precision : The metric.
+    make_retrieval_scorer : Scorers of other metrics.
 
     Notes
     -----
@@ -256,6 +353,101 @@ def make_map_scorer(
         chunk_size=chunk_size,
         random_state=random_state,
     )
+
+
+def _check_options(name, options):
+    """Refuse options that the metric does not have or that are no single value."""
+    parameters = METRICS[name]._skl_parameter_constraints
+    allowed = sorted(set(parameters) - _SETTLED)
+    unknown = sorted(set(options) - set(allowed))
+    if unknown:
+        raise TypeError(
+            f"The metric {name!r} has no option {unknown[0]!r} in a scorer. Its "
+            f"options are {', '.join(allowed)}."
+        )
+    if "k" in parameters and None not in parameters["k"] and "k" not in options:
+        raise TypeError(f"The metric {name!r} needs the option k, such as k=10.")
+    constraints = {
+        option: SCORER_CONSTRAINTS.get(option, parameters[option]) for option in options
+    }
+    validate_parameter_constraints(constraints, options, "make_retrieval_scorer")
+
+
+@validate_params(
+    {
+        "name": [StrOptions(set(METRICS))],
+        "direction": [StrOptions({"mean", "i2t", "t2i"})],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_retrieval_scorer(name, *, direction="mean", **options):
+    """Make a scorer of any retrieval metric for searches and cross-validation.
+
+    It works as that of :func:`make_map_scorer`, which describes the forms of the output
+    of `estimator.transform`.
+
+    Parameters
+    ----------
+    name : str
+        The metric:
+
+        - "map": :func:`mean_average_precision`
+        - "map_at_r": :func:`map_at_r`
+        - "r_precision": :func:`r_precision`
+        - "precision": :func:`precision_at_k`
+        - "recall": :func:`recall_at_k`
+        - "hit_rate": :func:`hit_rate_at_k`
+        - "ndcg": :func:`ndcg_at_k`
+        - "reciprocal_rank": :func:`reciprocal_rank`
+        - "neg_median_rank", "neg_mean_rank": :func:`median_rank` and
+          :func:`mean_rank` with the opposite sign, as greater is better
+
+    direction : {"mean", "i2t", "t2i"}, default="mean"
+        Direction of retrieval: images retrieve texts ("i2t"), texts retrieve images
+        ("t2i"), or the mean of both.
+
+    **options : dict
+        Keywords of the metric, such as `k`, `metric`, `ties` and `gain`. `k` is a
+        single number. With `relevance="pair"`, the rows are the pairs, and the labels
+        `y` that the estimator may need have no effect on the score.
+
+    Returns
+    -------
+    scorer : callable
+        Object with the signature `scorer(estimator, X, y=None, sample_weight=None)`,
+        for the parameter `scoring`. Its `__name__` tells metric, `k` and direction.
+
+    Raises
+    ------
+    TypeError
+        If the metric has no such option, or needs a `k`.
+
+    Warns
+    -----
+    UserWarning
+        See :func:`make_map_scorer`.
+    UndefinedMetricWarning
+        See :func:`mean_average_precision`.
+
+    See Also
+    --------
+    make_map_scorer : Scorer of the mean average precision.
+
+    Examples
+    --------
+    >>> from sklearn_cmr.metrics import make_retrieval_scorer
+    >>> scorer = make_retrieval_scorer("ndcg", k=10, direction="i2t")
+    >>> scorer
+    make_retrieval_scorer('ndcg', direction='i2t', k=10)
+    >>> scorer.__name__
+    'ndcg_at_10_image_to_text'
+    >>> pairs = make_retrieval_scorer("hit_rate", k=1, relevance="pair")
+    >>> scoring = {each.__name__: each for each in (scorer, pairs)}
+    >>> list(scoring)
+    ['ndcg_at_10_image_to_text', 'hit_rate_at_1']
+    """
+    _check_options(name, options)
+    return RetrievalScorer(name=name, direction=direction, options=options)
 
 
 map_scorer = make_map_scorer()

@@ -37,6 +37,18 @@ def _largest(X):
     )
 
 
+def _scale_rows(X):
+    """Copy X padded and in float64, each row scaled to a largest value near 1.
+
+    Powers of two are exact, and the products of the scaled rows cannot overflow.
+    """
+    limit = np.finfo(np.float64).maxexp - 2
+    exponent = np.clip(-np.frexp(_largest(X))[1], -limit, limit)
+    scaled = _pad_rows(X, np.float64)
+    scaled[: len(X)] *= np.ldexp(1.0, exponent)[:, None]
+    return scaled
+
+
 class _Cosine:
     """Negative cosine similarity, 0 with a zero vector.
 
@@ -52,25 +64,38 @@ class _Cosine:
         self.dtype = _score_dtype(query, gallery)
         self.query = query
         self.n_gallery = len(gallery)
-        self.gallery = self._scale(gallery)
+        self.gallery = _scale_rows(gallery)
         length = np.sqrt(np.einsum("ij,ij->i", self.gallery, self.gallery))
         length = length[: self.n_gallery]
         self.weight = np.divide(-1, length, out=np.zeros_like(length), where=length > 0)
 
-    def _scale(self, X):
-        # Powers of two are exact, and the products of the scaled rows cannot overflow.
-        limit = np.finfo(np.float64).maxexp - 2
-        exponent = np.clip(-np.frexp(_largest(X))[1], -limit, limit)
-        scaled = _pad_rows(X, np.float64)
-        scaled[: len(X)] *= np.ldexp(1.0, exponent)[:, None]
-        return scaled
-
     def distances(self, rows):
         n_rows = len(self.query[rows])
-        products = self._scale(self.query[rows]) @ self.gallery.T
+        products = _scale_rows(self.query[rows]) @ self.gallery.T
         products = products[:n_rows, : self.n_gallery]
         products *= self.weight
         return products.astype(self.dtype, copy=False)
+
+
+class _InnerProduct:
+    """Negative inner product.
+
+    Neither the length of a query nor a common factor of the gallery changes a ranking.
+    As the cosine, it is computed in float64 and rounded to the precision of the input.
+    """
+
+    def __init__(self, query, gallery):
+        self.dtype = _score_dtype(query, gallery)
+        self.query = query
+        self.n_gallery = len(gallery)
+        exponent = int(np.frexp(_largest(gallery).max())[1])
+        self.gallery = np.ldexp(_pad_rows(gallery, np.float64), -exponent)
+
+    def distances(self, rows):
+        n_rows = len(self.query[rows])
+        products = _scale_rows(self.query[rows]) @ self.gallery.T
+        products = products[:n_rows, : self.n_gallery]
+        return np.negative(products, out=products).astype(self.dtype, copy=False)
 
 
 class _Euclidean:
@@ -137,15 +162,42 @@ class _Hamming:
         return count_differing(query, gallery, self.n_distances - 1)
 
 
-SIMILARITIES: dict[str, type[_Cosine] | type[_Euclidean] | type[_Hamming]] = {
+class _Precomputed:
+    """Distances that are given."""
+
+    def __init__(self, query, gallery):
+        self.dtype = _score_dtype(query, query)
+        self.matrix = query
+
+    def distances(self, rows):
+        # A copy, as sorting may overwrite it.
+        return self.matrix[rows].astype(self.dtype)
+
+
+SIMILARITIES: dict[str, type] = {
     "cosine": _Cosine,
     "euclidean": _Euclidean,
     "hamming": _Hamming,
+    "inner_product": _InnerProduct,
+    "precomputed": _Precomputed,
 }
 
 
 def check_embeddings(query, gallery, metric):
-    """Validate both sets and return the similarity that ranks them."""
+    """Validate both sets and return them with the metric that ranks them."""
+    if metric == "precomputed":
+        if gallery is not None:
+            raise ValueError(
+                "metric='precomputed' takes the distances of all items from all "
+                "queries as query, and no gallery. Pass None for it."
+            )
+        return check_matrix(query, "query"), None, metric
+    if gallery is None:
+        raise ValueError(
+            f"gallery is None, but metric={metric!r} compares the queries with it. "
+            "Pass the embeddings of the gallery. If query holds distances, set "
+            "metric='precomputed'."
+        )
     query = check_matrix(query, "query")
     gallery = check_matrix(gallery, "gallery")
     if query.shape[1] != gallery.shape[1]:

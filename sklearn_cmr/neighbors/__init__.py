@@ -3,5 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn_cmr.neighbors._neighbors import CrossModalNeighbors
+from sklearn_cmr.neighbors._retriever import CrossModalRetriever
 
-__all__ = ["CrossModalNeighbors"]
+__all__ = ["CrossModalNeighbors", "CrossModalRetriever"]

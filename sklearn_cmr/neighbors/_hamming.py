@@ -2,20 +2,18 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from sklearn.utils import gen_batches
-from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 from sklearn_cmr.codes import as_words, count_differing
+from sklearn_cmr.neighbors._blocks import map_blocks
 
 # Queries and items compared at once, so that intermediate results stay in the cache.
 _QUERIES = 32
 _ITEMS = 2**12
 
-# Pairs per thread: with fewer, starting a thread costs more than it saves.
-_PAIRS_PER_THREAD = 2**22
+# Few queries are compared with more items, so that the calls of numpy cost little.
+_PAIRS = 2**16
 
 
 class HammingSearch:
@@ -27,12 +25,17 @@ class HammingSearch:
     Parameters
     ----------
     gallery : ndarray of shape (n_items, n_bytes) of dtype uint8
+
+    copy : bool, default=True
+        Whether a copy in the form that is searched may be kept. Otherwise, each search
+        makes it anew, a part of the gallery at a time.
     """
 
-    def __init__(self, gallery):
+    def __init__(self, gallery, *, copy=True):
         self.n_items = len(gallery)
         self.n_bits = 8 * gallery.shape[1]
-        self.words = as_words(gallery)
+        self.gallery = gallery
+        self.words = as_words(gallery) if copy else None
 
     def search(self, query, k):
         """Return the distances and the rows of the nearest `k` items, in order."""
@@ -47,8 +50,13 @@ class HammingSearch:
         def search(block):
             return self._find_within(words[:, block], radius, block.start)
 
-        found = self._map_blocks(search, len(query), _QUERIES)
+        found = map_blocks(search, len(query), self.n_items, _QUERIES)
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+    def _words(self, items):
+        if self.words is None:
+            return as_words(self.gallery[items])
+        return self.words[:, items]
 
     def _nearest_keys(self, query, k):
         return self._scan(as_words(query), k)
@@ -83,13 +91,13 @@ class HammingSearch:
                 query[:, block], k, limits[block], stops[block].max()
             )
 
-        width = max(1, _QUERIES * _ITEMS // self._n_at_once(k))
-        return np.concatenate(self._map_blocks(search, n_queries, width))
+        width = max(1, _QUERIES * _ITEMS // self._n_at_once(_QUERIES, k))
+        return np.concatenate(map_blocks(search, n_queries, self.n_items, width))
 
     @staticmethod
-    def _n_at_once(k):
+    def _n_at_once(n_queries, k=1):
         # Several times as many as are returned, or merging would dominate the cost.
-        return max(_ITEMS, 4 * k)
+        return max(_ITEMS, _PAIRS // n_queries, 4 * k)
 
     def _find_nearest(self, query, k, limits, stop):
         # Every query has its own range of keys, so that one sort serves all queries.
@@ -101,8 +109,8 @@ class HammingSearch:
         waiting, n_waiting = [best.ravel()], 0
         dtype = np.min_scalar_type(self.n_bits + 1)
         limits = limits[:, None].astype(dtype)
-        for items in gen_batches(int(stop), self._n_at_once(k)):
-            distances = count_differing(query, self.words[:, items], self.n_bits)
+        for items in gen_batches(int(stop), self._n_at_once(len(start), k)):
+            distances = count_differing(query, self._words(items), self.n_bits)
             near = (distances < limits).ravel().nonzero()[0]
             if len(near) > 4 * best.size and k < distances.shape[1]:
                 # Enough candidates to lower the limits. Partitioning 16-bit integers is
@@ -129,26 +137,14 @@ class HammingSearch:
 
     def _find_within(self, query, radius, first_query):
         owners, distances, rows = [], [], []
-        for items in gen_batches(self.n_items, _ITEMS):
-            block = count_differing(query, self.words[:, items], self.n_bits)
+        for items in gen_batches(self.n_items, self._n_at_once(query.shape[1])):
+            block = count_differing(query, self._words(items), self.n_bits)
             near = np.flatnonzero(block <= radius)
             owner, column = np.divmod(near, block.shape[1])
             owners.append(owner + first_query)
             distances.append(block.ravel()[near].astype(np.int32))
             rows.append(column + items.start)
         return np.concatenate(owners), np.concatenate(distances), np.concatenate(rows)
-
-    def _map_blocks(self, function, n_queries, width):
-        """Apply a function to blocks of queries, in threads if there are enough."""
-        n_threads = 1 + n_queries * self.n_items // _PAIRS_PER_THREAD
-        n_threads = min(n_threads, _openmp_effective_n_threads())
-        width = min(width, -(-n_queries // n_threads))
-        blocks = list(gen_batches(n_queries, width))
-        if n_threads == 1:
-            return list(map(function, blocks))
-        # numpy releases the interpreter lock while it computes.
-        with ThreadPoolExecutor(n_threads) as pool:
-            return list(pool.map(function, blocks))
 
 
 class FaissHammingSearch(HammingSearch):

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
+from functools import partial
 from itertools import chain
 from numbers import Integral, Real
 
@@ -25,8 +26,15 @@ from sklearn_cmr._inputs.layout import (
     is_paired,
 )
 from sklearn_cmr.codes import pack_signs, refuse_booleans
+from sklearn_cmr.neighbors._approximate import (
+    PARAMETERS,
+    ApproximateHammingSearch,
+    ApproximateRealIndex,
+)
+from sklearn_cmr.neighbors._files import read_gallery, write_gallery
 from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
-from sklearn_cmr.neighbors._real import RealSearch
+from sklearn_cmr.neighbors._ids import check_unique, find_rows, join_ids, read_ids
+from sklearn_cmr.neighbors._real import FaissIndex, RealSearch
 
 # Neighbors found at once, and queries of one radius search.
 _FOUND = 2**20
@@ -34,14 +42,17 @@ _BALLS = 2**10
 
 
 class CrossModalNeighbors(BaseEstimator):
-    """Find the exact nearest neighbors of queries in a gallery.
+    """Find the nearest neighbors of queries in a gallery.
 
     The gallery holds the embeddings or codes of one modality, the queries are those of
     any modality. The interface is that of :class:`~sklearn.neighbors.NearestNeighbors`
-    with three additions: the Hamming distance of codes and packed bits, ids of the
-    items, and :meth:`partial_fit`. The result depends neither on the library that
-    computes it nor on the division of the queries. Neighbors are sorted by distance,
-    and by their row in the gallery where the distances are equal.
+    with additions: the Hamming distance of codes and packed bits, ids of the items,
+    search in a subset, galleries that change (:meth:`add`, :meth:`remove`,
+    :meth:`update`), and files that are mapped into memory (:meth:`save`,
+    :meth:`load`). The search is exact unless an approximate `algorithm` is chosen. The
+    result then depends neither on the library that computes it nor on the division of
+    the queries. Neighbors are sorted by distance, and by their row in the gallery where
+    the distances are equal.
 
     Parameters
     ----------
@@ -59,11 +70,20 @@ class CrossModalNeighbors(BaseEstimator):
         :func:`~sklearn_cmr.codes.pack_codes`). "auto" is "hamming" for a gallery of
         int8 or uint8, and "cosine" for other dtypes.
 
-    algorithm : {"auto", "brute", "faiss"}, default="auto"
-        Implementation of the search; all give the same result. "faiss" is an optional
-        package (``pip install 'sklearn-cmr[faiss]'``). "brute" is a popcount in numpy
-        for the Hamming distance, and scikit-learn's brute force for the others. "auto"
-        is "faiss" for the Hamming distance on Linux if it is installed, else "brute".
+    algorithm : {"auto", "brute", "faiss", "hnsw", "ivf"}, default="auto"
+        Implementation of the search. The first three are exact and give the same
+        result. "faiss" is an optional package (``pip install 'sklearn-cmr[faiss]'``).
+        "brute" is a popcount in numpy for the Hamming distance, and matrix products for
+        the others. "auto" is "faiss" for the Hamming distance on Linux if it is
+        installed, else "brute". "hnsw" and "ivf" are faiss's graph of neighbors and its
+        inverted lists, which may miss neighbors.
+
+    algorithm_params : dict, default=None
+        Parameters of the approximate algorithms, integers of at least 1. Those of
+        "hnsw" are ``n_links`` (32), ``ef_construction`` (80) and ``ef_search`` (128);
+        those of "ivf" ``n_lists`` (the square root of the number of items) and
+        ``n_probes`` (an eighth of them). Larger ``ef_search`` and ``n_probes`` miss
+        fewer neighbors and take more time. None takes these defaults.
 
     Attributes
     ----------
@@ -101,9 +121,17 @@ class CrossModalNeighbors(BaseEstimator):
     codes as int8, or packed.
 
     The popcount in numpy is nearly as fast as faiss for codes of 64 bits, and slower
-    for longer ones. For real values, scikit-learn's brute force was the faster one in
-    ``benchmarks/search.py``. On other systems than Linux, the OpenMP libraries of faiss
-    and torch may conflict and end the process. "auto" does not use faiss there.
+    for longer ones and for one query at a time. For real values, the matrix products
+    were faster than faiss in ``benchmarks/search.py`` for more than one query. On other
+    systems than Linux, the OpenMP libraries of faiss and torch may conflict and end the
+    process. "auto" does not use faiss there.
+
+    "hnsw" and "ivf" compute the distances of the items that they find as the others do,
+    and always find `n_neighbors`. ``benchmarks/search.py --approximate`` prints their
+    recall: the share of the exact neighbors that they find. Their index takes long to
+    build, also after each change of the gallery, and is not stored. The graph depends
+    on the number of threads. A radius search and a search in a subset are exact
+    whatever the algorithm.
 
     Examples
     --------
@@ -123,14 +151,24 @@ class CrossModalNeighbors(BaseEstimator):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "radius": [Interval(Real, 0, None, closed="left")],
         "metric": [StrOptions({"auto", "cosine", "euclidean", "hamming"})],
-        "algorithm": [StrOptions({"auto", "brute", "faiss"})],
+        "algorithm": [StrOptions({"auto", "brute", "faiss", "hnsw", "ivf"})],
+        "algorithm_params": [dict, None],
     }
 
-    def __init__(self, *, n_neighbors=5, radius=1.0, metric="auto", algorithm="auto"):
+    def __init__(
+        self,
+        *,
+        n_neighbors=5,
+        radius=1.0,
+        metric="auto",
+        algorithm="auto",
+        algorithm_params=None,
+    ):
         self.n_neighbors = n_neighbors
         self.radius = radius
         self.metric = metric
         self.algorithm = algorithm
+        self.algorithm_params = algorithm_params
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, *, ids=None):
@@ -160,25 +198,23 @@ class CrossModalNeighbors(BaseEstimator):
         ValueError
             If the gallery is empty, not finite, a container of both modalities, or
             does not hold codes although the metric needs them; if `ids` does not have
-            one entry per row, or is not unique.
+            one entry per row, or is not unique; if `algorithm_params` has other entries
+            than the algorithm.
 
         ImportError
-            If `algorithm="faiss"` and faiss is not installed.
+            If `algorithm` needs faiss, which is not installed.
         """
         gallery = self._read(X, reset=True, keep=True)
-        self.ids_ = self._read_ids(ids, len(gallery))
+        self.ids_ = read_ids(ids, len(gallery))
         self._known_ids = None
         self._blocks = [gallery]
         self.n_samples_fit_ = len(gallery)
-        self._index = self._make_index()
+        self._index = self._make_index(gallery)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, *, ids=None):
-        """Append items to the gallery.
-
-        The result is that of :meth:`fit` on all items. The index is rebuilt at the next
-        search, so that many small additions are cheap.
+        """Append items to the gallery by :meth:`add`, or store the first ones.
 
         Parameters
         ----------
@@ -204,8 +240,40 @@ class CrossModalNeighbors(BaseEstimator):
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, ids=ids)
+        return self.add(X, ids=ids)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def add(self, X, *, ids=None):
+        """Append items to a gallery.
+
+        The result is that of :meth:`fit` on all items. The index is rebuilt at the next
+        search, so that many small additions are cheap.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or mapping with one key
+            Items in the form of those in the gallery.
+
+        ids : array-like of shape (n_samples,), default=None
+            Unique names of the items, required if the items of the gallery have names.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the items do not fit the gallery: another width, another form, `ids`
+            for one part only, or an id that the gallery has already.
+        """
+        check_is_fitted(self)
         added = self._read(X, reset=False, keep=True)
-        new = self._read_ids(ids, len(added))
+        new = read_ids(ids, len(added))
         if (new is None) != (self.ids_ is None):
             raise ValueError(
                 "Either all items of a gallery must have ids or none: "
@@ -213,17 +281,101 @@ class CrossModalNeighbors(BaseEstimator):
                 + (" have not." if new is None else " have, those in it have not.")
             )
         if new is not None:
-            joined = _join_ids(self.ids_, new)
+            joined = join_ids(self.ids_, new)
             if self._known_ids is None:
                 self._known_ids = set(self.ids_.tolist())
-            self._known_ids |= _check_unique(new, self._known_ids)
+            self._known_ids |= check_unique(new, self._known_ids)
             self.ids_ = joined
         self._blocks = [*self._blocks, added]
         self.n_samples_fit_ += len(added)
         self._index = None
         return self
 
-    def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
+    def remove(self, ids):
+        """Remove items from the gallery.
+
+        The result is that of :meth:`fit` on the items that are left. One call takes a
+        pass over the gallery: remove many items at once.
+
+        Parameters
+        ----------
+        ids : array-like of shape (n_removed,)
+            Ids of the items, each once. If the items have no ids these are row numbers,
+            and the items that are left have new ones, as by :func:`numpy.delete`.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If an id is not in the gallery or occurs twice, or if no item would be left.
+            Nothing is removed then.
+        """
+        check_is_fitted(self)
+        rows = find_rows(ids, self.ids_, self.n_samples_fit_)
+        if len(rows) == self.n_samples_fit_:
+            raise ValueError(
+                f"All {len(rows)} items would be removed, but a gallery needs one item "
+                "at least. Use fit to store other items."
+            )
+        self._blocks = [np.delete(np.asarray(self._gallery()), rows, axis=0)]
+        if self.ids_ is not None:
+            self.ids_ = np.delete(self.ids_, rows)
+        self._known_ids = None
+        self.n_samples_fit_ -= len(rows)
+        self._index = None
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def update(self, X, *, ids):
+        """Replace items of the gallery, which keep their ids and rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or mapping with one key
+            Items in the form of those in the gallery.
+
+        ids : array-like of shape (n_samples,)
+            Ids of the items to replace, each once; row numbers if the items have no
+            ids.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        ValueError
+            If the items do not fit the gallery, or if `ids` does not have one entry per
+            row, or one that is not in the gallery or occurs twice. Nothing is replaced
+            then.
+        """
+        check_is_fitted(self)
+        new = self._read(X, reset=False)
+        rows = find_rows(ids, self.ids_, self.n_samples_fit_)
+        if len(rows) != len(new):
+            raise ValueError(f"Got {len(rows)} ids for {len(new)} rows.")
+        gallery = self._gallery()
+        # Copied: the rows may be mapped from a file, or of less precision.
+        gallery = np.array(gallery, dtype=np.result_type(gallery, new))
+        gallery[rows] = new
+        self._blocks = [gallery]
+        self._index = None
+        return self
+
+    def kneighbors(
+        self, X=None, n_neighbors=None, return_distance=True, *, subset=None
+    ):
         """Find the nearest items of each query.
 
         Parameters
@@ -238,6 +390,11 @@ class CrossModalNeighbors(BaseEstimator):
 
         return_distance : bool, default=True
             Whether to return the distances.
+
+        subset : array-like, default=None
+            Items to search: a mask of shape (n_samples_fit_,) of booleans, or their ids
+            (row numbers if they have none). None stands for all items. The result is
+            that of a gallery of these items, so that without `X` only they are queries.
 
         Returns
         -------
@@ -254,31 +411,37 @@ class CrossModalNeighbors(BaseEstimator):
             If :meth:`fit` was not called.
 
         ValueError
-            If the queries do not fit the gallery, or if there are fewer items than
-            `n_neighbors`.
+            If the queries do not fit the gallery, if `subset` does not, or if there are
+            fewer items than `n_neighbors`.
         """
         check_is_fitted(self)
         k = self.n_neighbors if n_neighbors is None else n_neighbors
         check_scalar(k, "n_neighbors", Integral, min_val=1)
-        query = self._gallery() if X is None else self._read(X, reset=False)
-        n_others = self.n_samples_fit_ - (X is None)
-        if k > n_others:
+        gallery, names = self._searched(subset)
+        query = gallery if X is None else self._read(X, reset=False)
+        if k > len(gallery) - (X is None):
             relation = "<" if X is None else "<="
             raise ValueError(
                 f"Expected n_neighbors {relation} n_samples_fit, but n_neighbors = {k},"
-                f" n_samples_fit = {self.n_samples_fit_}, n_samples = {len(query)}"
+                f" n_samples_fit = {len(gallery)}, n_samples = {len(query)}"
             )
-        index = self._fitted_index()
+        index = self._index_of(gallery, subset)
         found = []
         for batch in gen_batches(len(query), max(1, _FOUND // int(k))):
             nearest = index.search(query[batch], k + (X is None))
             found.append(_without_self(nearest, batch) if X is None else nearest)
         distances, rows = map(np.concatenate, zip(*found, strict=True))
-        rows = rows if self.ids_ is None else self.ids_[rows]
+        rows = rows if names is None else names[rows]
         return (distances, rows) if return_distance else rows
 
     def radius_neighbors(
-        self, X=None, radius=None, return_distance=True, sort_results=False
+        self,
+        X=None,
+        radius=None,
+        return_distance=True,
+        sort_results=False,
+        *,
+        subset=None,
     ):
         """Find all items within a distance of each query.
 
@@ -298,6 +461,11 @@ class CrossModalNeighbors(BaseEstimator):
         sort_results : bool, default=False
             Whether to sort the neighbors by distance instead of by row.
 
+        subset : array-like, default=None
+            Items to search: a mask of shape (n_samples_fit_,) of booleans, or their ids
+            (row numbers if they have none). None stands for all items. The result is
+            that of a gallery of these items, so that without `X` only they are queries.
+
         Returns
         -------
         neigh_dist : ndarray of shape (n_queries,) of arrays
@@ -313,15 +481,16 @@ class CrossModalNeighbors(BaseEstimator):
             If :meth:`fit` was not called.
 
         ValueError
-            If the queries do not fit the gallery.
+            If the queries or `subset` do not fit the gallery.
         """
         check_is_fitted(self)
         radius = self.radius if radius is None else radius
         check_scalar(radius, "radius", Real, min_val=0)
         if np.isnan(radius):
             raise ValueError("radius is nan, must be a number >= 0.")
-        query = self._gallery() if X is None else self._read(X, reset=False)
-        index = self._fitted_index()
+        gallery, names = self._searched(subset)
+        query = gallery if X is None else self._read(X, reset=False)
+        index = self._index_of(gallery, subset)
         found = []
         for batch in gen_batches(len(query), _BALLS):
             owners, distances, rows = index.ball(query[batch], radius)
@@ -335,10 +504,112 @@ class CrossModalNeighbors(BaseEstimator):
             keys = (rows, distances, owners) if sort_results else (rows, owners)
             order = np.lexsort(keys)
             ends = np.cumsum(np.bincount(owners, minlength=len(query[batch])))[:-1]
-            rows = rows if self.ids_ is None else self.ids_[rows]
+            rows = rows if names is None else names[rows]
             found.append([np.split(part[order], ends) for part in (distances, rows)])
         distances, rows = map(_array_of_arrays, zip(*found, strict=True))
         return (distances, rows) if return_distance else rows
+
+    def save(self, path):
+        """Write the gallery, its ids and the parameters to a folder.
+
+        The folder has the rows as ``gallery.npy``, packed for the Hamming distance, the
+        ids as ``ids.npy``, and the rest as text. :meth:`load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            A folder, which is made. If it exists, it must be empty.
+
+        Raises
+        ------
+        NotFittedError
+            If :meth:`fit` was not called.
+
+        FileExistsError
+            If the folder is not empty.
+
+        ValueError
+            If the ids are objects other than strings.
+        """
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        header = {
+            "parameters": self.get_params(),
+            "effective_metric": self.effective_metric_,
+            "is_packed": bool(self._packed),
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": None if names is None else names.tolist(),
+        }
+        write_gallery(path, header, self._gallery(), self.ids_)
+
+    @classmethod
+    def load(cls, path, *, mmap_mode="r"):
+        """Load what :meth:`save` has written.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder.
+
+        mmap_mode : {"r", None}, default="r"
+            "r" maps the files into memory: the call returns at once however large the
+            gallery is, processes share its memory, and a search of codes copies
+            nothing. "auto" then stands for the algorithm "brute". A search of real
+            values copies the rows when it is first used. :meth:`add`, :meth:`remove`
+            and :meth:`update` copy the rows and leave the files as they are. None reads
+            the files.
+
+        Returns
+        -------
+        neighbors : CrossModalNeighbors
+            The fitted estimator, with the parameters of the one that was saved. Strings
+            among the ids have a dtype of numpy.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is missing.
+
+        ValueError
+            If the size, shape or dtype of a file is not as :meth:`save` left it. The
+            rows themselves are not read.
+        """
+        if mmap_mode not in ("r", None):
+            raise ValueError(f"mmap_mode must be 'r' or None, got {mmap_mode!r}.")
+        header, gallery, ids = read_gallery(path, mmap_mode)
+        try:
+            self = cls(**header["parameters"])
+            self._validate_params()
+            self.effective_metric_ = header["effective_metric"]
+            self._packed = header["is_packed"]
+            self.n_features_in_ = header["n_features_in"]
+            names = header["feature_names_in"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"The header of {path} is damaged: {error}. Save the gallery anew."
+            ) from error
+        is_hamming = self.effective_metric_ == "hamming"
+        n_bits = self.n_features_in_ if is_hamming and not self._packed else None
+        width = self.n_features_in_ if n_bits is None else -(-n_bits // 8)
+        is_right = (
+            gallery.dtype == np.uint8 if is_hamming else gallery.dtype.kind == "f"
+        )
+        if gallery.shape[1] != width or not is_right or not len(gallery):
+            raise ValueError(
+                f"The gallery in {path} has the shape {gallery.shape} and the dtype "
+                f"{gallery.dtype}, which do not fit the metric "
+                f"{self.effective_metric_!r} of {self.n_features_in_} features. Save "
+                "the gallery anew."
+            )
+        if names is not None:
+            self.feature_names_in_ = np.asarray(names, dtype=object)
+        # What a search takes out of it is a plain array, too.
+        self.ids_ = None if ids is None else np.asarray(ids)
+        self._known_ids = None
+        self._blocks = [gallery]
+        self._index = None
+        self.n_samples_fit_ = len(gallery)
+        return self
 
     def __sklearn_is_fitted__(self):
         # A fit that failed may have left attributes that end in an underscore.
@@ -351,7 +622,11 @@ class CrossModalNeighbors(BaseEstimator):
 
     def __getstate__(self):
         # Rebuilt from the gallery, possibly without faiss.
-        return super().__getstate__() | {"_index": None, "_known_ids": None}
+        state = super().__getstate__() | {"_index": None, "_known_ids": None}
+        if "_blocks" in state:
+            # Rows that are mapped from a file are written like others.
+            state["_blocks"] = [np.asarray(self._gallery())]
+        return state
 
     # -- reading ---------------------------------------------------------------
 
@@ -391,16 +666,6 @@ class CrossModalNeighbors(BaseEstimator):
                 "the same form: uint8 means packed bits, int8 codes of -1 and +1."
             )
 
-    @staticmethod
-    def _read_ids(ids, n_rows):
-        if ids is None:
-            return None
-        ids = column_or_1d(ids).copy()
-        if len(ids) != n_rows:
-            raise ValueError(f"Got {len(ids)} ids for {n_rows} rows.")
-        _check_unique(ids)
-        return ids
-
     # -- searching -------------------------------------------------------------
 
     def _gallery(self):
@@ -408,35 +673,86 @@ class CrossModalNeighbors(BaseEstimator):
             self._blocks = [np.concatenate(self._blocks)]
         return self._blocks[0]
 
-    def _fitted_index(self):
+    def _searched(self, subset):
+        """Return the rows to search, and their ids or else their row numbers."""
+        gallery = self._gallery()
+        if subset is None:
+            return gallery, self.ids_
+        subset = column_or_1d(subset)
+        if subset.dtype != bool:
+            rows = np.sort(find_rows(subset, self.ids_, len(gallery)))
+        elif len(subset) == len(gallery):
+            rows = np.flatnonzero(subset)
+        else:
+            raise ValueError(
+                f"A mask of the gallery needs {len(gallery)} entries, one for each "
+                f"item; subset has {len(subset)}."
+            )
+        if not len(rows):
+            raise ValueError(
+                "subset leaves no item to search. Pass a mask with one true entry at "
+                "least, or None for all items."
+            )
+        # No part of a mapped gallery is mapped.
+        part = np.asarray(gallery)[rows]
+        return part, rows if self.ids_ is None else self.ids_[rows]
+
+    def _index_of(self, gallery, subset):
+        if subset is not None:
+            return self._make_index(gallery, exact=True)
         if self._index is None:
-            self._index = self._make_index()
+            self._index = self._make_index(gallery)
         return self._index
 
-    def _make_index(self):
+    def _make_index(self, gallery, *, exact=False):
         is_hamming = self.effective_metric_ == "hamming"
+        is_mapped = isinstance(gallery, np.memmap)
+        is_approximate = self.algorithm in PARAMETERS
+        if self.algorithm_params is not None and not is_approximate:
+            raise ValueError(
+                f"algorithm_params={self.algorithm_params} are for the algorithms "
+                f"{[*PARAMETERS]}; algorithm={self.algorithm!r} has none."
+            )
         faiss = None
-        if self.algorithm == "faiss":
+        if self.algorithm == "faiss" or is_approximate:
+            faiss = _import_faiss(self.algorithm)
+        elif (
+            self.algorithm == "auto"
+            and is_hamming
+            and not is_mapped  # faiss would copy the rows
+            and sys.platform == "linux"
+        ):
             faiss = _import_faiss()
-        elif self.algorithm == "auto" and is_hamming and sys.platform == "linux":
-            faiss = _import_faiss(optional=True)
-        gallery = self._gallery()
-        if not is_hamming:
-            return RealSearch(gallery, self.effective_metric_, faiss)
+        gallery = np.asarray(gallery)
+        if is_approximate and not exact:
+            options = faiss, self.algorithm, self.algorithm_params
+            if is_hamming:
+                return ApproximateHammingSearch(gallery, *options)
+            return RealSearch(
+                gallery,
+                self.effective_metric_,
+                lambda X: ApproximateRealIndex(X, *options),
+            )
         if faiss is None:
-            return HammingSearch(gallery)
-        return FaissHammingSearch(gallery, faiss)
+            if is_hamming:
+                return HammingSearch(gallery, copy=not is_mapped)
+            return RealSearch(gallery, self.effective_metric_)
+        if is_hamming:
+            return FaissHammingSearch(gallery, faiss)
+        make_index = partial(FaissIndex, faiss=faiss)
+        return RealSearch(gallery, self.effective_metric_, make_index)
 
 
-def _import_faiss(optional=False):
+def _import_faiss(algorithm=None):
+    """Import faiss, or return None unless an algorithm needs it."""
     try:
         import faiss
     except ImportError as error:
-        if optional:
+        if algorithm is None:
             return None
         raise ImportError(
-            "algorithm='faiss' needs an optional package: pip install "
-            "'sklearn-cmr[faiss]'. 'brute' gives the same result without it."
+            f"algorithm={algorithm!r} needs an optional package: pip install "
+            "'sklearn-cmr[faiss]'. 'brute' gives the exact result without it."
         ) from error
     return faiss
 
@@ -459,31 +775,6 @@ def _one_modality(X):
                 # Columns of embeddings mean the same in all modalities.
                 return frame_like(X, X, bare_names(columns, modality))
     return X
-
-
-def _check_unique(ids, known=frozenset()):
-    """Return ids as a set, or raise if one occurs twice or is known already."""
-    seen = set()
-    for name in ids.tolist():
-        if name in seen or name in known:
-            raise ValueError(
-                f"ids must be unique, but {name!r} names more than one item. Number "
-                "the items, or leave ids out: the rows that a search returns can index "
-                "an array of names that are not unique."
-            )
-        seen.add(name)
-    return seen
-
-
-def _join_ids(old, new):
-    kinds = {old.dtype.kind, new.dtype.kind, np.result_type(old, new).kind}
-    # Joining with an array of objects converts no id.
-    if len(kinds) > 1 and "O" not in kinds:
-        raise ValueError(
-            f"The new ids have the dtype {new.dtype}, those in the gallery {old.dtype}."
-            " Pass ids of one kind."
-        )
-    return np.concatenate([old, new])
 
 
 def _without_self(nearest, batch):

@@ -288,6 +288,27 @@ def test_stable_in_long_lists(k):
         assert_allclose(values, [float(value) for value in expected], rtol=1e-12)
 
 
+@pytest.mark.parametrize("ties", ["stable", "random"])
+@pytest.mark.parametrize("n_bits", [3, 300])
+@pytest.mark.parametrize("k", [None, 20])
+def test_counted_orders_of_integer_distances(ties, n_bits, k):
+    """They are those of a stable sort of the gallery, or of the shuffled gallery."""
+    query, gallery, y_query, y_gallery = random_set(5, n_gallery=300, n_bits=n_bits)
+    options = {"k": k, "ties": ties, "normalizer": "all", "per_query": True}
+    values = mean_average_precision(
+        query, gallery, y_query, y_gallery, random_state=2, **options
+    )
+    shuffle = np.arange(300)
+    if ties == "random":
+        shuffle = np.random.RandomState(2).permutation(300)
+    distances = (n_bits - query.astype(int) @ gallery[shuffle].T.astype(int)) // 2
+    order = shuffle[np.argsort(distances, axis=1, kind="stable")]
+    relevant = (y_query[:, None] == y_gallery[order]).astype(float)
+    precisions = np.cumsum(relevant, axis=1) / np.arange(1, 301)
+    total = (precisions * relevant)[:, :k].sum(axis=1)
+    assert_allclose(values, total / relevant.sum(axis=1), rtol=1e-12)
+
+
 @pytest.mark.parametrize("n_bits", [1, 8, 12, 64, 200])
 @pytest.mark.parametrize("k", [None, 10])
 def test_packed_codes(n_bits, k):
@@ -639,6 +660,23 @@ def test_bounds_and_normalizers_are_ordered():
             for ties in ("pessimistic", "optimistic")
         )
         assert low < expected[1] < high
+
+
+@pytest.mark.parametrize("normalizer", ["retrieved", "min", "all"])
+@pytest.mark.parametrize("form", [np.int8, np.float32])
+def test_several_cutoffs_at_once(form, normalizer):
+    query, gallery, *labels = random_set(2)
+    sets = query.astype(form), gallery.astype(form), *labels
+    cutoffs = [80, 1, 7, 50]
+    options = {"normalizer": normalizer}
+    scores = mean_average_precision(*sets, k=cutoffs, **options)
+    expected = [mean_average_precision(*sets, k=k, **options) for k in cutoffs]
+    assert_allclose(scores, expected, rtol=1e-12)
+    values = mean_average_precision(*sets, k=cutoffs, per_query=True, **options)
+    assert values.shape == (20, 4)
+    assert_allclose(values.mean(axis=0), scores, rtol=1e-12)
+    with pytest.raises(ValueError, match="k must be"):
+        mean_average_precision(*sets, k=[1, 0])
 
 
 def test_k_beyond_the_gallery():

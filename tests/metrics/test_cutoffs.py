@@ -281,7 +281,66 @@ def test_chunk_size(metric, form, ties):
     expected = metric(*sets, **options)
     for chunk_size in (1, 7, 1000):
         values = metric(*sets, chunk_size=chunk_size, **options)
-        assert_allclose(values, expected, rtol=1e-12)
+        assert_array_equal(values, expected)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    chunk_size=st.integers(1, 12),
+    n_labels=st.integers(2, 80),
+    form=st.sampled_from([np.int8, np.float32, np.float64]),
+    real=st.booleans(),
+    ties=st.sampled_from(["expected", "stable", "optimistic", "random"]),
+    gain=st.sampled_from(["linear", "exponential"]),
+)
+@settings(max_examples=80, deadline=None)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_queries_do_not_affect_each_other(
+    seed, chunk_size, n_labels, form, real, ties, gain
+):
+    """To the last bit, whatever the chunks, and however large some gains are."""
+    rng = np.random.default_rng(seed)
+    query, gallery, *_ = random_set(seed, n_query=12, n_gallery=40, n_bits=9)
+    if real and form is not np.int8:
+        query, gallery = (rng.standard_normal(X.shape) for X in (query, gallery))
+    sets = query.astype(form), gallery.astype(form)
+    share = rng.random((2, 1))[:, :, None]
+    labels = [
+        (rng.random((len(X), n_labels)) < p).astype(int)
+        for X, p in zip(sets, share, strict=True)
+    ]
+    options = {"k": [1, 8, 40], "gain": gain, "ties": ties, "random_state": 0}
+    options["per_query"] = True
+    expected = ndcg_at_k(*sets, *labels, **options)
+    values = ndcg_at_k(*sets, *labels, chunk_size=chunk_size, **options)
+    assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("form", [np.int8, np.float64])
+@pytest.mark.parametrize("n_labels", [10, 50, 60, 200])
+def test_one_query_with_many_labels_in_common(n_labels, form):
+    """Its gain of 2**n_labels does not swamp those of the other queries."""
+    query, gallery, *_ = random_set(4, n_query=12, n_gallery=60, n_bits=16)
+    rng = np.random.default_rng(0)
+    labels = [(rng.random((len(X), n_labels)) < 2 / n_labels) for X in (query, gallery)]
+    labels[0][3] = labels[1][7] = labels[0][:, 0] = 1
+    sets = query.astype(form), gallery.astype(form), *(y.astype(int) for y in labels)
+    options = {"gain": "exponential", "per_query": True, "ties": "stable", "k": [5, 60]}
+    values = ndcg_at_k(*sets, **options)
+    grades = labels[0].astype(int) @ labels[1].T.astype(int)
+    for row in range(12):
+        order = np.argsort(-(query[row] @ gallery.T.astype(int)), kind="stable")
+        expected = [
+            value_at(exponential_ndcg_at_k, [int(g) for g in grades[row, order]], k)
+            for k in (5, 60)
+        ]
+        assert_allclose(values[row], expected, rtol=1e-12)
+
+
+def test_exponential_gains_beyond_float64():
+    X, y = np.ones((1, 2)), np.ones((1, 2000), dtype=int)
+    with pytest.raises(ValueError, match="graded up to 2000.*Use gain='linear'"):
+        ndcg_at_k(X, X, y, y, gain="exponential")
 
 
 def test_many_labels_in_common():

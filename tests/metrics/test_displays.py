@@ -20,22 +20,28 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler, normalize
 from sklearn_cmr import ACMRProjector, DRCLProjector, PairTransformer, make_pairs
 from sklearn_cmr.datasets import load_captioned_digits
 from sklearn_cmr.metrics import (
+    ClassScoreDisplay,
     CommonSpaceDisplay,
+    ComparisonDisplay,
     PrecisionRecallDisplay,
     RetrievalDisplay,
     TopKPrecisionDisplay,
+    TopKRecallDisplay,
     TrainingCurveDisplay,
+    compare_retrieval,
+    cross_modal_report,
     make_map_scorer,
     mean_average_precision,
     precision_at_k,
     precision_recall_curve,
+    recall_at_k,
 )
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
-CURVES = (PrecisionRecallDisplay, TopKPrecisionDisplay)
+CURVES = (PrecisionRecallDisplay, TopKPrecisionDisplay, TopKRecallDisplay)
 I2T, T2I = "image → text", "text → image"
 
 
@@ -118,19 +124,38 @@ def test_precision_recall_curves_of_codes_by_radius(embeddings):
     assert_array_equal(display.curves[I2T].empty, curve.empty)
 
 
-def test_top_k_precision(embeddings):
+@pytest.mark.parametrize(
+    "cls, metric",
+    [(TopKPrecisionDisplay, precision_at_k), (TopKRecallDisplay, recall_at_k)],
+)
+def test_top_k_displays(embeddings, cls, metric):
     image, text, y = embeddings
-    display = TopKPrecisionDisplay.from_predictions(image, text, y, k=20, name="here")
+    display = cls.from_predictions(image, text, y, k=20, name="here")
     for line, sets in zip(
         display.lines_, [(image, text, y, y), (text, image, y, y)], strict=True
     ):
         ranks = np.arange(1, 21)
         assert_array_equal(line.get_xdata(), ranks)
-        assert_allclose(line.get_ydata(), precision_at_k(*sets, k=ranks))
+        assert_allclose(line.get_ydata(), metric(*sets, k=ranks))
     assert legend_of(display.ax_) == [f"here, {I2T}", f"here, {T2I}"]
     with pytest.raises(TypeError, match="takes no `by`; got by='radius'"):
-        TopKPrecisionDisplay.from_predictions(image, text, y, by="radius")
-    assert "k" in display.ax_.get_xlabel()
+        cls.from_predictions(image, text, y, by="radius")
+    assert display.ax_.get_ylabel().endswith(" at k")
+
+
+@pytest.mark.parametrize("cls", CURVES)
+def test_curves_of_pairs(cls, embeddings):
+    image, text, _ = embeddings
+    expected = precision_recall_curve(image, text, relevance="pair")
+    for display in (
+        cls.from_predictions(image, text, relevance="pair"),
+        cls.from_estimator(
+            Turned(),
+            make_pairs(image[:, ::-1], text[:, ::-1]),
+            relevance="pair",
+        ),
+    ):
+        assert_allclose(display.curves[I2T].recall, expected.recall)
 
 
 @pytest.mark.parametrize("cls", CURVES)
@@ -179,6 +204,10 @@ def test_style_of_curves(cls, embeddings):
 ALL = {
     PrecisionRecallDisplay: lambda d: [line.get_xydata() for line in d.lines_],
     TopKPrecisionDisplay: lambda d: [line.get_xydata() for line in d.lines_],
+    TopKRecallDisplay: lambda d: [line.get_xydata() for line in d.lines_],
+    ClassScoreDisplay: lambda d: [
+        [bar.get_width() for bar in bars] for bars in d.bars_
+    ],
     CommonSpaceDisplay: lambda d: list(d.positions.values()),
     RetrievalDisplay: lambda d: [d.relevant],
 }
@@ -249,7 +278,7 @@ def test_axes_are_used(cls, embeddings):
     assert plt.get_fignums() == [ax.figure.number]
 
 
-@pytest.mark.parametrize("cls", [*ALL, TrainingCurveDisplay])
+@pytest.mark.parametrize("cls", [*ALL, TrainingCurveDisplay, ComparisonDisplay])
 def test_message_without_matplotlib(cls, embeddings, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(
@@ -257,6 +286,8 @@ def test_message_without_matplotlib(cls, embeddings, monkeypatch):
     ):
         if cls is TrainingCurveDisplay:
             cls.from_estimator(Turned())
+        elif cls is ComparisonDisplay:
+            cls.from_values([0, 1], [1, 0])
         else:
             cls.from_predictions(*embeddings)
     display = cls([]) if cls is not RetrievalDisplay else cls([], [])
@@ -583,3 +614,68 @@ def test_retrieval_of_own_queries():
 def test_errors_of_retrieval(embeddings, options, message):
     with pytest.raises(ValueError, match=message):
         RetrievalDisplay.from_predictions(*embeddings, **options)
+
+
+# Bars ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", ["mAP", "NDCG@5"])
+def test_scores_of_classes(embeddings, score):
+    image, text, y = embeddings
+    names = np.array(["cat", "cow", "dog", "owl"])[y]
+    options = {"k": 5, "metric": "euclidean"}
+    display = ClassScoreDisplay.from_predictions(
+        image, text, names, score=score, **options
+    )
+    report = cross_modal_report(
+        image, text, names, per_class=True, output_dict=True, **options
+    )
+    for bars, direction in zip(
+        display.bars_, ("image -> text", "text -> image"), strict=True
+    ):
+        rows = report[direction]["per class"].values()
+        widths = [bar.get_width() for bar in bars]
+        assert widths == pytest.approx([row[score] for row in rows])
+    ticks = [text.get_text() for text in display.ax_.get_yticklabels()]
+    assert ticks == ["cat", "cow", "dog", "owl"]
+    assert legend_of(display.ax_) == [I2T, T2I]
+    assert display.ax_.get_xlabel() == score
+
+
+def test_classes_of_one_modality_only(embeddings):
+    image, text, y = embeddings
+    y_text = np.where(y == 3, 0, y)
+    with pytest.warns(UndefinedMetricWarning, match="15 of 60"):
+        display = ClassScoreDisplay.from_predictions(
+            {"image": image, "text": text}, {"image": y, "text": y_text}
+        )
+    assert np.isnan(display.bars_[1][3].get_width())
+    assert display.bars_[0][3].get_width() == 0
+
+
+def test_errors_of_class_scores(embeddings):
+    with pytest.raises(ValueError, match=r"no score 'mAP@5'. Choose from .*mAP@50"):
+        ClassScoreDisplay.from_predictions(*embeddings, score="mAP@5")
+    with pytest.raises(TypeError, match="sets output_dict itself"):
+        ClassScoreDisplay.from_predictions(*embeddings, output_dict=True)
+
+
+def test_comparison_of_systems():
+    rng = np.random.default_rng(0)
+    a = rng.random(80)
+    systems = {"one": a + rng.normal(0.1, 0.1, 80), "two": a[::-1]}
+    options = {"random_state": 0, "confidence_level": 0.9}
+    _, ax = plt.subplots()
+    display = ComparisonDisplay.from_values(a, systems, ax=ax, **options)
+    assert display.ax_ is ax
+    table = compare_retrieval(a, systems, output_dict=True, **options)
+    points, _, (intervals,) = display.errorbar_
+    assert_allclose(points.get_xdata(), [row["difference"] for row in table.values()])
+    for segment, row in zip(intervals.get_segments(), table.values(), strict=True):
+        assert_allclose(segment[:, 0], [row["low"], row["high"]])
+    ticks = [text.get_text() for text in ax.get_yticklabels()]
+    assert ticks == [
+        f"{name} (p = {row['p (Holm)']:.3f})" for name, row in table.items()
+    ]
+    again = ComparisonDisplay(table).plot(errorbar_kwargs={"color": "red"})
+    assert again.errorbar_[0].get_color() == "red"

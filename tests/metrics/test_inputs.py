@@ -13,13 +13,20 @@ from sklearn_cmr.codes import hamming_distances, pack_codes, unpack_codes
 from sklearn_cmr.metrics import (
     CommonSpaceDisplay,
     RetrievalDisplay,
+    compare_retrieval,
     cross_modal_report,
+    hit_rate_at_k,
     make_map_scorer,
+    map_at_r,
     mean_average_precision,
+    mean_rank,
+    median_rank,
     ndcg_at_k,
     precision_at_k,
     precision_recall_curve,
+    r_precision,
     recall_at_k,
+    reciprocal_rank,
 )
 from sklearn_cmr.neighbors import CrossModalNeighbors
 
@@ -31,6 +38,12 @@ RAGGED = [[1.0, 2.0, 3.0], [1.0, 2.0], [1.0], [1.0], [1.0], [1.0]]
 METRICS = [
     mean_average_precision,
     ndcg_at_k,
+    map_at_r,
+    r_precision,
+    reciprocal_rank,
+    mean_rank,
+    median_rank,
+    lambda *sets, **options: hit_rate_at_k(*sets, k=2, **options),
     lambda *sets, **options: precision_at_k(*sets, k=2, **options),
     lambda *sets, **options: recall_at_k(*sets, k=2, **options),
     lambda *sets, **options: precision_recall_curve(*sets, **options).precision,
@@ -58,7 +71,32 @@ def test_tensors_that_record_gradients(metric):
     assert_allclose(metric(*sets), metric(*Z, indicator, indicator))
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_tensors_of_other_inputs(metric):
+    relevance = (y[:, None] == y).astype(float)
+    own = np.arange(6)[::-1].copy()
+    assert_allclose(
+        metric(
+            recording(Z[0]),
+            recording(Z[1]),
+            relevance=recording(relevance),
+            exclude_self=torch.tensor(own),
+        ),
+        metric(*Z, y, y, exclude_self=own),
+    )
+    distances = -Z[0] @ Z[1].T
+    assert_allclose(
+        metric(recording(distances), relevance=relevance, metric="precomputed"),
+        metric(*Z, y, y, metric="inner_product"),
+    )
+
+
 def test_tensors_that_record_gradients_elsewhere():
+    values = np.random.default_rng(0).random((2, 9))
+    options = {"random_state": 0, "n_resamples": 99}
+    assert compare_retrieval(*map(recording, values), **options) == compare_retrieval(
+        *values, **options
+    )
     tensors, labels = list(map(recording, Z)), recording(y)
     assert cross_modal_report(*tensors, labels) == cross_modal_report(*Z, y)
     estimator = type("Fitted", (), {"transform": lambda self, X: recording(X)})()

@@ -8,16 +8,22 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.exceptions import UndefinedMetricWarning
 from skorch.helper import SliceDict
 
 from sklearn_cmr import make_pairs
 from sklearn_cmr.metrics import (
     cross_modal_report,
+    hit_rate_at_k,
     mean_average_precision,
+    mean_rank,
+    median_rank,
     ndcg_at_k,
     precision_at_k,
     recall_at_k,
+    reciprocal_rank,
 )
 
 I2T, T2I = "image -> text", "text -> image"
@@ -167,6 +173,206 @@ def test_labels_of_several():
     assert report[I2T]["mAP"] == pytest.approx(score)
 
 
+# Rows and values on request -----------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [np.int8, np.float32])
+@pytest.mark.parametrize("labels", ["shared", "own", "sparse"])
+def test_intra_modal_and_mixed_rows(form, labels):
+    parts, y = random_embeddings(form=form)
+    y_image = y_text = y
+    if labels == "own":
+        parts["text"] = parts["text"][:30]
+        y_text = y[:30]
+        y = {"image": y_image, "text": y_text}
+    elif labels == "sparse":
+        y = csr_array(np.eye(4, dtype=int)[y])
+    options = {"k": 5, "output_dict": True}
+    report = cross_modal_report(parts, y, intra_modal=True, mixed=True, **options)
+    assert list(report) == [
+        I2T,
+        T2I,
+        "image -> image",
+        "text -> text",
+        "image -> all",
+        "text -> all",
+        "mean",
+    ]
+    plain = cross_modal_report(parts, y, **options)
+    assert {name: report[name] for name in plain} == plain
+    whole = np.concatenate([parts["image"], parts["text"]])
+    y_whole = np.concatenate([y_image, y_text])
+    tasks = {
+        "image -> image": (parts["image"], parts["image"], y_image, y_image, True),
+        "text -> all": (
+            parts["text"],
+            whole,
+            y_text,
+            y_whole,
+            40 + np.arange(len(y_text)),
+        ),
+    }
+    for name, (*sets, own) in tasks.items():
+        values = {
+            "mAP": mean_average_precision(*sets, exclude_self=own),
+            "P@5": precision_at_k(*sets, k=5, exclude_self=own),
+            "NDCG@5": ndcg_at_k(*sets, k=5, exclude_self=own),
+        }
+        assert {column: report[name][column] for column in values} == pytest.approx(
+            values
+        )
+
+
+def test_queries_apart_from_the_gallery_exclude_nothing():
+    parts, y = random_embeddings(60)
+    queries = {name: part[:10] for name, part in parts.items()}
+    # Another order of the modalities.
+    gallery = {name: parts[name][10:] for name in ("text", "image")}
+    report = cross_modal_report(
+        queries,
+        y[:10],
+        gallery=gallery,
+        y_gallery=y[10:],
+        intra_modal=True,
+        mixed=True,
+        ties="expected",
+        output_dict=True,
+    )
+    image, text = parts["image"], parts["text"]
+    options = {"ties": "expected"}
+    score = mean_average_precision(image[:10], image[10:], y[:10], y[10:], **options)
+    assert report["image -> image"]["mAP"] == pytest.approx(score)
+    whole = np.concatenate([text[10:], image[10:]])
+    y_whole = np.tile(y[10:], 2)
+    score = mean_average_precision(image[:10], whole, y[:10], y_whole, **options)
+    assert report["image -> all"]["mAP"] == pytest.approx(score)
+
+
+def test_rows_of_pairs():
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((20, 5))
+    number = np.repeat(np.arange(20), 5)
+    text = image[number] + rng.standard_normal((100, 5))
+    numbers = {"image": np.arange(20), "text": number}
+    with pytest.warns(UndefinedMetricWarning, match="20 of 20"):
+        report = cross_modal_report(
+            image,
+            text,
+            numbers,
+            relevance="pair",
+            k=[1, 5],
+            intra_modal=True,
+            mixed=True,
+            output_dict=True,
+        )
+    sets = image, text, np.arange(20), number
+    assert report[I2T] == pytest.approx(
+        {
+            "Hit@1": hit_rate_at_k(*sets, k=1),
+            "Hit@5": hit_rate_at_k(*sets, k=5),
+            "MRR": reciprocal_rank(*sets),
+            "median rank": median_rank(*sets),
+            "mean rank": mean_rank(*sets),
+            "queries": 20,
+            "no relevant": 0,
+        }
+    )
+    # An image has no other image of its number.
+    row = report["image -> image"]
+    assert row["Hit@5"] == 0 and np.isnan(row["mean rank"])
+    assert row["no relevant"] == 20
+    whole = np.concatenate([image, text])
+    own = {"exclude_self": 20 + np.arange(100), "k": 1}
+    score = hit_rate_at_k(text, whole, number, np.r_[np.arange(20), number], **own)
+    assert report["text -> all"]["Hit@1"] == pytest.approx(score)
+
+
+def test_rows_of_pairs_by_row():
+    parts, _ = random_embeddings()
+    rows = np.arange(40)
+    options = {"relevance": "pair", "k": [1, 5], "mixed": True}
+    assert cross_modal_report(parts, **options) == cross_modal_report(
+        parts, rows, **options
+    )
+    short = {"image": parts["image"], "text": parts["text"][:30]}
+    with pytest.raises(ValueError, match="Number the groups"):
+        cross_modal_report(short, **options)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_values_of_classes(weighted):
+    parts, y = random_embeddings()
+    names = np.array(["cat", "cow", "dog", "owl"])[y]
+    weight = np.random.default_rng(0).random(40) if weighted else None
+    options = {"k": 3, "per_class": True, "sample_weight": weight}
+    report = cross_modal_report(parts, names, output_dict=True, **options)
+    assert list(report[I2T]["per class"]) == ["cat", "cow", "dog", "owl"]
+    image, text = parts["image"], parts["text"]
+    for i, name in enumerate(["cat", "cow", "dog", "owl"]):
+        own = y == i
+        score = mean_average_precision(
+            image[own],
+            text,
+            y[own],
+            y,
+            k=3,
+            sample_weight=None if weight is None else weight[own],
+        )
+        row = report[I2T]["per class"][name]
+        assert row["mAP@3"] == pytest.approx(score)
+        assert row["queries"] == own.sum()
+        both = [report[way]["per class"][name]["mAP@3"] for way in (I2T, T2I)]
+        mean = report["mean"]["per class"][name]
+        assert mean["mAP@3"] == pytest.approx(np.mean(both))
+        assert mean["queries"] == 2 * own.sum()
+    table = cross_modal_report(parts, names, **options).splitlines()
+    assert len({len(line) for line in table if line}) == 1
+    assert sum("-> text, owl" in line for line in table) == 1
+
+
+def test_values_of_labels():
+    """A query belongs to each of its labels."""
+    parts, y = random_embeddings()
+    labels = np.eye(4, dtype=int)[y]
+    labels[::3, 0] = 1
+    # A label that no query has.
+    labels = np.insert(labels, 2, 0, axis=1)
+    for form in (labels, csr_array(labels)):
+        report = cross_modal_report(
+            parts, form, mixed=True, per_class=True, output_dict=True
+        )
+        counts = [row["queries"] for row in report[I2T]["per class"].values()]
+        assert counts == labels.sum(axis=0)[[0, 1, 3, 4]].tolist()
+        assert list(report["image -> all"]["per class"]) == [0, 1, 3, 4]
+
+
+def test_values_of_queries():
+    parts, y = random_embeddings()
+    options = {"k": [2, 9], "output_dict": True}
+    report = cross_modal_report(parts, y, per_query=True, **options)
+    values = report[T2I]["per query"]
+    sets = parts["text"], parts["image"], y, y
+    assert_allclose(values["R@9"], recall_at_k(*sets, k=9, per_query=True))
+    plain = cross_modal_report(parts, y, **options)
+    assert [*values, "queries", "no relevant"] == list(plain["mean"])
+    for column, each in values.items():
+        assert np.mean(each) == pytest.approx(plain[T2I][column])
+    assert report["mean"] == plain["mean"]
+    y[0] = 99
+    with pytest.warns(UndefinedMetricWarning):
+        report = cross_modal_report(
+            parts,
+            y,
+            gallery={name: part[1:] for name, part in parts.items()},
+            y_gallery=y[1:],
+            zero_relevant="skip",
+            per_query=True,
+            **options,
+        )
+    missing = np.isnan(report[I2T]["per query"]["mAP"])
+    assert_array_equal(missing, np.arange(40) == 0)
+
+
 @pytest.mark.parametrize("digits", [0, 3, 6])
 def test_table_shows_the_dictionary(digits):
     parts, y = random_embeddings()
@@ -200,6 +406,14 @@ def test_table_shows_the_dictionary(digits):
         ("XYy", {"k": None}, ValueError, "'k' parameter"),
         ("XYy", {"digits": -1}, ValueError, "'digits' parameter"),
         ("XYy", {"normalizer": "k"}, ValueError, "'normalizer' parameter"),
+        ("XYy", {"per_query": True}, ValueError, "output_dict=True"),
+        (
+            "XYy",
+            {"per_class": True, "relevance": "pair"},
+            ValueError,
+            "per_class=True needs classes",
+        ),
+        ("XYy", {"metric": "precomputed"}, ValueError, "'metric' parameter"),
         ("Xsy", {}, ValueError, "query has 10 columns and gallery has 3"),
     ],
 )

@@ -30,11 +30,21 @@ from sklearn.utils.fixes import parse_version
 from skorch.helper import SliceDict
 
 from sklearn_cmr.metrics import (
+    hit_rate_at_k,
     make_map_scorer,
+    make_retrieval_scorer,
+    map_at_r,
     map_i2t_scorer,
     map_scorer,
     map_t2i_scorer,
     mean_average_precision,
+    mean_rank,
+    median_rank,
+    ndcg_at_k,
+    precision_at_k,
+    r_precision,
+    recall_at_k,
+    reciprocal_rank,
 )
 
 N_IMAGE, N_TEXT, N_CLASSES = 6, 4, 4
@@ -539,3 +549,102 @@ def test_one_class_fold_warns_through_the_metric():
     estimator = Fixed(tuple(random_embeddings(9)))
     with pytest.warns(UndefinedMetricWarning, match="any ranking scores 1"):
         assert map_scorer(estimator, None, [1] * 9) == 1
+
+
+# Scorers of other metrics -------------------------------------------------------
+
+OTHERS = {
+    "map": (mean_average_precision, {"k": 5, "normalizer": "min"}),
+    "map_at_r": (map_at_r, {}),
+    "r_precision": (r_precision, {"metric": "euclidean"}),
+    "precision": (precision_at_k, {"k": 4}),
+    "recall": (recall_at_k, {"k": 4, "ties": "expected"}),
+    "hit_rate": (hit_rate_at_k, {"k": 1}),
+    "ndcg": (ndcg_at_k, {"k": 4, "gain": "exponential"}),
+    "reciprocal_rank": (reciprocal_rank, {"metric": "inner_product"}),
+    "neg_median_rank": (median_rank, {}),
+    "neg_mean_rank": (mean_rank, {"zero_relevant": "skip"}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_scorers_of_all_metrics(embeddings, name):
+    image, text, y = embeddings
+    function, options = OTHERS[name]
+    sign = -1 if name.startswith("neg") else 1
+    estimator = Fixed({"image": image, "text": text})
+    weight = np.arange(len(y))
+    ways = {
+        "i2t": function(image, text, y, y, sample_weight=weight, **options),
+        "t2i": function(text, image, y, y, sample_weight=weight, **options),
+    }
+    ways["mean"] = np.mean(list(ways.values()))
+    for direction, value in ways.items():
+        scorer = make_retrieval_scorer(name, direction=direction, **options)
+        for each in (scorer, clone(scorer), pickle.loads(pickle.dumps(scorer))):
+            assert each == scorer and hash(each) == hash(scorer)
+            score = each(estimator, image, y, sample_weight=weight)
+            assert score == pytest.approx(sign * value)
+        again = eval(repr(scorer), {"make_retrieval_scorer": make_retrieval_scorer})
+        assert again == scorer
+    assert make_retrieval_scorer(name, direction="i2t", **options) != scorer
+
+
+def test_scorers_of_pairs(embeddings):
+    """The labels are for the training, and the rows are the pairs."""
+    image, text, y = embeddings
+    estimator = Fixed({"image": image, "text": text})
+    scorer = make_retrieval_scorer("hit_rate", k=1, relevance="pair", direction="i2t")
+    expected = hit_rate_at_k(image, text, k=1, relevance="pair")
+    assert scorer(estimator, image) == scorer(estimator, image, y) == expected
+    with pytest.raises(ValueError, match="The hit rate needs labels"):
+        make_retrieval_scorer("hit_rate", k=1)(estimator, image)
+
+
+def test_names_of_scorers():
+    for scorer, name in {
+        make_retrieval_scorer("ndcg", k=10, direction="i2t"): (
+            "ndcg_at_10_image_to_text"
+        ),
+        make_retrieval_scorer("r_precision"): "r_precision",
+        make_retrieval_scorer("neg_median_rank", direction="t2i"): (
+            "neg_median_rank_text_to_image"
+        ),
+    }.items():
+        assert scorer.__name__ == name
+
+
+@pytest.mark.parametrize(
+    "name, options, error, message",
+    [
+        ("mrr", {}, ValueError, "'name' parameter"),
+        ("precision", {}, TypeError, "needs the option k"),
+        ("map", {"k": [1, 2]}, ValueError, "'k' parameter"),
+        ("map", {"gain": "linear"}, TypeError, "no option 'gain' .* normalizer"),
+        ("map", {"per_query": True}, TypeError, "no option 'per_query'"),
+        ("map", {"metric": "precomputed"}, ValueError, "'metric' parameter"),
+        ("map", {"relevance": np.eye(3)}, ValueError, "'relevance' parameter"),
+        ("neg_mean_rank", {"zero_relevant": "zero"}, ValueError, "'zero_relevant'"),
+        ("map", {"direction": "both"}, ValueError, "'direction' parameter"),
+    ],
+)
+def test_wrong_options_of_other_scorers(name, options, error, message):
+    with pytest.raises(error, match=message):
+        make_retrieval_scorer(name, **options)
+
+
+def test_several_metrics_in_cross_validation(pairs):
+    X, y = pairs
+    scorers = [
+        make_retrieval_scorer("ndcg", k=5),
+        make_retrieval_scorer("hit_rate", k=1, direction="t2i"),
+    ]
+    scores = cross_validate(
+        ClassMeans(),
+        X,
+        y,
+        cv=StratifiedKFold(2, shuffle=True, random_state=0),
+        scoring={scorer.__name__: scorer for scorer in scorers},
+    )
+    for scorer in scorers:
+        assert np.all(scores[f"test_{scorer.__name__}"] > 0)

@@ -24,7 +24,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from sklearn_cmr import CrossModalNeighbors
 from sklearn_cmr.hashing import hamming_distances, pack_codes
-from sklearn_cmr.neighbors import _hamming, _neighbors, _real
+from sklearn_cmr.neighbors import _blocks, _hamming, _neighbors, _real
 
 
 class OtherIndex:
@@ -155,6 +155,22 @@ def test_items_that_come_ever_nearer(algorithm):
     model = CrossModalNeighbors(n_neighbors=100, algorithm=algorithm).fit(gallery)
     expected = nearest(hamming_distances(query, gallery), 100)
     assert_same(model.kneighbors(query), expected)
+
+
+@pytest.mark.parametrize("order", ["nearer", "farther", "equal"])
+def test_real_values_in_order_of_their_distance(algorithm, order, monkeypatch):
+    monkeypatch.setattr(_real, "_PAIRS", 500)
+    steps = {
+        "nearer": np.linspace(9, 0, 5000),
+        "farther": np.linspace(0, 9, 5000),
+        "equal": np.ones(5000),
+    }
+    gallery = steps[order][:, None] * np.ones((1, 4))
+    model = CrossModalNeighbors(metric="euclidean", algorithm=algorithm).fit(gallery)
+    expected = nearest(2 * steps[order][None], 20)
+    distances, rows = model.kneighbors(np.zeros((1, 4)), 20)
+    assert_array_equal(rows, expected[1])
+    assert_allclose(distances, expected[0])
 
 
 @pytest.mark.parametrize("form", [pack_codes, np.float32, np.int64, torch.tensor])
@@ -328,12 +344,15 @@ def test_whatever_is_held_at_once(algorithm, metric, monkeypatch):
         (_neighbors, "_BALLS", 7),
         (_hamming, "_QUERIES", 3),
         (_hamming, "_ITEMS", 10),
-        (_hamming, "_PAIRS_PER_THREAD", 100),
+        (_hamming, "_PAIRS", 30),
+        (_blocks, "_PAIRS_PER_THREAD", 100),
+        (_real, "_QUERIES", 4),
+        (_real, "_PAIRS", 60),
         (_real, "_NUMBERS", 50),
         (_real, "_CANDIDATES", 100),
     ]:
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(_hamming, "_openmp_effective_n_threads", lambda: 2)
+    monkeypatch.setattr(_blocks, "_openmp_effective_n_threads", lambda: 2)
     model.fit(gallery)
     assert_same(model.kneighbors(query), found)
     assert_same_balls(model.radius_neighbors(query, radius), balls)
@@ -681,3 +700,157 @@ def test_auto_means_faiss_for_codes_on_linux(monkeypatch):
         monkeypatch.setattr(sys, "platform", platform)
         assert type(CrossModalNeighbors().fit(codes)._index) is kind
     CrossModalNeighbors().fit(X)
+
+
+# A gallery that changes ----------------------------------------------------------
+
+
+def named(n_items):
+    return np.array([f"item {i}" for i in range(n_items)])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_remove_is_fit_on_the_rest(algorithm, metric):
+    gallery, query = sample(metric)
+    names = named(len(gallery))
+    gone = np.random.RandomState(0).permutation(len(gallery))[:200]
+    kept = np.delete(np.arange(len(gallery)), gone)
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm)
+    rest = clone(model).fit(gallery[kept], ids=names[kept])
+    model.fit(gallery, ids=names).kneighbors(query)
+    model.remove(names[gone[:50]]).remove(names[gone[50:]].tolist())
+    assert model.n_samples_fit_ == len(kept)
+    assert_same(model.kneighbors(query), rest.kneighbors(query))
+    model.add(gallery[gone], ids=names[gone])  # the ids are free again
+    back = np.concatenate([kept, gone])
+    rest.fit(gallery[back], ids=names[back])
+    assert_same(model.kneighbors(query), rest.kneighbors(query))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_update_is_fit_on_the_new_rows(algorithm, metric):
+    gallery, query = sample(metric)
+    rows = np.random.RandomState(0).permutation(len(gallery))[:90]
+    changed = gallery.copy()
+    changed[rows] = query
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm)
+    expected = clone(model).fit(changed).kneighbors(query)
+    for ids in (None, named(len(gallery)), rows.max() - np.arange(len(gallery))):
+        model.fit(gallery, ids=ids).kneighbors(query)
+        model.update(query, ids=rows if ids is None else ids[rows])
+        found = expected[1] if ids is None else ids[expected[1]]
+        assert_same(model.kneighbors(query), (expected[0], found))
+
+
+def test_update_loses_no_digit():
+    model = CrossModalNeighbors(metric="euclidean", n_neighbors=1)
+    model.fit(np.zeros((2, 1), dtype=np.float32)).update([[1 + 1e-12]], ids=[1])
+    assert model.kneighbors([[1 + 1e-12]])[0] == 0
+
+
+def test_rows_are_numbered_anew_where_there_are_no_ids():
+    model = CrossModalNeighbors(n_neighbors=1).fit(np.eye(4)).remove([1, 0])
+    assert model.kneighbors(np.eye(4)[2:])[1].ravel().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [object, str, int, float])
+def test_ids_of_every_kind_are_found(kind):
+    names = np.array([30, 10, 20]).astype(kind)
+    model = CrossModalNeighbors(n_neighbors=1).fit(np.eye(3), ids=names)
+    model.remove(names[[1]])
+    assert model.ids_.tolist() == names[[0, 2]].tolist()
+    assert model.ids_.dtype == names.dtype
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["d"], "1 of 1 ids are not in the gallery, such as 'd'. It holds 3 items"),
+        (["a", 1, "e"], "not in the gallery, such as '1'"),
+        ([0, 1], "2 of 2 ids are not in the gallery, such as 0"),
+        (["a", "b", "a"], "'a' occurs more than once"),
+        ([["a"], ["b"], ["c"], ["d"]], "not in the gallery, such as 'd'"),
+        (["a", "b", "c"], "All 3 items would be removed"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+def test_remove_refuses(ids, message):
+    model = CrossModalNeighbors(n_neighbors=1).fit(X, ids=["a", "b", "c"])
+    with pytest.raises(ValueError, match=message):
+        model.remove(ids)
+    assert_array_equal(model.kneighbors(X)[1].ravel(), ["a", "b", "c"])
+
+
+def test_rows_to_remove_must_be_numbers_of_rows():
+    model = CrossModalNeighbors(n_neighbors=1).fit(X)
+    for ids, message in [
+        ([3], "1 of 1 rows are not in the gallery, such as 3"),
+        ([-1], "such as -1"),
+        (["a"], "The items have no ids, but their row numbers; got the dtype <U1"),
+        ([0.0], "got the dtype float64"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.remove(ids)
+    assert model.n_samples_fit_ == 3
+
+
+def test_update_refuses():
+    model = CrossModalNeighbors(n_neighbors=1).fit(X, ids=["a", "b", "c"])
+    for rows, ids, message in [
+        (X[:1], ["d"], "not in the gallery, such as 'd'"),
+        (X[:2], ["a"], "Got 1 ids for 2 rows"),
+        (X[:2], ["a", "a"], "'a' occurs more than once"),
+        (X[:1, :2], ["a"], "is expecting 3 features"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.update(rows, ids=ids)
+    assert_array_equal(model.kneighbors(X)[1].ravel(), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("method", ["add", "remove", "update"])
+def test_only_a_gallery_can_change(method):
+    arguments = {"add": (X,), "remove": ([0],), "update": (X,)}[method]
+    options = {"ids": [0, 1, 2]} if method == "update" else {}
+    with pytest.raises(NotFittedError, match="This CrossModalNeighbors instance"):
+        getattr(CrossModalNeighbors(), method)(*arguments, **options)
+
+
+# Search in a part of the gallery --------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("has_ids", [False, True])
+def test_subset_is_a_gallery_of_its_items(algorithm, metric, has_ids):
+    gallery, query = sample(metric, n_items=300)
+    mask = np.random.RandomState(0).rand(300) < 0.3
+    rows = np.flatnonzero(mask)
+    names = named(300) if has_ids else np.arange(300)
+    model = CrossModalNeighbors(metric=metric, algorithm=algorithm)
+    part = clone(model).fit(gallery[mask], ids=names[mask])
+    model.fit(gallery, ids=names if has_ids else None)
+    radius = 6 if metric == "hamming" else 0.9
+    everything = model.kneighbors(query)
+    for subset in (mask, mask.tolist(), names[rows[::-1]]):
+        assert_same(model.kneighbors(query, subset=subset), part.kneighbors(query))
+        assert_same(model.kneighbors(subset=subset), part.kneighbors())
+        balls = model.radius_neighbors(query, radius, subset=subset)
+        assert_same_balls(balls, part.radius_neighbors(query, radius))
+        own = model.radius_neighbors(radius=radius, subset=subset)
+        assert_same_balls(own, part.radius_neighbors(radius=radius))
+    assert_same(model.kneighbors(query), everything)
+
+
+@pytest.mark.parametrize(
+    ("subset", "message"),
+    [
+        ([True, False], "needs 3 entries, one for each item; subset has 2"),
+        ([False] * 3, "subset leaves no item to search"),
+        (["a", "x"], "1 of 2 ids are not in the gallery, such as 'x'"),
+        (["a", "a"], "'a' occurs more than once"),
+        ([True, False, False], "n_neighbors = 2, n_samples_fit = 1"),
+    ],
+)
+def test_subset_must_fit(subset, message):
+    model = CrossModalNeighbors(n_neighbors=2).fit(X, ids=["a", "b", "c"])
+    with pytest.raises(ValueError, match=message):
+        model.kneighbors(X, subset=subset)

@@ -12,7 +12,10 @@ from sklearn_cmr.metrics._curves import precision_recall_curve
 from sklearn_cmr.metrics._directions import list_directions
 from sklearn_cmr.metrics._displays.style import COLORS, LINE_STYLES, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings, read_gallery
-from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
+from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS, RELEVANCE_CONSTRAINTS
+
+# Options that the mean average precision has in common with the curves.
+_COMMON = {*MAP_CONSTRAINTS, *RELEVANCE_CONSTRAINTS, "sample_weight"}
 
 
 class _CurveDisplay(metaclass=ABCMeta):
@@ -76,8 +79,8 @@ class _CurveDisplay(metaclass=ABCMeta):
             Keywords of matplotlib's `plot`, for all lines or for each.
 
         **options : dict
-            Keywords of :func:`precision_recall_curve`, such as `metric`, `ties` and
-            `k`.
+            Keywords of :func:`precision_recall_curve`, such as `metric`,
+            `relevance`, `ties` and `k`.
 
         Returns
         -------
@@ -85,7 +88,7 @@ class _CurveDisplay(metaclass=ABCMeta):
             The display, drawn.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        queries = encode(estimator, X, Y, y)
+        queries = encode(estimator, X, Y, y, needs_labels=_needs_labels(options))
         display = cls._compute(_sets_by_direction(queries, queries), name, options)
         return display.plot(ax, curve_kwargs=curve_kwargs)
 
@@ -135,8 +138,8 @@ class _CurveDisplay(metaclass=ABCMeta):
             Keywords of matplotlib's `plot`, for all lines or for each.
 
         **options : dict
-            Keywords of :func:`precision_recall_curve`, such as `metric`, `ties` and
-            `k`.
+            Keywords of :func:`precision_recall_curve`, such as `metric`,
+            `relevance`, `ties` and `k`.
 
         Returns
         -------
@@ -144,7 +147,7 @@ class _CurveDisplay(metaclass=ABCMeta):
             The display, drawn.
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
-        queries = read_embeddings(X, Y, y)
+        queries = read_embeddings(X, Y, y, needs_labels=_needs_labels(options))
         found = read_gallery(gallery, y_gallery, queries)
         display = cls._compute(_sets_by_direction(queries, found), name, options)
         return display.plot(ax, curve_kwargs=curve_kwargs)
@@ -262,7 +265,7 @@ class PrecisionRecallDisplay(_CurveDisplay):
         common = {
             key: value
             for key, value in options.items()
-            if key == "sample_weight" or (key in MAP_CONSTRAINTS and key != "k")
+            if key in _COMMON and key != "k"
         }
         curves = {
             direction: precision_recall_curve(*sets, **options)
@@ -281,7 +284,35 @@ class PrecisionRecallDisplay(_CurveDisplay):
         return curve.recall, curve.precision, label
 
 
-class TopKPrecisionDisplay(_CurveDisplay):
+class _TopKDisplay(_CurveDisplay):
+    """Plot of precision or recall at `k` over `k`, by the attribute `_quantity`."""
+
+    _quantity: str
+
+    def __init__(self, curves, *, name=None):
+        self.curves = curves
+        self.name = name
+
+    @classmethod
+    def _compute(cls, directions, name, options):
+        if "by" in options:
+            raise TypeError(
+                f"{cls.__name__} draws the {cls._quantity} by rank and takes no `by`; "
+                f"got by={options['by']!r}. Use PrecisionRecallDisplay for other "
+                "curves."
+            )
+        curves = {
+            direction: precision_recall_curve(*sets, by="rank", **options)
+            for direction, sets in directions.items()
+        }
+        return cls(curves, name=name)
+
+    def _line(self, direction):
+        curve = self.curves[direction]
+        return curve.thresholds, getattr(curve, self._quantity), direction
+
+
+class TopKPrecisionDisplay(_TopKDisplay):
     """Plot of the precision at `k` over `k`, one line for each direction.
 
     Use :meth:`from_estimator` or :meth:`from_predictions` to create it; their keyword
@@ -309,6 +340,7 @@ class TopKPrecisionDisplay(_CurveDisplay):
     See Also
     --------
     precision_at_k : The values.
+    TopKRecallDisplay : Plots the recall at `k`.
     PrecisionRecallDisplay : Plots precision over recall.
 
     Examples
@@ -324,32 +356,69 @@ class TopKPrecisionDisplay(_CurveDisplay):
     >>> plt.show()  # doctest: +SKIP
     """
 
+    _quantity = "precision"
     _axes_options = {
         "xlabel": "k",
         "ylabel": "Precision at k",
         "ylim": (-0.01, 1.01),
     }
 
-    def __init__(self, curves, *, name=None):
-        self.curves = curves
-        self.name = name
 
-    @classmethod
-    def _compute(cls, directions, name, options):
-        if "by" in options:
-            raise TypeError(
-                f"{cls.__name__} draws the precision by rank and takes no `by`; got "
-                f"by={options['by']!r}. Use PrecisionRecallDisplay for other curves."
-            )
-        curves = {
-            direction: precision_recall_curve(*sets, by="rank", **options)
-            for direction, sets in directions.items()
-        }
-        return cls(curves, name=name)
+class TopKRecallDisplay(_TopKDisplay):
+    """Plot of the recall at `k` over `k`, one line for each direction.
 
-    def _line(self, direction):
-        curve = self.curves[direction]
-        return curve.thresholds, curve.precision, direction
+    Use :meth:`from_estimator` or :meth:`from_predictions` to create it; their keyword
+    `k` is the length of the longest list. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    curves : dict of str to PrecisionRecallCurve
+        What :func:`precision_recall_curve` returns, by the name of the direction.
+
+    name : str, default=None
+        Name of the method, for the legend.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        The curves, in the order of `curves`.
+
+    ax_ : matplotlib Axes
+        Axes with the curves.
+
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    See Also
+    --------
+    recall_at_k : The values.
+    TopKPrecisionDisplay : Plots the precision at `k`.
+    hit_rate_at_k : What is called recall where a query has several partners.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import TopKRecallDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 3
+    >>> image, text = rng.standard_normal((2, 60, 3)) + 2 * np.eye(3)[y]
+    >>> TopKRecallDisplay.from_predictions(image, text, y, k=20)
+    <...>
+    >>> plt.show()  # doctest: +SKIP
+    """
+
+    _quantity = "recall"
+    _axes_options = {
+        "xlabel": "k",
+        "ylabel": "Recall at k",
+        "ylim": (-0.01, 1.01),
+    }
+
+
+def _needs_labels(options):
+    relevance = options.get("relevance", "label")
+    return isinstance(relevance, str) and relevance == "label"
 
 
 def _sets_by_direction(queries, gallery):

@@ -19,7 +19,7 @@ from sklearn_cmr.metrics._embeddings import (
     read_embeddings,
     read_texts,
 )
-from sklearn_cmr.metrics._evaluation import CUTOFF_CONSTRAINTS, MAP_CONSTRAINTS
+from sklearn_cmr.metrics._evaluation import CUTOFFS, MAP_CONSTRAINTS
 from sklearn_cmr.metrics._retrieval import Retrieval
 
 
@@ -46,7 +46,7 @@ _LETTERS = 14
 _CONSTRAINTS = {
     "direction": [StrOptions(set(DIRECTIONS)), tuple, list],
     "items": [dict, None],
-    "queries": CUTOFF_CONSTRAINTS["k"],
+    "queries": CUTOFFS,
     "k": [Interval(Integral, 1, None, closed="left")],
     "metric": MAP_CONSTRAINTS["metric"],
     "random_state": MAP_CONSTRAINTS["random_state"],
@@ -150,7 +150,8 @@ class RetrievalDisplay:
         k : int, default=8
             Number of items that a query retrieves.
 
-        metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
+                default="auto"
             Distance used for the ranking, see :func:`mean_average_precision`. Items at
             the same distance are shown in the order of their rows.
 
@@ -228,7 +229,8 @@ class RetrievalDisplay:
         k : int, default=8
             Number of items that a query retrieves.
 
-        metric : {"auto", "cosine", "euclidean", "hamming"}, default="auto"
+        metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
+                default="auto"
             Distance used for the ranking, see :func:`mean_average_precision`. Items at
             the same distance are shown in the order of their rows.
 

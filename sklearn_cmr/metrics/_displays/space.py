@@ -25,7 +25,7 @@ _MOST_NAMED = 20
 _CONSTRAINTS = {
     "method": [StrOptions({"tsne", "pca"})],
     "n_samples": [Interval(Integral, 1, None, closed="left"), None],
-    "metric": MAP_CONSTRAINTS["metric"],
+    "metric": [StrOptions({"auto", "cosine", "euclidean", "hamming"})],
     "random_state": MAP_CONSTRAINTS["random_state"],
     "scatter_kwargs": [dict, None],
 }
