@@ -529,7 +529,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     such as histograms are better not centered. With ``normalize=False``, distances grow
     with the dimension: scale `margin` with the square root of `embedding_dim`, or with
     `embedding_dim` in the forms with squared distances. Weights and rates that suit
-    such embeddings are ``ACMRProjector(normalize=False, embedding_dim=64, margin=3,
+    such embeddings are ``ACMRProjector(normalize=False, embedding_dim=64, margin=6,
     triplet_weight=1, adversarial_weight=0.3, lr=3e-4, lr_discriminator=None,
     min_updates=1000)``.
 
