@@ -1,0 +1,91 @@
+"""Weights and moments as arrays by name: what files and checkpoints hold."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import torch
+
+
+def weights_of(module):
+    """Return copies of all parameters and buffers of a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    weights : dict of str to ndarray
+        By the names of `state_dict`; what networks share has several names.
+    """
+    tensors = module.state_dict()
+    return {name: to_array(tensor) for name, tensor in tensors.items()}
+
+
+def load_weights(module, weights):
+    """Copy arrays into the parameters and buffers of a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    weights : dict of str to ndarray
+        As :func:`weights_of` returns them, of all parameters and buffers.
+
+    Raises
+    ------
+    ValueError
+        If a name, a shape or a dtype is not that of the module. Then the module is as
+        it was before.
+    """
+    tensors = module.state_dict()
+    missing = sorted(set(tensors) - set(weights))
+    unknown = sorted(set(weights) - set(tensors))
+    if missing or unknown:
+        raise ValueError(
+            f"The weights do not fit the networks: {missing} are missing, {unknown} "
+            "are unknown."
+        )
+    for name, tensor in tensors.items():
+        given = weights[name]
+        expected = f"{tuple(tensor.shape)} of {_dtype_name(tensor)}"
+        found = f"{np.shape(given)} of {getattr(given, 'dtype', type(given).__name__)}"
+        if found != expected:
+            raise ValueError(
+                f"The weights do not fit the networks: {name} must be an array of "
+                f"shape {expected}, got {found}."
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.tensor(weights[name]))
+
+
+def moments_to_arrays(moments):
+    """Return copies of Adam's moments, by player and parameter, as arrays."""
+    return {
+        player: {
+            name: {key: to_array(value) for key, value in own.items()}
+            for name, own in parameters.items()
+        }
+        for player, parameters in moments.items()
+    }
+
+
+def moments_from_arrays(moments):
+    """Return copies of Adam's moments, by player and parameter, as tensors."""
+    return {
+        player: {
+            name: {key: torch.tensor(value) for key, value in own.items()}
+            for name, own in parameters.items()
+        }
+        for player, parameters in moments.items()
+    }
+
+
+def to_array(tensor):
+    """Return a copy of a tensor as an array in main memory."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _dtype_name(tensor):
+    return str(tensor.dtype).removeprefix("torch.")
