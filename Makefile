@@ -8,7 +8,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test benchmark lint format types clean
+.PHONY: help quickstart test benchmark docs lint format types clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -21,6 +21,10 @@ test: $(VENV)/.installed-test ## run the whole test suite on all cores, with cov
 
 benchmark: $(VENV)/.installed-test ## compare the speed with peers; ARGS='--quick train' for less
 	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+docs: $(VENV)/.installed-docs ## build the documentation site in docs/_build
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build $(ARGS)
+	$(BIN)/python docs/check_build.py docs/_build
 
 lint: $(VENV)/.installed-dev ## check style and formatting
 	$(BIN)/ruff check
@@ -35,6 +39,7 @@ types: $(VENV)/.installed-dev ## check types
 
 clean: ## remove the virtual environment and everything made
 	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov
+	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find sklearn_cmr tests examples -name __pycache__ -prune -exec rm -rf {} +
 

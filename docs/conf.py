@@ -1,0 +1,119 @@
+"""Settings of the documentation site."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import os
+
+import sklearn_cmr
+
+# Figures of the examples are drawn without a screen.
+os.environ.setdefault("MPLBACKEND", "agg")
+
+REPOSITORY = "https://github.com/sklearn-cmr/sklearn_cmr"
+
+project = "sklearn_cmr"
+author = "The sklearn_cmr developers"
+copyright = "The sklearn_cmr developers (BSD 3-Clause License)"
+version = release = sklearn_cmr.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+html_static_path = ["_static"]
+exclude_patterns = ["_build", "_templates"]
+
+# -- API pages -------------------------------------------------------------------
+
+autosummary_generate = True
+autodoc_typehints = "none"  # types stand in the docstrings
+python_maximum_signature_line_length = 60
+numpydoc_show_class_members = True
+numpydoc_show_inherited_class_members = True
+numpydoc_class_members_toctree = False
+
+# -- Links to other projects -----------------------------------------------------
+
+extlinks = {
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+    "doi": ("https://doi.org/%s", "doi:%s"),
+}
+
+intersphinx_mapping = {
+    "joblib": ("https://joblib.readthedocs.io/en/stable/", None),
+    "matplotlib": ("https://matplotlib.org/stable/", None),
+    "numpy": ("https://numpy.org/doc/stable/", None),
+    "pandas": ("https://pandas.pydata.org/docs/", None),
+    "python": ("https://docs.python.org/3/", None),
+    "scipy": ("https://docs.scipy.org/doc/scipy/", None),
+    "skorch": ("https://skorch.readthedocs.io/en/stable/", None),
+    "sklearn": ("https://scikit-learn.org/stable/", None),
+    "torch": ("https://docs.pytorch.org/docs/stable/", None),
+}
+intersphinx_timeout = 10
+if os.environ.get("SKLEARN_CMR_DOCS_OFFLINE"):
+    intersphinx_mapping = {}
+
+# -- Pages written in Markdown ---------------------------------------------------
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+suppress_warnings = [
+    # Links between the project's files work in the repository, where their pages are.
+    "myst.xref_missing",
+    "myst.header",
+    # Terms of scikit-learn's glossary, where it cannot be reached.
+    "ref.term",
+]
+
+# -- Examples --------------------------------------------------------------------
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"__init__\.py",
+    "doc_module": ("sklearn_cmr",),
+    "reference_url": {"sklearn_cmr": None},
+    "backreferences_dir": "generated/backreferences",
+    "show_memory": False,
+    "remove_config_comments": True,
+    "abort_on_example_error": True,
+    "within_subsection_order": "FileNameSortKey",
+}
+
+# -- Looks -----------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sklearn_cmr"
+html_show_sourcelink = False
+html_theme_options = {
+    "github_url": REPOSITORY,
+    "header_links_before_dropdown": 5,
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher", "navbar-icon-links"],
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+}
+
+
+def skip_routing(app, what, name, obj, skip, options):
+    """Leave out the methods of metadata routing, which scikit-learn documents."""
+    is_request = name.startswith("set_") and name.endswith("_request")
+    return True if is_request or name == "get_metadata_routing" else skip
+
+
+def setup(app):
+    """Connect the functions above."""
+    app.connect("autodoc-skip-member", skip_routing)
