@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sklearn_cmr._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from sklearn_cmr._versions import show_versions
     from sklearn_cmr.compose import PairTransformer
     from sklearn_cmr.ensemble import CrossModalEnsemble
     from sklearn_cmr.hashing import AADAHHasher, ITQHasher, SSAHHasher
@@ -34,6 +35,7 @@ __all__ = [
     "SSAHHasher",
     "SemanticMatchingProjector",
     "make_pairs",
+    "show_versions",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -41,6 +43,7 @@ __version__ = "0.1.0.dev0"
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "sklearn_cmr._versions": ["show_versions"],
         "sklearn_cmr.compose": ["PairTransformer"],
         "sklearn_cmr.ensemble": ["CrossModalEnsemble"],
         "sklearn_cmr.hashing": ["AADAHHasher", "ITQHasher", "SSAHHasher"],
