@@ -3,9 +3,9 @@
 Pairs and containers
 ====================
 
-Cross-modal retrieval learns from **pairs**: row *i* of the image features belongs to row
-*i* of the text features, and `y` holds the labels of the pairs. This chapter shows the
-forms in which pairs can be passed to an estimator, and what comes back.
+Cross-modal retrieval learns from **pairs**: row *i* of the image features belongs to
+row *i* of the text features, and `y` holds the labels of the pairs. This chapter shows
+the forms in which pairs can be passed to an estimator, and what comes back.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -41,7 +41,8 @@ print(model.transform_text(X_txt[:2]).round(2))
 # One container
 # -------------
 # `train_test_split`, `cross_val_score`, `GridSearchCV` and `Pipeline` pass one `X` and
-# select its rows. :func:`~sklearn_cmr.make_pairs` makes such an `X` from both modalities.
+# select its rows. :func:`~sklearn_cmr.make_pairs` makes such an `X` from both
+# modalities.
 
 pairs = make_pairs(X_img, X_txt)
 print(pairs, len(pairs), "rows")

@@ -3,9 +3,9 @@
 Preparing features
 ==================
 
-The estimators take features: one vector for each image and for each text. They work best
-on standardized ones. This chapter prepares words and pixels with scikit-learn, and shows
-how to use the features of large pretrained models.
+The estimators take features: one vector for each image and for each text. They work
+best on standardized ones. This chapter prepares words and pixels with scikit-learn, and
+shows how to use the features of large pretrained models.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -13,8 +13,8 @@ how to use the features of large pretrained models.
 # %%
 # Words and pixels
 # ----------------
-# A vectorizer makes sparse features of sentences. They stay sparse in the whole pipeline,
-# and become dense batch by batch in the training.
+# A vectorizer makes sparse features of sentences. They stay sparse in the whole
+# pipeline, and become dense batch by batch in the training.
 
 import matplotlib.pyplot as plt
 from sklearn.decomposition import TruncatedSVD
@@ -46,8 +46,8 @@ for name, text in texts.items():
 
 # %%
 # Every word of these sentences counts, so that a projection to few topics loses some.
-# Scaling changes little here. It matters where columns differ much in their spread, such
-# as counts, or pixels beside colors: a network sees the large ones only.
+# Scaling changes little here. It matters where columns differ much in their spread,
+# such as counts, or pixels beside colors: a network sees the large ones only.
 
 fig, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
 ax.barh(list(scores), list(scores.values()), color="tab:blue")
@@ -75,7 +75,8 @@ print(repr(counts.fit_transform(pairs["text"][:100])))
 #     import torch
 #     from sentence_transformers import SentenceTransformer
 #
-#     network = timm.create_model("vit_base_patch16_224", pretrained=True, num_classes=0)
+#     name = "vit_base_patch16_224"
+#     network = timm.create_model(name, pretrained=True, num_classes=0)
 #     prepare = timm.data.create_transform(
 #         **timm.data.resolve_model_data_config(network)
 #     )
@@ -88,6 +89,6 @@ print(repr(counts.fit_transform(pairs["text"][:100])))
 #     np.save("texts.npy", X_txt)
 #
 # Large arrays can stay on the disk: ``np.load("images.npy", mmap_mode="r")`` is read
-# block by block, both in the training and in `transform`. Standardize them as above; the
-# statistics of a :class:`~sklearn.preprocessing.StandardScaler` can be fitted on a part
-# of the rows.
+# block by block, both in the training and in `transform`. Standardize them as above;
+# the statistics of a :class:`~sklearn.preprocessing.StandardScaler` can be fitted on a
+# part of the rows.

@@ -3,9 +3,9 @@
 Which method, and when
 ======================
 
-All methods on one data set, side by side: how good they are, and how long they take. The
-data are the captioned digits, 1,797 pairs of real digits and generated sentences, reduced
-to few training rows so that the page builds quickly.
+All methods on one data set, side by side: how good they are, and how long they take.
+The data are the captioned digits, 1,797 pairs of real digits and generated sentences,
+reduced to few training rows so that the page builds quickly.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -20,7 +20,8 @@ to few training rows so that the page builds quickly.
 #   :class:`~sklearn_cmr.CMGANProjector` learn from pairs,
 #   :class:`~sklearn_cmr.DRCLProjector` also without.
 # - **Binary codes**: :class:`~sklearn_cmr.SSAHHasher`,
-#   :class:`~sklearn_cmr.AADAHHasher`, and :class:`~sklearn_cmr.ITQHasher` as the baseline.
+#   :class:`~sklearn_cmr.AADAHHasher`, and the baseline
+#   :class:`~sklearn_cmr.ITQHasher`.
 # - **The best quality**: a :class:`~sklearn_cmr.CrossModalEnsemble` of several of them.
 
 from time import perf_counter

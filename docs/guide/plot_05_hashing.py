@@ -4,7 +4,8 @@ Hashing
 =======
 
 A binary code of 64 bits takes 8 bytes. A million items take 8 MB, and are searched
-exhaustively in about a millisecond. This chapter learns codes, packs them, and searches.
+exhaustively in about a millisecond. This chapter learns codes, packs them, and
+searches.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -13,8 +14,8 @@ exhaustively in about a millisecond. This chapter learns codes, packs them, and 
 # Codes
 # -----
 # A hasher is fitted like a projector. `transform` returns codes of -1 and +1, so that
-# ``codes @ codes.T`` is meaningful; :func:`~sklearn_cmr.hashing.pack_codes` stores eight
-# of them in a byte.
+# ``codes @ codes.T`` is meaningful; :func:`~sklearn_cmr.hashing.pack_codes` stores
+# eight of them in a byte.
 
 import matplotlib.pyplot as plt
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -42,9 +43,10 @@ print(codes, "->", packed["image"].shape, packed["image"].dtype)
 # %%
 # Search
 # ------
-# :class:`~sklearn_cmr.CrossModalNeighbors` takes codes, packed codes and embeddings alike.
-# The distance of codes is the Hamming distance, a whole number of bits; items at the same
-# distance keep the order of the gallery. A radius returns all items within so many bits.
+# :class:`~sklearn_cmr.CrossModalNeighbors` takes codes, packed codes and embeddings
+# alike. The distance of codes is the Hamming distance, a whole number of bits; items at
+# the same distance keep the order of the gallery. A radius returns all items within so
+# many bits.
 
 gallery = CrossModalNeighbors(n_neighbors=5).fit(packed["image"])
 distances, found = gallery.kneighbors(packed["text"][:3])
@@ -56,8 +58,8 @@ print(f"within 8 bits: {min(counts)} to {max(counts)} of {len(y_test)} images")
 # %%
 # How many bits?
 # --------------
-# Quality grows with the bits, and levels off. ITQ on semantic matching is quick enough to
-# look at the whole curve; a tuned hasher must beat it.
+# Quality grows with the bits, and levels off. ITQ on semantic matching is quick enough
+# to look at the whole curve; a tuned hasher must beat it.
 
 bits = [8, 16, 32, 64]
 itq = [

@@ -4,10 +4,10 @@ Unpaired data, and more modalities
 ===================================
 
 Pairs are not always at hand: images from one source and texts from another may share
-labels, but no items. And a search may cover more than images and texts. Three methods need
-no pairs and take any number of modalities: :class:`~sklearn_cmr.SemanticMatchingProjector`,
-:class:`~sklearn_cmr.DRCLProjector` and the hashers :class:`~sklearn_cmr.SSAHHasher` and
-:class:`~sklearn_cmr.AADAHHasher`.
+labels, but no items. And a search may cover more than images and texts. Three methods
+need no pairs and take any number of modalities:
+:class:`~sklearn_cmr.SemanticMatchingProjector`, :class:`~sklearn_cmr.DRCLProjector` and
+the hashers :class:`~sklearn_cmr.SSAHHasher` and :class:`~sklearn_cmr.AADAHHasher`.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -16,8 +16,8 @@ no pairs and take any number of modalities: :class:`~sklearn_cmr.SemanticMatchin
 # A mapping in place of pairs
 # ---------------------------
 # `X` maps the name of each modality to its features, `y` maps it to its labels. The
-# numbers of rows may differ. Here, three views of the same digits serve as modalities, each
-# with rows of its own.
+# numbers of rows may differ. Here, three views of the same digits serve as modalities,
+# each with rows of its own.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,8 +53,8 @@ print(model.modalities_)
 # %%
 # Add a modality later
 # --------------------
-# Each modality learns toward a common prior. A further one is added without touching the
-# others: their embeddings, and a gallery made of them, stay as they are.
+# Each modality learns toward a common prior. A further one is added without touching
+# the others: their embeddings, and a gallery made of them, stay as they are.
 
 before = model.transform_modality(views["pixels"][test], "pixels")
 model.add_modality("spectrum", X["spectrum"], y["spectrum"])

@@ -4,8 +4,9 @@ Evaluation
 ==========
 
 A score is comparable only together with its definition. Published evaluations of
-cross-modal retrieval differ in the cut-off, the normalizer, the order of ties and in what
-counts as relevant. Here each of these is an argument, and the `repr` of a scorer names them.
+cross-modal retrieval differ in the cut-off, the normalizer, the order of ties and in
+what counts as relevant. Here each of these is an argument, and the `repr` of a scorer
+names them.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -55,8 +56,8 @@ for name, value in values.items():
 # Ties
 # ----
 # Binary codes have few distinct distances, so that many items tie. The order of ties is
-# then part of the result. The default for codes is the expected value over all orders, which
-# does not depend on the order of the gallery.
+# then part of the result. The default for codes is the expected value over all orders,
+# which does not depend on the order of the gallery.
 
 codes = [np.where(Z > 0, 1, -1).astype(np.int8) for Z in (Z_img, Z_txt)]
 for ties in ("optimistic", "expected", "pessimistic"):
@@ -66,10 +67,10 @@ for ties in ("optimistic", "expected", "pessimistic"):
 # %%
 # Pairs as relevance
 # ------------------
-# In image-text retrieval, only the items of the same pair are relevant. The usual figure
-# there, "R@k", is the share of queries with a hit among the first `k`:
-# :func:`~sklearn_cmr.metrics.hit_rate_at_k`. With several captions for each image it is not
-# the recall, which asks for all of them.
+# In image-text retrieval, only the items of the same pair are relevant. The usual
+# figure there, "R@k", is the share of queries with a hit among the first `k`:
+# :func:`~sklearn_cmr.metrics.hit_rate_at_k`. With several captions for each image it is
+# not the recall, which asks for all of them.
 
 print("hit rate:", hit_rate_at_k(Z_img, Z_txt, relevance="pair", k=[1, 5, 10]).round(3))
 

@@ -3,8 +3,8 @@
 Tuning
 ======
 
-The estimators are tuned with scikit-learn's own searches. Three things are particular to
-cross-modal retrieval: the scorer, the folds, and the parameters that matter.
+The estimators are tuned with scikit-learn's own searches. Three things are particular
+to cross-modal retrieval: the scorer, the folds, and the parameters that matter.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -12,9 +12,9 @@ cross-modal retrieval: the scorer, the folds, and the parameters that matter.
 # %%
 # Scorer and folds
 # ----------------
-# The default score is the mean mAP of both directions over the whole ranking. Folds should
-# be **shuffled and stratified**: data sets are often sorted by class, and a test fold
-# without some class has nothing to retrieve for it.
+# The default score is the mean mAP of both directions over the whole ranking. Folds
+# should be **shuffled and stratified**: data sets are often sorted by class, and a test
+# fold without some class has nothing to retrieve for it.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,8 +76,8 @@ plt.show()
 # %%
 # Successive halving
 # ------------------
-# Halving gives all candidates few epochs, and more epochs to the better half. The number
-# of epochs is the resource: set it as an integer, in place of ``"auto"``.
+# Halving gives all candidates few epochs, and more epochs to the better half. The
+# number of epochs is the resource: set it as an integer, in place of ``"auto"``.
 
 halving = HalvingGridSearchCV(
     model,
