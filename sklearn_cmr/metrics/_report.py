@@ -33,6 +33,7 @@ from sklearn_cmr.metrics._measures import (
     recall,
 )
 from sklearn_cmr.metrics._retrieval import Retrieval
+from sklearn_cmr.metrics._tables import format_rows
 
 # Columns that count queries, and what a row holds beside numbers.
 _COUNTS = ("queries", "no relevant")
@@ -188,26 +189,16 @@ def _mean_of_directions(rows):
 
 def _format(report, digits):
     """Write the report as a table."""
-    lines: dict[str, dict] = {}
+    rows: dict[str, dict] = {}
     for name, row in report.items():
-        lines[name] = row
+        rows[name] = {
+            column: cell for column, cell in row.items() if column not in _EXTRAS
+        }
         for label, own in row.get("per class", {}).items():
-            lines[f"{name}, {label}"] = own
-    columns = [column for column in report["mean"] if column not in _EXTRAS]
-    table = [
-        [
-            str(row[column]) if column in _COUNTS else f"{row[column]:.{digits}f}"
-            for column in columns
-        ]
-        for row in lines.values()
-    ]
-    widths = [
-        max(digits + 2, *map(len, cells)) for cells in zip(columns, *table, strict=True)
-    ]
-    name_width = max(map(len, lines))
-    text = ["  ".join([" " * name_width, *map(str.rjust, columns, widths)]), ""]
-    for name, cells in zip(lines, table, strict=True):
-        line = "  ".join([name.rjust(name_width), *map(str.rjust, cells, widths)])
+            rows[f"{name}, {label}"] = own
+    header, lines = format_rows(rows, digits, min_width=digits + 2)
+    text = [header, ""]
+    for name, line in lines.items():
         text += ["", line] if name == "mean" else [line]
     return "\n".join(text) + "\n"
 
