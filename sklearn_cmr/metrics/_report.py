@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import issparse, vstack
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from sklearn_cmr._arrays import to_array
+from sklearn_cmr._arrays import is_frame, to_array
 from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr.metrics._directions import list_directions
 from sklearn_cmr.metrics._embeddings import read_embeddings, read_gallery
@@ -111,10 +111,11 @@ def _list_mixed_tasks(queries, gallery):
     is_own = gallery[0] is queries[0]
     tasks, begin = {}, 0
     for modality, part in embeddings.items():
+        own = queries[1][modality]  # a dataframe has names of labels
         tasks[f"{modality} -> all"] = _Task(
             part,
             np.concatenate(list(found.values())),
-            labels[modality],
+            labels[modality] if own is None else own,
             _join(list(y_found.values())),
             begin + np.arange(len(part)) if is_own else False,
         )
@@ -135,12 +136,17 @@ def _join(labels):
 
 def _class_members(y):
     """Return the rows of every class, or of every label, by its name."""
+    names = list(y.columns) if is_frame(y) else []
     if issparse(y):
         y = y.toarray()
     y = as_label_array(y)
     if y.ndim == 2 and y.shape[1] > 1:
+        if len(set(names)) < y.shape[1]:
+            names = list(range(y.shape[1]))
         return {
-            label: np.flatnonzero(own) for label, own in enumerate(y.T) if own.any()
+            label: np.flatnonzero(own)
+            for label, own in zip(names, y.T, strict=True)
+            if own.any()
         }
     classes, code = np.unique(y, return_inverse=True)
     rows = (np.flatnonzero(code.ravel() == i) for i in range(len(classes)))
@@ -307,7 +313,8 @@ def cross_modal_report(
 
     per_class : bool, default=False
         Whether to add the rows of the queries of each class, or with each label. Labels
-        go by their column; those of no query are left out.
+        go by the number of their column, or by its name in a dataframe; those of no
+        query are left out.
 
     per_query : bool, default=False
         Whether to add the values of every query, to the dictionary only.

@@ -159,6 +159,16 @@ def test_curves_of_pairs(cls, embeddings):
 
 
 @pytest.mark.parametrize("cls", CURVES)
+def test_a_matrix_of_relevance_is_that_of_one_direction(cls, embeddings):
+    image, text, _ = embeddings
+    matrix = np.ones((len(image), len(text)))
+    with pytest.raises(ValueError, match="is that of one direction"):
+        cls.from_predictions(image, text, relevance=matrix)
+    with pytest.raises(ValueError, match="is that of one direction"):
+        cls.from_estimator(Turned(), make_pairs(image, text), relevance=matrix)
+
+
+@pytest.mark.parametrize("cls", CURVES)
 def test_any_number_of_modalities_and_a_gallery(cls, embeddings):
     image, text, y = embeddings
     parts = {"image": image, "text": text, "audio": image + text}

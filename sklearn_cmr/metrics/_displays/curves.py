@@ -80,7 +80,7 @@ class _CurveDisplay(metaclass=ABCMeta):
 
         **options : dict
             Keywords of :func:`precision_recall_curve`, such as `metric`,
-            `relevance`, `ties` and `k`.
+            `relevance` ("label" or "pair"), `ties` and `k`.
 
         Returns
         -------
@@ -139,7 +139,7 @@ class _CurveDisplay(metaclass=ABCMeta):
 
         **options : dict
             Keywords of :func:`precision_recall_curve`, such as `metric`,
-            `relevance`, `ties` and `k`.
+            `relevance` ("label" or "pair"), `ties` and `k`.
 
         Returns
         -------
@@ -418,7 +418,13 @@ class TopKRecallDisplay(_TopKDisplay):
 
 def _needs_labels(options):
     relevance = options.get("relevance", "label")
-    return isinstance(relevance, str) and relevance == "label"
+    if not isinstance(relevance, str):
+        raise ValueError(
+            "A matrix of relevance is that of one direction, but a display draws all "
+            "of them. Compute the curves with precision_recall_curve and pass them to "
+            "the constructor."
+        )
+    return relevance == "label"
 
 
 def _sets_by_direction(queries, gallery):
