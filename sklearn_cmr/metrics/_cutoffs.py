@@ -416,6 +416,7 @@ def hit_rate_at_k(
     --------
     recall_at_k : The share of the relevant items that are retrieved.
     rsum : The sum of the hit rates at 1, 5 and 10 in both directions.
+    TopKHitRateDisplay : Plots the hit rate at every rank.
     median_rank, mean_rank, reciprocal_rank : Where the first relevant item stands.
 
     Examples

@@ -107,9 +107,7 @@ def _warn_sorted_fold(estimator, y):
 
 def _relevance(function, options):
     """Return the relevance of a metric with some options."""
-    return options.get(
-        "relevance", signature(function).parameters["relevance"].default
-    )
+    return options.get("relevance", signature(function).parameters["relevance"].default)
 
 
 class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):

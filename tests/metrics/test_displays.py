@@ -25,11 +25,13 @@ from sklearn_cmr.metrics import (
     ComparisonDisplay,
     PrecisionRecallDisplay,
     RetrievalDisplay,
+    TopKHitRateDisplay,
     TopKPrecisionDisplay,
     TopKRecallDisplay,
     TrainingCurveDisplay,
     compare_retrieval,
     cross_modal_report,
+    hit_rate_at_k,
     make_map_scorer,
     mean_average_precision,
     precision_at_k,
@@ -42,6 +44,7 @@ matplotlib.use("agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
 CURVES = (PrecisionRecallDisplay, TopKPrecisionDisplay, TopKRecallDisplay)
+LINES = (*CURVES, TopKHitRateDisplay)
 I2T, T2I = "image → text", "text → image"
 
 
@@ -126,7 +129,11 @@ def test_precision_recall_curves_of_codes_by_radius(embeddings):
 
 @pytest.mark.parametrize(
     "cls, metric",
-    [(TopKPrecisionDisplay, precision_at_k), (TopKRecallDisplay, recall_at_k)],
+    [
+        (TopKPrecisionDisplay, precision_at_k),
+        (TopKRecallDisplay, recall_at_k),
+        (TopKHitRateDisplay, hit_rate_at_k),
+    ],
 )
 def test_top_k_displays(embeddings, cls, metric):
     image, text, y = embeddings
@@ -158,7 +165,25 @@ def test_curves_of_pairs(cls, embeddings):
         assert_allclose(display.curves[I2T].recall, expected.recall)
 
 
-@pytest.mark.parametrize("cls", CURVES)
+def test_hit_rates_of_several_captions():
+    """The recall of an image would be shared among its captions."""
+    rng = np.random.default_rng(0)
+    number = np.arange(60) // 3
+    image = rng.standard_normal((20, 4))
+    parts = {"image": image, "text": image[number] + rng.standard_normal((60, 4))}
+    y = {"image": np.arange(20), "text": number}
+    display = TopKHitRateDisplay.from_predictions(parts, y, relevance="pair")
+    found, ranks = display.curves[I2T], np.arange(1, 61)
+    sets = [*parts.values(), *y.values()]
+    assert_allclose(found, hit_rate_at_k(*sets, k=ranks, relevance="pair"))
+    assert found[-1] == 1 and len(display.curves[T2I]) == 20
+    recall = TopKRecallDisplay.from_predictions(parts, y, relevance="pair")
+    assert found[0] == pytest.approx(3 * recall.curves[I2T].recall[0])
+    with pytest.raises(ValueError, match="k == 0, must be >= 1"):
+        TopKHitRateDisplay.from_predictions(parts, y, k=0)
+
+
+@pytest.mark.parametrize("cls", LINES)
 def test_a_matrix_of_relevance_is_that_of_one_direction(cls, embeddings):
     image, text, _ = embeddings
     matrix = np.ones((len(image), len(text)))
@@ -179,7 +204,7 @@ def test_any_number_of_modalities_and_a_gallery(cls, embeddings):
     assert_array_equal(display.curves["audio → text"].precision, curve.precision)
 
 
-@pytest.mark.parametrize("cls", CURVES)
+@pytest.mark.parametrize("cls", LINES)
 def test_curves_of_several_methods_share_axes(cls, embeddings):
     image, text, y = embeddings
     _, ax = plt.subplots()
@@ -193,7 +218,7 @@ def test_curves_of_several_methods_share_axes(cls, embeddings):
     assert all(label.startswith("three, ") for label in legend_of(first.ax_))
 
 
-@pytest.mark.parametrize("cls", CURVES)
+@pytest.mark.parametrize("cls", LINES)
 def test_style_of_curves(cls, embeddings):
     image, text, y = embeddings
     options = {"curve_kwargs": {"c": "red", "lw": 3}}
@@ -215,6 +240,7 @@ ALL = {
     PrecisionRecallDisplay: lambda d: [line.get_xydata() for line in d.lines_],
     TopKPrecisionDisplay: lambda d: [line.get_xydata() for line in d.lines_],
     TopKRecallDisplay: lambda d: [line.get_xydata() for line in d.lines_],
+    TopKHitRateDisplay: lambda d: [line.get_xydata() for line in d.lines_],
     ClassScoreDisplay: lambda d: [
         [bar.get_width() for bar in bars] for bars in d.bars_
     ],
@@ -270,7 +296,7 @@ def test_wrong_arguments(cls, embeddings):
             cls.from_predictions(image, text, y[1:])
 
 
-@pytest.mark.parametrize("cls", CURVES)
+@pytest.mark.parametrize("cls", LINES)
 def test_warnings_point_at_the_caller(cls, embeddings):
     image, text, y = embeddings
     gallery = {"gallery": (image[1:], text[1:]), "y_gallery": np.r_[y[2:], 1]}
