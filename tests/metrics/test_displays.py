@@ -612,6 +612,23 @@ def test_retrieval_of_several_labels(embeddings):
         assert_array_equal(relevant, labels[own] @ labels[query] > 0)
 
 
+def test_retrieval_of_pairs(embeddings):
+    image, text, _ = embeddings
+    options = {"relevance": "pair", "queries": [3, 5], "k": 60, "direction": "i2t"}
+    display = RetrievalDisplay.from_predictions(image, text, **options)
+    assert display.queries == ["image 3", "image 5"]
+    assert display.relevant.sum(axis=1).tolist() == [1, 1]
+    for found, right, row in zip(display.found, display.relevant, (3, 5), strict=True):
+        assert found[np.flatnonzero(right)[0]] == f"text {row}"
+    pairs = make_pairs(image[:, ::-1], text[:, ::-1])
+    again = RetrievalDisplay.from_estimator(Turned(), pairs, **options)
+    assert again.found == display.found
+    # Two rows of one image.
+    numbers = np.arange(60) // 2
+    display = RetrievalDisplay.from_predictions(image, text, numbers, **options)
+    assert display.relevant.sum(axis=1).tolist() == [2, 2]
+
+
 def test_retrieval_of_own_queries():
     """Pictures of any shape and texts of any letters, marked or not."""
     rng = np.random.default_rng(0)
