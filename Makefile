@@ -39,7 +39,7 @@ types: $(VENV)/.installed-dev ## check types
 
 clean: ## remove the virtual environment and everything made
 	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov
-	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
+	rm -rf docs/_build docs/auto_examples docs/auto_guide docs/generated docs/sg_execution_times.rst
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find sklearn_cmr tests examples -name __pycache__ -prune -exec rm -rf {} +
 

@@ -17,12 +17,16 @@ def expected_pages():
         path.relative_to(DOCS)
         for suffix in ("md", "rst")
         for path in DOCS.rglob(f"*.{suffix}")
-        if not {"_build", "_templates"} & set(path.relative_to(DOCS).parts)
+        if not {"_build", "_templates", "guide"} & set(path.relative_to(DOCS).parts)
     ]
-    examples = sorted((DOCS.parent / "examples").glob("plot_*.py"))
+    scripts = {"auto_examples": DOCS.parent / "examples", "auto_guide": DOCS / "guide"}
     return [
         *(source.with_suffix(".html") for source in sources),
-        *(Path("auto_examples") / f"{path.stem}.html" for path in examples),
+        *(
+            Path(gallery) / f"{path.stem}.html"
+            for gallery, folder in scripts.items()
+            for path in sorted(folder.glob("plot_*.py"))
+        ),
     ]
 
 

@@ -30,7 +30,8 @@ extensions = [
 ]
 templates_path = ["_templates"]
 html_static_path = ["_static"]
-exclude_patterns = ["_build", "_templates"]
+html_css_files = ["custom.css"]
+exclude_patterns = ["_build", "_templates", "guide"]
 
 # -- API pages -------------------------------------------------------------------
 
@@ -77,8 +78,8 @@ suppress_warnings = [
 # -- Examples --------------------------------------------------------------------
 
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples",
-    "gallery_dirs": "auto_examples",
+    "examples_dirs": ["../examples", "guide"],
+    "gallery_dirs": ["auto_examples", "auto_guide"],
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"__init__\.py",
     "doc_module": ("sklearn_cmr",),

@@ -102,7 +102,7 @@ class PairTransformer(  # type: ignore[call-arg]
         Number of features of the modality. Every other modality has an attribute of
         the same form.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if all of them are strings.
 
     See Also

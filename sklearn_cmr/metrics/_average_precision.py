@@ -67,13 +67,11 @@ def mean_average_precision(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,), default=None
@@ -90,25 +88,24 @@ def mean_average_precision(
 
         A query without a relevant item in its first `k` scores 0 with each divisor.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking. The Hamming distance takes codes of -1 and +1
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed". The Hamming distance takes codes of -1 and +1
         of any dtype, or packed bits (uint8, as from :func:`numpy.packbits`). "auto" is
         the Hamming distance for int8 and uint8, and the cosine similarity for other
         dtypes. The cosine similarity with a zero vector is 0. Items with a larger inner
         product are nearer. With "precomputed", `query` holds distances; pass
         similarities with the opposite sign.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant:
 
         - "label": a class or a label in common.
         - "pair": the pair, whose items stand in the same row of `query` and `gallery`.
           If there are several items to a query, such as five captions of each image,
           `y_query` and `y_gallery` number the groups that belong together.
-        - a matrix, dense or sparse, in place of labels: a value above 0. There are at
-          most 256 distinct values.
+        - a matrix of shape (n_queries, n_items), dense or sparse, in place of labels: a
+          value above 0. There are at most 256 distinct values.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether the queries stand in the gallery, and each is left out of its own list:
@@ -117,8 +114,7 @@ def mean_average_precision(
         Left in its list, each query finds itself first: random embeddings of 200 items
         of 10 classes then score 0.187 in place of 0.126.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
+    ties : str, default="auto"
         How items at the same distance are ordered:
 
         - "expected": the mean over all orders, exact, without any sampling [1]_ [2]_.
@@ -127,8 +123,7 @@ def mean_average_precision(
           list and for the normalizers "min" and "all" this is the highest and the
           lowest value of all orders.
         - "random": in the order of the gallery, shuffled once.
-
-        "auto" is "expected" for the Hamming distance and "stable" for the others.
+        - "auto": "expected" for the Hamming distance and "stable" for the others.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
@@ -272,33 +267,31 @@ def map_at_r(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
-        and the lowest value of all orders.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        "optimistic" and "pessimistic" are the highest and the lowest value of all
+        orders.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
@@ -406,33 +399,31 @@ def r_precision(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
-        and the lowest value of all orders.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        "optimistic" and "pessimistic" are the highest and the lowest value of all
+        orders.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the

@@ -196,13 +196,11 @@ def precision_recall_curve(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     by : {"rank", "radius", "recall"}, default="rank"
@@ -228,24 +226,24 @@ def precision_recall_curve(
     k : int, default=None
         Last rank. None stands for the size of the gallery. With `by="rank"` only.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. With "expected", the number of relevant items
-        in a list is the mean over all orders.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        With "expected", the number of relevant items in a list is the mean over all
+        orders.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Precision and recall of a query without any relevant item in the gallery: 0,

@@ -50,37 +50,35 @@ def precision_at_k(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,)
         Number of retrieved items, at least 1, or several such numbers. A `k` beyond
         the gallery counts as the size of the gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
-        and the lowest value of all orders.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        "optimistic" and "pessimistic" are the highest and the lowest value of all
+        orders.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
@@ -194,37 +192,35 @@ def recall_at_k(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,)
         Number of retrieved items, at least 1, or several such numbers. A `k` beyond
         the gallery counts as the size of the gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
-        and the lowest value of all orders.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        "optimistic" and "pessimistic" are the highest and the lowest value of all
+        orders.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
@@ -347,37 +343,35 @@ def hit_rate_at_k(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,)
         Number of retrieved items, at least 1, or several such numbers. A `k` beyond
         the gallery counts as the size of the gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
-        and the lowest value of all orders. "expected" is the probability of a hit.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        "optimistic" and "pessimistic" are the highest and the lowest value of all
+        orders. "expected" is the probability of a hit.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
@@ -501,13 +495,11 @@ def ndcg_at_k(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,), default=None
@@ -519,24 +511,23 @@ def ndcg_at_k(
         :math:`2^g - 1` as in many papers on hashing. They differ for graded
         relevance only.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. "optimistic" and "pessimistic" put the items
-        with higher gains first, or last.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        "optimistic" and "pessimistic" put the items with higher gains first, or last.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the

@@ -54,34 +54,32 @@ def median_rank(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. With "expected", the rank of a query is the mean
-        over all orders: of :math:`n` tied items with :math:`h` relevant ones, the first
-        relevant one has the place :math:`(n + 1) / (h + 1)`.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        With "expected", the rank of a query is the mean over all orders: of :math:`n`
+        tied items with :math:`h` relevant ones, the first relevant one has the place
+        :math:`(n + 1) / (h + 1)`.
 
     zero_relevant : {"skip", "nan"}, default="nan"
         Value of a query without any relevant item in the gallery, which has no rank:
@@ -186,34 +184,32 @@ def mean_rank(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. With "expected", the rank of a query is the mean
-        over all orders: of :math:`n` tied items with :math:`h` relevant ones, the first
-        relevant one has the place :math:`(n + 1) / (h + 1)`.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        With "expected", the rank of a query is the mean over all orders: of :math:`n`
+        tied items with :math:`h` relevant ones, the first relevant one has the place
+        :math:`(n + 1) / (h + 1)`.
 
     zero_relevant : {"skip", "nan"}, default="nan"
         Value of a query without any relevant item in the gallery, which has no rank:
@@ -323,37 +319,35 @@ def reciprocal_rank(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     k : int or array-like of int of shape (n_cutoffs,), default=None
         Number of retrieved items, or several such numbers. None stands for the whole
         gallery. A `k` beyond the gallery counts as the size of the gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries
         in the gallery, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`. "optimistic" and "pessimistic" are the highest
-        and the lowest value of all orders.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
+        "optimistic" and "pessimistic" are the highest and the lowest value of all
+        orders.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the
@@ -491,17 +485,16 @@ def rsum(
     k : int or array-like of int of shape (n_cutoffs,), default=(1, 5, 10)
         Numbers of retrieved items.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
-            default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming" or
+        "inner_product", see :func:`mean_average_precision`.
 
     relevance : {"label", "pair"}, default="pair"
         What makes an item relevant, see :func:`mean_average_precision`.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the

@@ -301,10 +301,9 @@ def cross_modal_report(
         modalities at once, such as "image -> all". An item is left out of its own
         list, unless there is a `gallery`. These rows are no part of the mean.
 
-    ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
-            default="auto"
-        How items at the same distance are ordered, see
-        :func:`mean_average_precision`.
+    ties : str, default="auto"
+        How items at the same distance are ordered: "auto", "expected", "stable",
+        "optimistic", "pessimistic" or "random", see :func:`mean_average_precision`.
 
     zero_relevant : {"zero", "skip", "nan"}, default="zero"
         Value of a query without any relevant item in the gallery: 0, left out of the

@@ -87,13 +87,11 @@ def to_trec(
     gallery : array-like of shape (n_items, embedding_dim), default=None
         Embeddings or codes of the items to retrieve, None with precomputed distances.
 
-    y_query : {array-like, sparse matrix} of shape (n_queries,) or \
-            (n_queries, n_labels), default=None
-        Classes of any type, or a label indicator of 0 and 1. An item is relevant if it
-        has the same class, or at least one label in common.
+    y_query : array-like of shape (n_queries,) or (n_queries, n_labels), default=None
+        Classes of any type, or a dense or sparse label indicator of 0 and 1. An item is
+        relevant if it has the same class, or at least one label in common.
 
-    y_gallery : {array-like, sparse matrix} of shape (n_items,) or \
-            (n_items, n_labels), default=None
+    y_gallery : array-like of shape (n_items,) or (n_items, n_labels), default=None
         Classes or label indicator of the gallery, in the same form.
 
     run : str or path-like
@@ -105,15 +103,14 @@ def to_trec(
     k : int, default=None
         Length of the ranked lists, None for the whole gallery.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product", \
-            "precomputed"}, default="auto"
-        Distance used for the ranking, see :func:`mean_average_precision`.
+    metric : str, default="auto"
+        Distance used for the ranking: "auto", "cosine", "euclidean", "hamming",
+        "inner_product" or "precomputed", see :func:`mean_average_precision`.
 
-    relevance : {"label", "pair"}, or {array-like, sparse matrix} of shape \
-            (n_queries, n_items), default="label"
+    relevance : {"label", "pair"} or matrix, default="label"
         What makes an item relevant: a class or a label in common, the pair, or a value
-        above 0 in a matrix, see :func:`mean_average_precision`. The values of a matrix
-        must be whole numbers.
+        above 0 in a matrix of shape (n_queries, n_items), dense or sparse, see
+        :func:`mean_average_precision`. The values of a matrix must be whole numbers.
 
     exclude_self : bool or array-like of int of shape (n_queries,), default=False
         Whether each query is left out of its own list, or the positions of the queries

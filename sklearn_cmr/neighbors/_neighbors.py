@@ -99,13 +99,13 @@ class CrossModalNeighbors(BaseEstimator):
     n_samples_fit_ : int
         Number of items in the gallery.
 
-    ids_ : ndarray of shape (n_samples_fit_,) or None
+    ids_ : ndarray of shape (`n_samples_fit_`,) or None
         Ids of the items, None if they have none.
 
     n_features_in_ : int
         Number of columns of the gallery. Columns of packed bits are bytes.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if the gallery is a dataframe, without the prefix
         ``image__`` or ``text__`` if all of them have it.
 
@@ -398,7 +398,7 @@ class CrossModalNeighbors(BaseEstimator):
             Whether to return the distances.
 
         subset : array-like, default=None
-            Items to search: a mask of shape (n_samples_fit_,) of booleans, or their ids
+            Items to search: booleans of shape (`n_samples_fit_`,), or their ids
             (row numbers if they have none). None stands for all items. The result is
             that of a gallery of these items, so that without `X` only they are queries.
 
@@ -468,7 +468,7 @@ class CrossModalNeighbors(BaseEstimator):
             Whether to sort the neighbors by distance instead of by row.
 
         subset : array-like, default=None
-            Items to search: a mask of shape (n_samples_fit_,) of booleans, or their ids
+            Items to search: booleans of shape (`n_samples_fit_`,), or their ids
             (row numbers if they have none). None stands for all items. The result is
             that of a gallery of these items, so that without `X` only they are queries.
 

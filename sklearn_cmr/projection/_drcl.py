@@ -346,14 +346,14 @@ class DRCLProjector(
     q_max : float, default=0.5
         Largest exponent, in [0, 1]: 0 is the cross entropy, 1 the mean absolute error.
 
-    prior : str, array-like of shape (embedding_dim, n_classes), or estimator, \
-            default="orthogonal"
+    prior : str, array-like or estimator, default="orthogonal"
         Source of the prior:
 
         - "orthogonal": random orthogonal columns, without a first stage;
         - "select": the modality with the best quality;
         - name of a modality: that modality, whatever its quality;
-        - array: the given weights, with columns in the order of `classes_`;
+        - array of shape (embedding_dim, n_classes): the given weights, with columns in
+          the order of `classes_`;
         - fitted :class:`DRCLProjector` with the same `classes_`: its prior. For
           searches and clones, wrap it in :class:`~sklearn.frozen.FrozenEstimator`.
 

@@ -30,11 +30,11 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    features : dict of str to float32 tensor of shape (*rows.shape, n_features)
-        One entry for each modality; (*rows.shape, n_regions, n_features) of items with
+    features : dict of str to float32 tensor of shape (..., n_rows, n_features)
+        One entry for each modality; (..., n_rows, n_regions, n_features) of items with
         regions.
 
-    y : float32 tensor of shape (*rows.shape, n_classes)
+    y : float32 tensor of shape (..., n_rows, n_classes)
         Label indicator.
 
     rows : int64 tensor of shape (b,) or (roles, b)
