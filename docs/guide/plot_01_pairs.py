@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ====================
 Pairs and containers
@@ -7,8 +8,6 @@ Cross-modal retrieval learns from **pairs**: row *i* of the image features belon
 row *i* of the text features, and `y` holds the labels of the pairs. This chapter shows
 the forms in which pairs can be passed to an estimator, and what comes back.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Three arguments

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ==================
 Preparing features
@@ -7,8 +8,6 @@ The estimators take features: one vector for each image and for each text. They 
 best on standardized ones. This chapter prepares words and pixels with scikit-learn, and
 shows how to use the features of large pretrained models.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Words and pixels

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ======================
 Which method, and when
@@ -7,8 +8,6 @@ All methods on one data set, side by side: how good they are, and how long they 
 The data are the captioned digits, 1,797 pairs of real digits and generated sentences,
 reduced to few training rows so that the page builds quickly.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # The methods

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =======
 Hashing
@@ -7,8 +8,6 @@ A binary code of 64 bits takes 8 bytes. A million items take 8 MB, and are searc
 exhaustively in about a millisecond. This chapter learns codes, packs them, and
 searches.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Codes

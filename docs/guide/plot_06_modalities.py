@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ===================================
 Unpaired data, and more modalities
@@ -9,8 +10,6 @@ need no pairs and take any number of modalities:
 :class:`~sklearn_cmr.SemanticMatchingProjector`, :class:`~sklearn_cmr.DRCLProjector` and
 the hashers :class:`~sklearn_cmr.SSAHHasher` and :class:`~sklearn_cmr.AADAHHasher`.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # A mapping in place of pairs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ==========
 Evaluation
@@ -8,8 +9,6 @@ cross-modal retrieval differ in the cut-off, the normalizer, the order of ties a
 what counts as relevant. Here each of these is an argument, and the `repr` of a scorer
 names them.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Why one mAP differs from another

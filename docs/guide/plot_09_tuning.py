@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ======
 Tuning
@@ -6,8 +7,6 @@ Tuning
 The estimators are tuned with scikit-learn's own searches. Three things are particular
 to cross-modal retrieval: the scorer, the folds, and the parameters that matter.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Scorer and folds
