@@ -80,7 +80,7 @@ model = make_pipeline(
 # Train, and score on emoji that were held out
 # --------------------------------------------
 # A query is relevant to the emoji of its own subgroup. A random order would have a mAP
-# of about 0.05.
+# of about 0.04.
 
 if emoji:
     rows = np.arange(len(emoji.emoji))
