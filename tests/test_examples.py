@@ -80,6 +80,70 @@ def test_wikipedia_example_runs_on_generated_data_without_a_connection(
     assert min(map(float, scores)) > 0.5
 
 
+@pytest.fixture
+def emoji(monkeypatch, real_data):
+    """Every second emoji, from a file in place of the font and the words."""
+    import numpy as np
+    from sklearn.utils import Bunch
+
+    arrays = real_data("emoji")
+    rows = np.flatnonzero(arrays["english"] != "")[::2]
+    columns = {"en": "english", "de": "german", "es": "spanish", "ja": "japanese"}
+    text = {code: arrays[name][rows].astype(object) for code, name in columns.items()}
+
+    def fetch(*, languages="en", target, image_size):
+        scale = image_size // 32
+        images = arrays["images"][rows].repeat(scale, axis=1).repeat(scale, axis=2)
+        names, y = np.unique(arrays[target][rows], return_inverse=True)
+        return Bunch(
+            image=images.reshape(len(rows), -1).astype(np.float32) / 255,
+            images=images,
+            text=text["en"] if languages == "en" else text,
+            emoji=arrays["chars"][rows].astype(object),
+            target=y,
+            target_names=names,
+        )
+
+    monkeypatch.setattr("sklearn_cmr.datasets.fetch_emoji", fetch)
+
+
+CLOCKS = {chr(code) for code in range(0x1F550, 0x1F568)}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("emoji")
+def test_emoji_example_finds_what_words_name(run_example, tmp_path):
+    out = run_example("plot_emoji.py")
+    scores = re.findall(r"(?:image -> text|text -> image) +(\d\.\d+)", out)
+    assert len(scores) == 2
+    assert min(map(float, scores)) > 0.3
+    found = re.search(r"o'clock\" finds (.*)", out)[1].split()
+    assert len(found) == 6
+    assert len(CLOCKS.intersection(found)) >= 2
+    assert (tmp_path / "emoji.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("emoji")
+def test_languages_example_finds_pictures_and_spanish_words(run_example, tmp_path):
+    out = run_example("plot_languages.py")
+    assert float(re.search(r"all directions: (\d\.\d+)", out)[1]) > 0.3
+    found, spanish = re.search(r"時計 .*: (.*)\n +(.*)", out).groups()
+    assert len(CLOCKS.intersection(found.split())) >= 2
+    assert len(re.findall("en punto|y media", spanish)) >= 2
+    assert (tmp_path / "languages.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["plot_emoji.py", "plot_languages.py"])
+def test_emoji_examples_say_that_there_are_no_emoji(run_example, monkeypatch, name):
+    def missing(**kwargs):
+        raise OSError("no font")
+
+    monkeypatch.setattr("sklearn_cmr.datasets.fetch_emoji", missing)
+    out = run_example(name)
+    assert out == ("The emoji are not available, so nothing is searched: no font\n")
+
+
 def test_no_example_ends_the_interpreter():
     for path in EXAMPLES.glob("*.py"):
         assert "exit(" not in path.read_text()

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklearn_cmr.datasets._digits import load_captioned_digits
+from sklearn_cmr.datasets._emoji import fetch_emoji
 from sklearn_cmr.datasets._samples_generator import (
     make_cross_modal_classification,
     make_cross_modal_regions,
@@ -10,6 +11,7 @@ from sklearn_cmr.datasets._samples_generator import (
 from sklearn_cmr.datasets._wikipedia import fetch_wikipedia
 
 __all__ = [
+    "fetch_emoji",
     "fetch_wikipedia",
     "load_captioned_digits",
     "make_cross_modal_classification",
