@@ -27,6 +27,8 @@ from sklearn_cmr._inputs.layout import (
     is_mapping,
 )
 from sklearn_cmr._inputs.outputs import PairOutputMixin
+from sklearn_cmr._lazy import public
+from sklearn_cmr._state import StateMixin
 
 _TRANSFORMER = [StrOptions({"passthrough"}), HasMethods(["fit", "transform"])]
 
@@ -55,7 +57,9 @@ class UncheckedParts:
         """Accept all values: scaling them may be what the transformer is for."""
 
 
+@public("sklearn_cmr")
 class PairTransformer(  # type: ignore[call-arg]
+    StateMixin,
     PairOutputMixin,
     TransformerMixin,
     BaseEstimator,

@@ -2,7 +2,6 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import copy
 import math
 import warnings
 from abc import abstractmethod
@@ -28,7 +27,9 @@ from skorch.callbacks import (
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base._state import pack_module, unpack_module
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
@@ -47,6 +48,7 @@ from sklearn_cmr.training import (
     seeded_building,
     standard_settings,
 )
+from sklearn_cmr.training.state import moments_from_arrays, moments_to_arrays
 
 # A discriminator counts as unbeaten above this accuracy, after so many epochs.
 _UNBEATEN_ACCURACY = 0.999
@@ -58,8 +60,11 @@ _MIN_EPOCHS = 10
 _N_DECAYS = 5
 _PATIENCE = 1 / 3
 _MIN_PATIENCE = 10
+# Parameters of the training, which `_build` does not read.
+_NOT_OF_NETWORKS = {"callbacks", "device", "random_state", "verbose", "warm_start"}
 
 
+@public("sklearn_cmr.base")
 class NetworkTransformer(CrossModalTransformer):
     """Train networks to encode modalities.
 
@@ -98,7 +103,7 @@ class NetworkTransformer(CrossModalTransformer):
     _encoding_function: Any
     module_: Any  # a ModuleDict of ModuleDicts
     history_: list[dict]
-    _network_settings: dict[str, Any]
+    _builds: list[dict[str, Any]]
     _moments: dict[str, dict]
 
     # -- what a method may state about itself ------------------------------------
@@ -109,6 +114,10 @@ class NetworkTransformer(CrossModalTransformer):
     _min_batch_size = 1
     # Parameters that shape the networks, and so cannot change in a warm start.
     _network_parameters: tuple[str, ...] = ("hidden_layer_sizes",)
+    # Values of parameters with which networks are rebuilt for the weights of a file. It
+    # needs to name only those whose values at the fit may have changed or gone since.
+    _rebuilt_with: dict[str, Any] = {}
+    _packages_of_state = ("sklearn_cmr", "sklearn", "torch")
     # Looser than for closed forms, where small differences are meaningful. Trained
     # networks give them only where something, such as an outlier, shrinks them.
     _tolerance = 1e-2
@@ -226,8 +235,8 @@ container of pairs, or mapping of modalities
             if continues:
                 self._check_continuation(labels)
             else:
+                self._builds = [self._describe_build(features, seed)]
                 self.module_ = self._build_seeded(features, seed)
-                self._network_settings = self._read_network_settings()
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
                 self._moments = {}
@@ -308,13 +317,43 @@ container of pairs, or mapping of modalities
                 self._set_callback_parameter(key, value)
         return self
 
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        module = state.get("module_")
-        if module is not None and device_of(module).type != "cpu":
-            # A model trained on an accelerator must load where there is none.
-            state["module_"] = copy.deepcopy(module).cpu()
+    # -- files -----------------------------------------------------------------
+
+    def _to_state(self):
+        state = vars(self).copy()
+        if isinstance(self.device, torch.device):
+            state["device"] = {"torch.device": str(self.device)}
+        if "module_" in state:
+            state["module_"] = pack_module(self.module_, self._rebuild)
+            state["_moments"] = moments_to_arrays(self._moments)
         return state
+
+    def _needed_of(self, state):
+        fitted = ("_builds", "_moments", "classes_") if "module_" in state else ()
+        return (*self._get_param_names(), *fitted)
+
+    def _from_state(self, state):
+        vars(self).update(state)
+        if isinstance(state["device"], dict):
+            self.device = torch.device(state["device"]["torch.device"])
+        if "module_" in state:
+            self.module_ = unpack_module(state["module_"], self._rebuild)
+            self._moments = moments_from_arrays(state["_moments"])
+
+    def _rebuild(self):
+        """Build the networks as they were built, whatever the parameters are now."""
+        module = None
+        for build in self._builds:
+            # Attributes that `_build` sets are for the throw-away copy alone.
+            other = object.__new__(type(self))
+            vars(other).update(vars(self) | build["settings"] | self._rebuilt_with)
+            n_features = build["n_features"]
+            with seeded_building(build["seed"]):
+                if module is None:
+                    module = other._build(n_features, len(self.classes_))
+                else:  # added after the fit
+                    Separate.grow(module, n_features, other._build_modality)
+        return module
 
     # -- parameters ------------------------------------------------------------
 
@@ -577,6 +616,17 @@ container of pairs, or mapping of modalities
                 is_continuable = self.warm_start and not diverged
                 self._moments = trainer.moments if is_continuable else {}
 
+    def _describe_build(self, features, seed):
+        """Return what networks are built from, to build them again for a file."""
+        names = (
+            set(self._get_param_names()) - _NOT_OF_NETWORKS - set(self._rebuilt_with)
+        )
+        return {
+            "n_features": {name: part.shape[-1] for name, part in features.items()},
+            "settings": {name: _freeze(getattr(self, name)) for name in names},
+            "seed": int(seed),
+        }
+
     def _build_seeded(self, features, seed):
         n_features = {name: part.shape[-1] for name, part in features.items()}
         with seeded_building(seed):
@@ -624,9 +674,10 @@ container of pairs, or mapping of modalities
         with restored_on_failure(self, keeps_progress=False), settings:
             reader.remember_modality(X, features[name], name)
             try:
+                build = self._describe_build(features, seed)
                 with seeded_building(seed):
-                    width = features[name].shape[-1]
-                    rows.grow(module, {name: width}, self._build_modality)
+                    rows.grow(module, build["n_features"], self._build_modality)
+                self._builds = [*self._builds, build]
                 self._fit(features, labels, device, HeldOut(fraction, seed))
             except BaseException:
                 rows.shrink(module, name)
@@ -652,12 +703,10 @@ container of pairs, or mapping of modalities
                 warnings.simplefilter("ignore", UndefinedMetricWarning)
             return mean_map(encodings, y, metric=self._score_metric)
 
-    def _read_network_settings(self):
-        return {name: _freeze(getattr(self, name)) for name in self._network_parameters}
-
     def _check_continuation(self, labels):
-        for name, value in self._read_network_settings().items():
-            fitted = self._network_settings[name]
+        for name in self._network_parameters:
+            value = _freeze(getattr(self, name))
+            fitted = self._builds[0]["settings"][name]
             if isinstance(value, dict) and isinstance(fitted, dict):
                 # It may name modalities that are added later.
                 value = {key: value[key] for key in fitted if key in value}
@@ -756,6 +805,8 @@ def _freeze(value):
     """Return a parameter as it is now, lists as the tuples that mean the same."""
     if isinstance(value, dict):
         return {key: _freeze(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
         return tuple(value)
     return value

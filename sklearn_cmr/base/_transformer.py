@@ -19,6 +19,8 @@ from sklearn_cmr._inputs.features import FeatureReader
 from sklearn_cmr._inputs.labels import check_label_names, read_labels
 from sklearn_cmr._inputs.layout import PairLayout, check_same_length, is_mapping
 from sklearn_cmr._inputs.outputs import PairOutputMixin
+from sklearn_cmr._lazy import public
+from sklearn_cmr._state import StateMixin
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base._mixins import MIXINS, HasherMixin, ProjectorMixin
 from sklearn_cmr.metrics._directions import mean_map
@@ -31,7 +33,9 @@ _ROWS_COMPARED = 256
 _MANY_THE_SAME = 0.98
 
 
+@public("sklearn_cmr.base")
 class CrossModalTransformer(
+    StateMixin,
     PairOutputMixin,
     TransformerMixin,
     BaseEstimator,

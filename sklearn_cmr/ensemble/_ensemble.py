@@ -16,6 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from sklearn_cmr._inputs.arguments import read_arguments
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
     CrossModalTransformer,
     HasherMixin,
@@ -29,6 +30,7 @@ from sklearn_cmr.base._transformer import restored_on_failure
 _ROWS_ALIGNED = 2**14
 
 
+@public("sklearn_cmr")
 class CrossModalEnsemble(
     LabelProbabilityMixin, CrossModalTransformer, _BaseComposition
 ):

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.extmath import svd_flip
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 
 
@@ -71,6 +72,7 @@ def quantize_iteratively(V, R, n_iter):
     return R, losses
 
 
+@public("sklearn_cmr")
 class ITQHasher(HasherMixin, CrossModalTransformer):
     r"""Iterative quantization (ITQ) of the embeddings of a projector.
 

@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.metadata_routing import UNUSED
 
 from sklearn_cmr._inputs.labels import as_label_array
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.metrics._average_precision import (
     map_at_r,
@@ -194,6 +195,7 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
         return hash(repr(self))
 
 
+@public("sklearn_cmr.metrics")
 class MapScorer(_DirectionScorer):
     """Score retrieval by the mean average precision, see :func:`make_map_scorer`."""
 
@@ -231,6 +233,7 @@ class MapScorer(_DirectionScorer):
         return f"make_map_scorer({params})"
 
 
+@public("sklearn_cmr.metrics")
 class RetrievalScorer(_DirectionScorer):
     """Score retrieval by any metric, see :func:`make_retrieval_scorer`."""
 

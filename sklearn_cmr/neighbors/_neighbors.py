@@ -25,6 +25,8 @@ from sklearn_cmr._inputs.layout import (
     is_mapping,
     is_paired,
 )
+from sklearn_cmr._lazy import public
+from sklearn_cmr._state import StateMixin
 from sklearn_cmr.codes import pack_signs, refuse_booleans
 from sklearn_cmr.neighbors._approximate import (
     PARAMETERS,
@@ -41,7 +43,8 @@ _FOUND = 2**20
 _BALLS = 2**10
 
 
-class CrossModalNeighbors(BaseEstimator):
+@public("sklearn_cmr")
+class CrossModalNeighbors(StateMixin, BaseEstimator):
     """Find the nearest neighbors of queries in a gallery.
 
     The gallery holds the embeddings or codes of one modality, the queries are those of
@@ -620,9 +623,9 @@ class CrossModalNeighbors(BaseEstimator):
         tags.input_tags.dict = True
         return tags
 
-    def __getstate__(self):
+    def _to_state(self):
         # Rebuilt from the gallery, possibly without faiss.
-        state = super().__getstate__() | {"_index": None, "_known_ids": None}
+        state = vars(self) | {"_index": None, "_known_ids": None}
         if "_blocks" in state:
             # Rows that are mapped from a file are written like others.
             state["_blocks"] = [np.asarray(self._gallery())]

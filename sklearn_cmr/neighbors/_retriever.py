@@ -18,14 +18,21 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from sklearn_cmr._inputs.arguments import split_arguments
 from sklearn_cmr._inputs.layout import check_unpaired, is_mapping
 from sklearn_cmr._inputs.outputs import PairOutputMixin
+from sklearn_cmr._lazy import public
+from sklearn_cmr._state import StateMixin
 from sklearn_cmr.neighbors._neighbors import CrossModalNeighbors
 
 # What a fitted model may have, and a fitted retriever then has too.
 _OF_THE_MODEL = ("classes_", "n_features_in_", "feature_names_in_")
 
 
+@public("sklearn_cmr")
 class CrossModalRetriever(  # type: ignore[call-arg]
-    PairOutputMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+    StateMixin,
+    PairOutputMixin,
+    TransformerMixin,
+    BaseEstimator,
+    auto_wrap_output_keys=None,
 ):
     """Retrieve items of one modality for queries of another one.
 

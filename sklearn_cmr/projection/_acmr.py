@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_cmr._inputs.layout import MODALITIES
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import (
     LabelProbabilityMixin,
@@ -268,6 +269,7 @@ def discriminator_loss(module, batch, state):
 # -- the estimator -----------------------------------------------------------------
 
 
+@public("sklearn_cmr")
 class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     r"""Adversarial cross-modal retrieval (ACMR).
 

@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
     AddModalityMixin,
     LabelProbabilityMixin,
@@ -267,6 +268,7 @@ class BestPrior:
 # -- the estimator -----------------------------------------------------------------
 
 
+@public("sklearn_cmr")
 class DRCLProjector(
     AddModalityMixin, LabelProbabilityMixin, ProjectorMixin, NetworkTransformer
 ):
@@ -593,6 +595,8 @@ class DRCLProjector(
     """
 
     _rows = Separate()
+    # A file has the weights of the prior, wherever they came from.
+    _rebuilt_with = {"prior": "select"}
     _parameter_constraints: dict = {
         **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,

@@ -141,8 +141,9 @@ def _set_own_threads(number):
 
 
 # Networks are initialized from torch's global generator, which fits in parallel
-# threads would otherwise draw from in turns.
-_build_lock = threading.Lock()
+# threads would otherwise draw from in turns. Building may load an estimator, which
+# builds networks in turn.
+_build_lock = threading.RLock()
 
 
 @contextmanager

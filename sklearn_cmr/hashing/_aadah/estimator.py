@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Subset
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import HasherMixin, NetworkTransformer
 from sklearn_cmr.base._mixins import code_form
@@ -44,6 +45,7 @@ _MAX_EVALUATED_ROWS = 256
 _MANY_WITHOUT_TRIPLET = 0.1
 
 
+@public("sklearn_cmr")
 class AADAHHasher(HasherMixin, NetworkTransformer):
     r"""Attention-aware deep adversarial hashing (AADAH).
 

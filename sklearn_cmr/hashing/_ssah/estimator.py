@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_cmr._inputs.labels import check_labels
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
     AddModalityMixin,
     HasherMixin,
@@ -49,6 +50,7 @@ from sklearn_cmr.training import (
 )
 
 
+@public("sklearn_cmr")
 class SSAHHasher(
     AddModalityMixin, HasherMixin, LabelProbabilityMixin, NetworkTransformer
 ):

@@ -5,6 +5,7 @@
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr.metrics._comparison import compare_retrieval
 from sklearn_cmr.metrics._displays.style import COLORS, make_axes
 from sklearn_cmr.metrics._embeddings import encode
@@ -13,6 +14,7 @@ from sklearn_cmr.metrics._report import cross_modal_report
 _HATCHES = ("", "//", "..", "xx")
 
 
+@public("sklearn_cmr.metrics")
 class ClassScoreDisplay:
     """Plot of a score by class, one bar for each class and direction of retrieval.
 
@@ -235,6 +237,7 @@ class ClassScoreDisplay:
         return self
 
 
+@public("sklearn_cmr.metrics")
 class ComparisonDisplay:
     """Plot of the differences of systems to a baseline, with their intervals.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr.metrics._average_precision import mean_average_precision
 from sklearn_cmr.metrics._curves import precision_recall_curve
 from sklearn_cmr.metrics._directions import list_directions
@@ -201,6 +202,7 @@ class _CurveDisplay(metaclass=ABCMeta):
         return self
 
 
+@public("sklearn_cmr.metrics")
 class PrecisionRecallDisplay(_CurveDisplay):
     """Plot of precision over recall, one line for each direction of retrieval.
 
@@ -312,6 +314,7 @@ class _TopKDisplay(_CurveDisplay):
         return curve.thresholds, getattr(curve, self._quantity), direction
 
 
+@public("sklearn_cmr.metrics")
 class TopKPrecisionDisplay(_TopKDisplay):
     """Plot of the precision at `k` over `k`, one line for each direction.
 
@@ -364,6 +367,7 @@ class TopKPrecisionDisplay(_TopKDisplay):
     }
 
 
+@public("sklearn_cmr.metrics")
 class TopKRecallDisplay(_TopKDisplay):
     """Plot of the recall at `k` over `k`, one line for each direction.
 

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_cmr._inputs.labels import as_label_array
+from sklearn_cmr._lazy import public
 from sklearn_cmr.metrics._displays.style import class_colors, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings
 from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
@@ -31,6 +32,7 @@ _CONSTRAINTS = {
 }
 
 
+@public("sklearn_cmr.metrics")
 class CommonSpaceDisplay:
     """Plot of the items of all modalities in the common space, in two dimensions.
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_cmr._inputs.layout import MODALITIES
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import (
     LabelProbabilityMixin,
@@ -29,6 +30,7 @@ from sklearn_cmr.training import AnchorSampler
 from sklearn_cmr.training.samplers import anchors_in_order
 
 
+@public("sklearn_cmr")
 class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     r"""Cross-modal generative adversarial networks (CM-GANs).
 
