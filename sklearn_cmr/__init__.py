@@ -33,8 +33,22 @@ __all__ = [
     "PairTransformer",
     "SSAHHasher",
     "SemanticMatchingProjector",
+    "TRUSTED_TYPES",
     "make_pairs",
 ]
+
+# What skops has to be told to trust: our classes that may be in a file, and splitters
+# of searches.
+TRUSTED_TYPES = (
+    *(f"sklearn_cmr.{n}" for n in __all__ if n not in ("TRUSTED_TYPES", "make_pairs")),
+    "sklearn_cmr.metrics.MapScorer",
+    "sklearn_cmr.metrics.RetrievalScorer",
+    "sklearn_cmr.pairs.Pairs",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.ShuffleSplit",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.model_selection._split.StratifiedShuffleSplit",
+)
 
 __version__ = "0.1.0.dev0"
 

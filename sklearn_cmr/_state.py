@@ -37,7 +37,7 @@ class StateMixin:
 
     def _from_state(self, state):
         """Restore the attributes from what `_to_state` returned."""
-        vars(self).update(state)
+        self.__dict__.update(state)
 
     def _needed_of(self, state):
         """Return the names of what a state must hold."""

@@ -333,9 +333,9 @@ container of pairs, or mapping of modalities
         return (*self._get_param_names(), *fitted)
 
     def _from_state(self, state):
-        vars(self).update(state)
-        if isinstance(state["device"], dict):
-            self.device = torch.device(state["device"]["torch.device"])
+        self.__dict__.update(state)
+        if isinstance(self.device, dict):
+            self.device = torch.device(self.device["torch.device"])
         if "module_" in state:
             self.module_ = unpack_module(state["module_"], self._rebuild)
             self._moments = moments_from_arrays(state["_moments"])
@@ -346,7 +346,7 @@ container of pairs, or mapping of modalities
         for build in self._builds:
             # Attributes that `_build` sets are for the throw-away copy alone.
             other = object.__new__(type(self))
-            vars(other).update(vars(self) | build["settings"] | self._rebuilt_with)
+            other.__dict__.update(vars(self) | build["settings"] | self._rebuilt_with)
             n_features = build["n_features"]
             with seeded_building(build["seed"]):
                 if module is None:

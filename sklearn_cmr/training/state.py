@@ -70,7 +70,9 @@ def load_weights(module, weights):
     check_weights(module, weights)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
-            tensor.copy_(torch.tensor(weights[name]))
+            # torch would warn of arrays that it cannot write to.
+            given = np.require(weights[name], requirements="W")
+            tensor.copy_(torch.from_numpy(given))
 
 
 def moments_to_arrays(moments):
