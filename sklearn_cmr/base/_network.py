@@ -29,7 +29,12 @@ from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
-from sklearn_cmr.base._state import pack_module, unpack_module
+from sklearn_cmr.base._state import (
+    pack_module,
+    refused_if_broken,
+    unpack_module,
+    unpack_moments,
+)
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
@@ -48,7 +53,7 @@ from sklearn_cmr.training import (
     seeded_building,
     standard_settings,
 )
-from sklearn_cmr.training.state import moments_from_arrays, moments_to_arrays
+from sklearn_cmr.training.state import moments_to_arrays
 
 # A discriminator counts as unbeaten above this accuracy, after so many epochs.
 _UNBEATEN_ACCURACY = 0.999
@@ -98,6 +103,7 @@ class NetworkTransformer(CrossModalTransformer):
     __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
 
     callbacks: list | None
+    device: Any  # a str or a torch.device; in files, a dict
     # Of the mixin for the kind of output.
     _check_output: Any
     _encoding_function: Any
@@ -337,8 +343,9 @@ container of pairs, or mapping of modalities
         if isinstance(self.device, dict):
             self.device = torch.device(self.device["torch.device"])
         if "module_" in state:
-            self.module_ = unpack_module(state["module_"], self._rebuild)
-            self._moments = moments_from_arrays(state["_moments"])
+            with refused_if_broken():
+                self.module_ = unpack_module(state["module_"], self._rebuild)
+                self._moments = unpack_moments(state["_moments"], self.module_)
 
     def _rebuild(self):
         """Build the networks as they were built, whatever the parameters are now."""

@@ -2,11 +2,18 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
 from sklearn_cmr.training import standard_settings
-from sklearn_cmr.training.state import check_weights, load_weights, weights_of
+from sklearn_cmr.training.state import (
+    check_weights,
+    load_weights,
+    moments_from_arrays,
+    weights_of,
+)
 
 
 def pack_module(module, rebuild):
@@ -49,8 +56,22 @@ def pack_module(module, rebuild):
     }
 
 
+@contextmanager
+def refused_if_broken():
+    """Turn any error of reading networks into one that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            "The file holds no networks that this estimator can have trained: it is "
+            f"damaged, or of another version. {type(error).__name__}: {error}"
+        ) from error
+
+
 def unpack_module(packed, rebuild):
     """Return the module that :func:`pack_module` was given, on the CPU.
+
+    Names, shapes, dtypes and values are checked before memory for it is allocated.
 
     Parameters
     ----------
@@ -61,30 +82,32 @@ def unpack_module(packed, rebuild):
     Returns
     -------
     module : torch.nn.Module
-
-    Raises
-    ------
-    ValueError
-        If names, shapes, dtypes or values are not those of such a module. This is known
-        before memory for it is allocated.
     """
-    try:
-        weights = packed["weights"]
-        _check(weights, rebuild)
-        with standard_settings():
-            module = rebuild()
-        load_weights(module, weights)
-        for name, parameter in module.named_parameters():
-            parameter.requires_grad_(name not in packed["frozen"])
-        module.eval()
-        for name in packed["training"]:
-            module.get_submodule(name).training = True
-    except Exception as error:
-        raise ValueError(
-            "The file holds no networks that this estimator can have trained: it is "
-            f"damaged, or of another version. {type(error).__name__}: {error}"
-        ) from error
+    weights = packed["weights"]
+    _check(weights, rebuild)
+    with standard_settings():
+        module = rebuild()
+    load_weights(module, weights)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in packed["frozen"])
+    module.eval()
+    for name in packed["training"]:
+        module.get_submodule(name).training = True
     return module
+
+
+def unpack_moments(moments, module):
+    """Return Adam's moments as tensors, after a check of their names and shapes."""
+    shapes = {name: tuple(own.shape) for name, own in module.named_parameters()}
+    for player, parameters in moments.items():
+        for name, own in parameters.items():
+            found = {np.shape(value) for value in own.values()} - {()}
+            if not found <= {shapes[name]}:
+                raise ValueError(
+                    f"The moments of {player}, {name} must be arrays of shape "
+                    f"{shapes[name]}, got {found}."
+                )
+    return moments_from_arrays(moments)
 
 
 def _check(weights, rebuild):
