@@ -52,21 +52,20 @@ class StateMixin:
 
     def __setstate__(self, state):
         name = type(self).__name__
-        seal = state.get(_SEAL) if isinstance(state, dict) else None
-        if not isinstance(seal, dict) or not seal.keys() >= {"versions", "digest"}:
+        seal: Any = state.get(_SEAL) if isinstance(state, dict) else None
+        versions = seal.get("versions") if isinstance(seal, dict) else None
+        if not isinstance(versions, dict):
             raise ValueError(
                 f"The state of {name} has no versions and no digest: it was not written"
                 f" by a released version of sklearn_cmr. Fit {name} again."
             )
-        state = {key: value for key, value in state.items() if key != _SEAL}
-        versions = seal["versions"]
-        own, nested = _digests([name, versions, state])
         present = _versions(self._packages_of_state)
-        # Other versions of scikit-learn may restore their estimators with changes.
-        same_sklearn = versions.get("sklearn") == present["sklearn"]
-        if own != seal["digest"] or (
-            same_sklearn and nested != seal.get("nested_digest")
-        ):
+        state = {key: value for key, value in state.items() if key != _SEAL}
+        own, nested = _digests([name, versions, state])
+        is_same = own == seal.get("digest")
+        if versions == present:  # others may restore what is nested with changes
+            is_same &= nested == seal.get("nested_digest")
+        if not is_same:
             raise ValueError(
                 f"The state of {name} is not the one that was saved: its digest "
                 "differs. The file is damaged or was edited. Use another copy of it, "
@@ -100,10 +99,10 @@ def _listed(versions):
 
 
 def _digests(value):
-    """Return the digests of plain values and of scikit-learn's estimators in them.
+    """Return the digest of plain values, and that of the estimators in them.
 
     The first is the same in all versions of Python, numpy and scikit-learn. Of objects
-    of other packages, such as callbacks and functions, only the presence counts.
+    that are neither, such as callbacks and functions, only the presence counts.
     """
     own, nested = hashlib.sha256(), hashlib.sha256()
     _feed(value, own, nested, ())
@@ -111,7 +110,18 @@ def _digests(value):
 
 
 def _feed(value, own, nested, outer):
-    """Write a value into a digest, each part with its type and its length."""
+    """Write a value into a digest, each part with its type and its length.
+
+    Parameters
+    ----------
+    value : object
+
+    own, nested : hashlib objects
+        Digests of the plain values, and of estimators in them.
+
+    outer : tuple of int
+        Identities of the estimators around the value, which it may refer to.
+    """
 
     def write(*parts):
         own.update(repr(parts).encode())
@@ -148,10 +158,8 @@ def _feed(value, own, nested, outer):
         write("set", sorted(map(repr, value)))
     elif isinstance(value, BaseEstimator) and id(value) not in outer:
         write("estimator", type(value).__name__)
-        outer = (*outer, id(value))
-        if isinstance(value, StateMixin):
-            _feed(value._to_state(), own, nested, outer)
-        else:
-            _feed(vars(value), nested, nested, outer)
+        is_ours = isinstance(value, StateMixin)
+        state = value._to_state() if is_ours else vars(value)
+        _feed(state, nested, nested, (*outer, id(value)))
     else:
         write("object")

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
+import doctest
 import inspect
 import io
 import json
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,6 +243,13 @@ def test_other_versions_are_warned_of(name, monkeypatch):
     with pytest.warns(FileVersionWarning, match="sklearn_cmr 0.0.7 .here") as caught:
         pickle.loads(data)
     assert caught[0].message.written["sklearn_cmr"] == "0.0.7"
+
+
+def test_examples_of_the_page_on_saving(tmp_path, monkeypatch):
+    page = Path(__file__).parent.parent / "docs" / "saving.rst"
+    monkeypatch.chdir(tmp_path)
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert tried > 10 and not failed
 
 
 # -- damaged files -------------------------------------------------------------------

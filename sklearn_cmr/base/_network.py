@@ -29,12 +29,7 @@ from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
-from sklearn_cmr.base._state import (
-    pack_module,
-    refused_if_broken,
-    unpack_module,
-    unpack_moments,
-)
+from sklearn_cmr.base._state import describe_build, freeze, from_state, to_state
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
@@ -53,7 +48,6 @@ from sklearn_cmr.training import (
     seeded_building,
     standard_settings,
 )
-from sklearn_cmr.training.state import moments_to_arrays
 
 # A discriminator counts as unbeaten above this accuracy, after so many epochs.
 _UNBEATEN_ACCURACY = 0.999
@@ -65,8 +59,6 @@ _MIN_EPOCHS = 10
 _N_DECAYS = 5
 _PATIENCE = 1 / 3
 _MIN_PATIENCE = 10
-# Parameters of the training, which `_build` does not read.
-_NOT_OF_NETWORKS = {"callbacks", "device", "random_state", "verbose", "warm_start"}
 
 
 @public("sklearn_cmr.base")
@@ -139,6 +131,9 @@ class NetworkTransformer(CrossModalTransformer):
     @abstractmethod
     def _build(self, n_features, n_classes):
         """Return the module: everything that learns, as named children.
+
+        Loading a file calls it again, on a copy with the parameters of the fit. It may
+        read these, `classes_`, and what `_inspect_training_set` has stored.
 
         Parameters
         ----------
@@ -241,7 +236,7 @@ container of pairs, or mapping of modalities
             if continues:
                 self._check_continuation(labels)
             else:
-                self._builds = [self._describe_build(features, seed)]
+                self._builds = [describe_build(self, features, seed)]
                 self.module_ = self._build_seeded(features, seed)
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
@@ -326,41 +321,14 @@ container of pairs, or mapping of modalities
     # -- files -----------------------------------------------------------------
 
     def _to_state(self):
-        state = vars(self).copy()
-        if isinstance(self.device, torch.device):
-            state["device"] = {"torch.device": str(self.device)}
-        if "module_" in state:
-            state["module_"] = pack_module(self.module_, self._rebuild)
-            state["_moments"] = moments_to_arrays(self._moments)
-        return state
+        return to_state(self)
+
+    def _from_state(self, state):
+        from_state(self, state)
 
     def _needed_of(self, state):
         fitted = ("_builds", "_moments", "classes_") if "module_" in state else ()
         return (*self._get_param_names(), *fitted)
-
-    def _from_state(self, state):
-        self.__dict__.update(state)
-        if isinstance(self.device, dict):
-            self.device = torch.device(self.device["torch.device"])
-        if "module_" in state:
-            with refused_if_broken():
-                self.module_ = unpack_module(state["module_"], self._rebuild)
-                self._moments = unpack_moments(state["_moments"], self.module_)
-
-    def _rebuild(self):
-        """Build the networks as they were built, whatever the parameters are now."""
-        module = None
-        for build in self._builds:
-            # Attributes that `_build` sets are for the throw-away copy alone.
-            other = object.__new__(type(self))
-            other.__dict__.update(vars(self) | build["settings"] | self._rebuilt_with)
-            n_features = build["n_features"]
-            with seeded_building(build["seed"]):
-                if module is None:
-                    module = other._build(n_features, len(self.classes_))
-                else:  # added after the fit
-                    Separate.grow(module, n_features, other._build_modality)
-        return module
 
     # -- parameters ------------------------------------------------------------
 
@@ -623,17 +591,6 @@ container of pairs, or mapping of modalities
                 is_continuable = self.warm_start and not diverged
                 self._moments = trainer.moments if is_continuable else {}
 
-    def _describe_build(self, features, seed):
-        """Return what networks are built from, to build them again for a file."""
-        names = (
-            set(self._get_param_names()) - _NOT_OF_NETWORKS - set(self._rebuilt_with)
-        )
-        return {
-            "n_features": {name: part.shape[-1] for name, part in features.items()},
-            "settings": {name: _freeze(getattr(self, name)) for name in names},
-            "seed": int(seed),
-        }
-
     def _build_seeded(self, features, seed):
         n_features = {name: part.shape[-1] for name, part in features.items()}
         with seeded_building(seed):
@@ -681,7 +638,7 @@ container of pairs, or mapping of modalities
         with restored_on_failure(self, keeps_progress=False), settings:
             reader.remember_modality(X, features[name], name)
             try:
-                build = self._describe_build(features, seed)
+                build = describe_build(self, features, seed)
                 with seeded_building(seed):
                     rows.grow(module, build["n_features"], self._build_modality)
                 self._builds = [*self._builds, build]
@@ -712,7 +669,7 @@ container of pairs, or mapping of modalities
 
     def _check_continuation(self, labels):
         for name in self._network_parameters:
-            value = _freeze(getattr(self, name))
+            value = freeze(getattr(self, name))
             fitted = self._builds[0]["settings"][name]
             if isinstance(value, dict) and isinstance(fitted, dict):
                 # It may name modalities that are added later.
@@ -806,14 +763,3 @@ container of pairs, or mapping of modalities
 def _is_perfect(accuracies):
     recent = accuracies[len(accuracies) // 2 :]
     return len(recent) >= _UNBEATEN_EPOCHS and min(recent) > _UNBEATEN_ACCURACY
-
-
-def _freeze(value):
-    """Return a parameter as it is now, lists as the tuples that mean the same."""
-    if isinstance(value, dict):
-        return {key: _freeze(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return tuple(value)
-    return value

@@ -1,19 +1,121 @@
-"""Networks as plain values, and back: what files hold of them."""
+"""Estimators that train networks as plain values, and back: what files hold."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
 
-from sklearn_cmr.training import standard_settings
+from sklearn_cmr.training import Separate, seeded_building, standard_settings
 from sklearn_cmr.training.state import (
     check_weights,
     load_weights,
     moments_from_arrays,
+    moments_to_arrays,
     weights_of,
 )
+
+# Parameters of the training, which `_build` does not read.
+_NOT_OF_NETWORKS = {"callbacks", "device", "random_state", "verbose", "warm_start"}
+
+
+def freeze(value):
+    """Return a parameter as it is now, lists as the tuples that mean the same."""
+    if isinstance(value, dict):
+        return {key: freeze(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    return value
+
+
+def describe_build(estimator, features, seed):
+    """Return what networks are built from, so that they can be built again.
+
+    Parameters
+    ----------
+    estimator : NetworkTransformer
+
+    features : dict of str to {ndarray, CSR}
+
+    seed : int
+
+    Returns
+    -------
+    build : dict
+        "n_features" by modality, "settings": the parameters, and "seed".
+    """
+    without = {*_NOT_OF_NETWORKS, *estimator._rebuilt_with}
+    names = [name for name in estimator._get_param_names() if name not in without]
+    return {
+        "n_features": {name: part.shape[-1] for name, part in features.items()},
+        "settings": {name: freeze(getattr(estimator, name)) for name in names},
+        "seed": int(seed),
+    }
+
+
+def rebuild(estimator):
+    """Build the networks as they were built, whatever the parameters are now.
+
+    Parameters
+    ----------
+    estimator : NetworkTransformer
+        With its fitted attributes but `module_`. It stays as it is.
+
+    Returns
+    -------
+    module : torch.nn.ModuleDict
+    """
+    module = None
+    for build in estimator._builds:
+        # Attributes that `_build` sets are for the throw-away copy alone.
+        other = object.__new__(type(estimator))
+        vars(other).update(
+            vars(estimator) | build["settings"] | estimator._rebuilt_with
+        )
+        with seeded_building(build["seed"]):
+            if module is None:
+                module = other._build(build["n_features"], len(other.classes_))
+            else:  # added after the fit
+                Separate.grow(module, build["n_features"], other._build_modality)
+    return module
+
+
+def to_state(estimator):
+    """Return the attributes of an estimator, those of torch as plain values."""
+    state = vars(estimator).copy()
+    if isinstance(estimator.device, torch.device):
+        state["device"] = {"torch.device": str(estimator.device)}
+    if "module_" in state:
+        state["module_"] = pack_module(estimator.module_, partial(rebuild, estimator))
+        state["_moments"] = moments_to_arrays(estimator._moments)
+    return state
+
+
+def from_state(estimator, state):
+    """Give an estimator the attributes that :func:`to_state` has returned.
+
+    Raises
+    ------
+    ValueError
+        If the networks are not such as the estimator builds.
+    """
+    vars(estimator).update(state)
+    if isinstance(estimator.device, dict):
+        estimator.device = torch.device(estimator.device["torch.device"])
+    if "module_" not in state:
+        return
+    try:
+        module = unpack_module(state["module_"], partial(rebuild, estimator))
+        estimator._moments = unpack_moments(state["_moments"], module)
+    except Exception as error:
+        raise ValueError(
+            "The file holds no networks that this estimator can have trained: it is "
+            f"damaged, or of another version. {type(error).__name__}: {error}"
+        ) from error
+    estimator.module_ = module
 
 
 def pack_module(module, rebuild):
@@ -54,18 +156,6 @@ def pack_module(module, rebuild):
         "frozen": [n for n, p in module.named_parameters() if not p.requires_grad],
         "training": [name for name, part in module.named_modules() if part.training],
     }
-
-
-@contextmanager
-def refused_if_broken():
-    """Turn any error of reading networks into one that says what to do."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(
-            "The file holds no networks that this estimator can have trained: it is "
-            f"damaged, or of another version. {type(error).__name__}: {error}"
-        ) from error
 
 
 def unpack_module(packed, rebuild):

@@ -425,7 +425,9 @@ def test_any_changed_value_is_refused(cls):
         load(next(other for other in METHODS if other is not cls), state)
 
 
-@pytest.mark.parametrize("state", [{}, None, [], {"_seal": None}, {"_seal": {}}])
+@pytest.mark.parametrize(
+    "state", [{}, None, [], {"_seal": None}, {"_seal": {}}, {"_seal": {"versions": 1}}]
+)
 def test_state_without_a_digest_is_refused(state):
     with pytest.raises(ValueError, match="has no versions and no digest"):
         load(DRCLProjector, state)
