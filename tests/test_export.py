@@ -1,0 +1,351 @@
+"""Models of ONNX compute what `transform` does."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import json
+import logging
+import random
+import sys
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_cmr import (
+    AADAHHasher,
+    ACMRProjector,
+    CCAProjector,
+    CMGANProjector,
+    CrossModalEnsemble,
+    CrossModalRetriever,
+    DRCLProjector,
+    ITQHasher,
+    PairTransformer,
+    SemanticMatchingProjector,
+    SSAHHasher,
+    __version__,
+    make_pairs,
+)
+from sklearn_cmr.datasets import (
+    make_cross_modal_classification,
+    make_cross_modal_regions,
+)
+from sklearn_cmr.export import to_onnx
+from tests.base.methods import make
+
+FLAT = make_cross_modal_classification(
+    90, n_image_features=9, n_text_features=11, n_classes=3, random_state=0
+)
+REGIONS = make_cross_modal_regions(
+    90,
+    n_regions=5,
+    min_regions=3,
+    n_image_features=6,
+    n_text_features=7,
+    n_classes=3,
+    random_state=0,
+)
+
+
+def fit(cls, data=FLAT, **params):
+    X_img, X_txt, y = data
+    return make(cls, **params).fit(X_img[:60], X_txt[:60], y[:60])
+
+
+def run(model, X):
+    """Return what the runtime computes, from a file's bytes, as a server has them."""
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (Z,) = session.run(None, {"X": np.asarray(X, dtype=np.float32)})
+    return Z
+
+
+def expect(est, X, modality, output):
+    """Return what the estimator computes."""
+    if hasattr(est, "n_bits"):
+        return est.encode(X, modality, output=output)
+    given = est.output
+    try:
+        return est.set_params(output=output).transform_modality(X, modality)
+    finally:
+        est.set_params(output=given)
+
+
+def check_parity(est, X, modality, output=None):
+    model = to_onnx(est, modality, output=output)
+    onnx.checker.check_model(model, full_check=True)
+    output = est.output if output is None else output
+    expected = expect(est, X, modality, output)
+    for rows in (slice(None), slice(1), slice(0)):
+        Z = run(model, X[rows])
+        assert Z.dtype == expected.dtype
+        assert Z.shape == expected[rows].shape
+        if Z.dtype == np.float32:
+            np.testing.assert_allclose(Z, expected[rows], rtol=1e-5, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(Z, expected[rows])
+
+
+SOFT = {"mask_gradient": "soft", "mask_inference": "same"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cls, params, outputs",
+    [
+        (ACMRProjector, {"normalize": True}, ("embedding", "both")),
+        (ACMRProjector, {"normalize": False}, ("probabilities", None)),
+        (CMGANProjector, {"batch_norm": True}, ("embedding", None)),
+        (CMGANProjector, {"batch_norm": False}, (None, "probabilities")),
+        (DRCLProjector, {}, (None, "both")),
+        (SSAHHasher, {"text_fusion": True, "lrn": True}, ("packed", "sign")),
+        (SSAHHasher, {"n_bits": 12, "output": "packed"}, (None, "bool")),
+        (AADAHHasher, {}, (None, "packed")),
+        (AADAHHasher, SOFT, ("real", None)),
+        (AADAHHasher, {"use_attention": False}, ("sign", "real")),
+    ],
+)
+def test_parity(cls, params, outputs):
+    est = fit(cls, **params)
+    for X, modality, output in zip(FLAT, ("image", "text"), outputs, strict=False):
+        check_parity(est, X, modality, output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cls, params",
+    [
+        (AADAHHasher, {}),
+        (AADAHHasher, SOFT),
+        (AADAHHasher, {"region_pooling": "flatten"}),
+        (SSAHHasher, {"region_pooling": "max"}),
+        (SSAHHasher, {"region_pooling": "flatten"}),
+    ],
+)
+def test_parity_with_absent_regions(cls, params):
+    est = fit(cls, REGIONS, **params)
+    check_parity(est, REGIONS[0], "image", "real")
+    check_parity(est, REGIONS[0], "image")
+
+
+def test_number_of_regions_is_free():
+    X = REGIONS[0][:, :3]
+    est = fit(AADAHHasher, REGIONS)
+    Z = run(to_onnx(est, "image"), X)
+    np.testing.assert_array_equal(Z, est.transform_modality(X, "image"))
+
+
+def test_any_modality():
+    y = FLAT[2]
+    est = make(DRCLProjector).fit({"sound": FLAT[0]}, {"sound": y})
+    check_parity(est, FLAT[0], "sound")
+
+
+@pytest.fixture(scope="module")
+def projector():
+    return fit(ACMRProjector)
+
+
+def test_file_and_properties(tmp_path):
+    X_img, X_txt, y = FLAT
+    names = np.array(["bird", "cat", "été"])[y]
+    est = fit(AADAHHasher, (X_img, X_txt, names))
+    path = tmp_path / "text.onnx"
+    model = to_onnx(est, "text", str(path))
+    assert onnx.load(path) == model
+    to_onnx(est, "text", path)
+    assert onnx.load(path) == model
+    found = {item.key: item.value for item in model.metadata_props}
+    assert json.loads(found.pop("classes")) == ["bird", "cat", "été"]
+    assert found == {
+        "estimator": "AADAHHasher",
+        "modality": "text",
+        "output": "sign",
+        "metric": "hamming",
+        "sklearn_cmr_version": __version__,
+    }
+
+
+def test_model_holds_the_weights_of_the_output_alone(projector):
+    model = to_onnx(projector, "image")
+    n_weights = sum(p.numel() for p in projector.encoder_("image").parameters())
+    n_stored = sum(np.prod(t.dims) for t in model.graph.initializer if len(t.dims) > 1)
+    n_biases = sum(
+        p.numel() for p in projector.encoder_("image").parameters() if p.ndim == 1
+    )
+    assert n_stored == n_weights - n_biases
+    # Nothing names files or folders of the machine that exported.
+    assert b".py" not in model.SerializeToString()
+
+
+def state():
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),  # noqa: NPY002
+        torch.get_rng_state().tolist(),
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        warnings.filters[:],
+        logging.getLogger("torch.onnx").level,
+    )
+
+
+def test_nothing_else_changes(projector, capfd):
+    module = projector.module_
+    weights = {name: w.clone() for name, w in module.state_dict().items()}
+    modes = [m.training for m in module.modules()]
+    learns = [p.requires_grad for p in module.parameters()]
+    before = state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        to_onnx(projector, "image")
+    assert state() == before
+    assert [m.training for m in module.modules()] == modes
+    assert [p.requires_grad for p in module.parameters()] == learns
+    assert projector.module_ is module
+    for name, w in module.state_dict().items():
+        assert torch.equal(w, weights[name])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        torch.inference_mode,
+        torch.no_grad,
+        lambda: torch.device("meta"),
+        lambda: torch.autocast("cpu"),
+    ],
+)
+def test_settings_of_the_caller_have_no_effect(projector, settings):
+    expected = to_onnx(projector, "image")
+    with settings():
+        before = state()
+        model = to_onnx(projector, "image")
+        assert state() == before
+    assert model == expected
+
+
+def test_default_dtype_of_the_caller_has_no_effect():
+    est = fit(SSAHHasher, output="packed")
+    expected = to_onnx(est, "image")
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert to_onnx(est, "image") == expected
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_warm_start_goes_on_after_an_export():
+    X_img, X_txt, y = FLAT
+    fits = [make(ACMRProjector, warm_start=True).fit(*FLAT) for _ in range(2)]
+    to_onnx(fits[0], "image")
+    first, second = (est.fit(X_img, X_txt, y).transform_image(X_img) for est in fits)
+    np.testing.assert_array_equal(first, second)
+
+
+# -- what is refused ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make_other, advice",
+    [
+        (lambda: CCAProjector(), "such as ACMRProjector"),
+        (lambda: SemanticMatchingProjector(), "such as ACMRProjector"),
+        (lambda: ITQHasher(), "such as ACMRProjector"),
+        (
+            lambda: CrossModalEnsemble(SemanticMatchingProjector(), n_estimators=2),
+            "members one by one",
+        ),
+        (lambda: CrossModalRetriever(SemanticMatchingProjector()), "model_"),
+        (
+            lambda: make_pipeline(
+                PairTransformer(image=StandardScaler()), SemanticMatchingProjector()
+            ),
+            r"pipeline\[-1\]",
+        ),
+        (
+            lambda: GridSearchCV(SemanticMatchingProjector(), {"C": [1.0]}, cv=2),
+            r"search.best_estimator_",
+        ),
+        (StandardScaler, "such as ACMRProjector"),
+    ],
+)
+def test_other_estimators_are_refused(make_other, advice):
+    other = make_other()
+    if not isinstance(other, StandardScaler):
+        other.fit(make_pairs(*FLAT[:2]), FLAT[2])
+    name = type(other).__name__
+    message = f"to_onnx needs a fitted estimator that trains networks, got {name}. "
+    with pytest.raises(TypeError, match=message + ".*" + advice):
+        to_onnx(other, "image")
+
+
+@pytest.mark.parametrize("given", [ACMRProjector, None, "model.pkl"])
+def test_what_is_no_estimator_is_refused(given):
+    with pytest.raises(TypeError, match="to_onnx needs a fitted estimator"):
+        to_onnx(given, "image")
+
+
+def test_last_step_of_a_pipeline():
+    pipe = make_pipeline(
+        PairTransformer(image=StandardScaler()), make(ACMRProjector, max_epochs=1)
+    )
+    pipe.fit(make_pairs(*FLAT[:2]), FLAT[2])
+    prepared = pipe[:-1].transform({"image": FLAT[0]})["image"]
+    expected = pipe.transform({"image": FLAT[0]})["image"]
+    found = run(to_onnx(pipe[-1], "image"), prepared)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_not_fitted():
+    with pytest.raises(NotFittedError, match="ACMRProjector"):
+        to_onnx(ACMRProjector(), "image")
+
+
+@pytest.mark.parametrize("modality", ["sound", None, 0])
+def test_unknown_modality(projector, modality):
+    with pytest.raises(ValueError, match="modality must be one of .*'image', 'text'"):
+        to_onnx(projector, modality)
+
+
+@pytest.mark.parametrize("output", ["sign", "codes", 1, ["embedding"]])
+def test_unknown_output(projector, output):
+    with pytest.raises(ValueError, match="output of ACMRProjector must be one of"):
+        to_onnx(projector, "image", output=output)
+
+
+def test_unknown_output_of_a_hasher():
+    with pytest.raises(ValueError, match="of SSAHHasher .*'sign', 'bool', 'packed'"):
+        to_onnx(fit(SSAHHasher), "image", output="embedding")
+
+
+def test_untrained_label_classifier():
+    est = fit(ACMRProjector, label_weight=0.0)
+    with pytest.raises(ValueError, match="fit with label_weight > 0, or set output="):
+        to_onnx(est, "image", output="probabilities")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_missing_package(projector, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"'{package}'.*sklearn-cmr\[onnx\]"):
+        to_onnx(projector, "image")
+
+
+def test_a_failed_export_writes_no_file(projector, tmp_path):
+    with pytest.raises(ValueError, match="must be one of"):
+        to_onnx(projector, "image", tmp_path / "model.onnx", output="sign")
+    assert not list(tmp_path.iterdir())
