@@ -6,11 +6,13 @@ import copy
 import json
 import logging
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -92,21 +94,12 @@ def to_onnx(est, modality, path=None, *, output=None):
     """
     _check_exportable(est)
     output = _check_output(est, est.output if output is None else output)
-    example, dynamic_shape = _example(est, modality)
+    est.encoder_(modality)  # raises if there is no such modality
     _import_onnx()
-    with standard_settings(), torch.no_grad(), _quiet():
-        # A copy: the export must not change the mode or the device of the networks.
-        module = copy.deepcopy(est.module_).cpu()
-        program = torch.onnx.export(
-            _Network(module, _function(est, module, modality, output)).eval(),
-            (example,),
-            dynamic_shapes=(dynamic_shape,),
-            input_names=["X"],
-            output_names=[output],
-            dynamo=True,
-            verbose=False,
-        )
-    model = program.model_proto
+    # The tracer of torch fails under some settings of the caller, such as a default
+    # device. A fresh thread has none of them.
+    with ThreadPoolExecutor(max_workers=1) as fresh:
+        model = fresh.submit(_trace, est, modality, output).result()
     _describe(
         model,
         {
@@ -121,6 +114,24 @@ def to_onnx(est, modality, path=None, *, output=None):
     if path is not None:
         Path(path).write_bytes(model.SerializeToString())
     return model
+
+
+def _trace(est, modality, output):
+    """Return the model of one output, with the exporter's own notes."""
+    with standard_settings(), torch.no_grad(), _quiet():
+        # A copy: the export must not change the mode or the device of the networks.
+        module = copy.deepcopy(est.module_).cpu()
+        example, sizes = _example(est, modality)
+        program = torch.onnx.export(
+            _Network(module, _function(est, module, modality, output)).eval(),
+            (example,),
+            dynamic_shapes=(sizes,),
+            input_names=["X"],
+            output_names=[output],
+            dynamo=True,
+            verbose=False,
+        )
+    return program.model_proto
 
 
 def _pack(relaxed):
@@ -171,7 +182,6 @@ def _function(est, module, modality, output):
 
 def _example(est, modality):
     """Return two rows of a modality, and the names of the sizes that may differ."""
-    est.encoder_(modality)  # raises if there is no such modality
     shape = {0: 2, 1: getattr(est, f"n_{modality}_features_in_")}
     names = {0: "n_samples"}
     n_regions = est._n_regions_in.get(modality)
@@ -187,17 +197,17 @@ def _check_exportable(est):
     if isinstance(est, NetworkTransformer):
         check_is_fitted(est)
         return
-    advice = "Fit an estimator that trains networks, such as ACMRProjector."
-    if hasattr(est, "steps") or hasattr(est, "estimator"):
+    advice = "Fit one, such as ACMRProjector."
+    if isinstance(est, Pipeline) or hasattr(est, "best_estimator_"):
         advice = (
             "Pass the fitted estimator at its end, such as pipeline[-1] or "
             "search.best_estimator_[-1], and features that the earlier steps have "
             "prepared."
         )
-    elif hasattr(est, "estimators_"):
-        advice = "Export its fitted members one by one: estimators_ has them."
-    elif hasattr(est, "model"):
-        advice = "Pass its fitted model: model_."
+    elif hasattr(est, "named_estimators_"):
+        advice = "Export its fitted members, estimators_, one by one."
+    elif hasattr(est, "model_"):
+        advice = "Pass its fitted model, model_."
     raise TypeError(
         "to_onnx needs a fitted estimator that trains networks, got "
         f"{type(est).__name__}. {advice}"

@@ -7,12 +7,14 @@ import logging
 import random
 import sys
 import warnings
+from contextlib import ExitStack
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -59,11 +61,13 @@ def fit(cls, data=FLAT, **params):
     return make(cls, **params).fit(X_img[:60], X_txt[:60], y[:60])
 
 
-def run(model, X):
-    """Return what the runtime computes, from a file's bytes, as a server has them."""
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+def start(model):
+    """Return a session of the runtime, from the bytes that a file has."""
+    providers = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=providers)
+
+
+def run(session, X):
     (Z,) = session.run(None, {"X": np.asarray(X, dtype=np.float32)})
     return Z
 
@@ -84,8 +88,9 @@ def check_parity(est, X, modality, output=None):
     onnx.checker.check_model(model, full_check=True)
     output = est.output if output is None else output
     expected = expect(est, X, modality, output)
+    session = start(model)
     for rows in (slice(None), slice(1), slice(0)):
-        Z = run(model, X[rows])
+        Z = run(session, X[rows])
         assert Z.dtype == expected.dtype
         assert Z.shape == expected[rows].shape
         if Z.dtype == np.float32:
@@ -102,15 +107,15 @@ SOFT = {"mask_gradient": "soft", "mask_inference": "same"}
     "cls, params, outputs",
     [
         (ACMRProjector, {"normalize": True}, ("embedding", "both")),
-        (ACMRProjector, {"normalize": False}, ("probabilities", None)),
-        (CMGANProjector, {"batch_norm": True}, ("embedding", None)),
+        (ACMRProjector, {"normalize": False}, ("probabilities",)),
+        (CMGANProjector, {"batch_norm": True}, ("embedding",)),
         (CMGANProjector, {"batch_norm": False}, (None, "probabilities")),
         (DRCLProjector, {}, (None, "both")),
         (SSAHHasher, {"text_fusion": True, "lrn": True}, ("packed", "sign")),
         (SSAHHasher, {"n_bits": 12, "output": "packed"}, (None, "bool")),
         (AADAHHasher, {}, (None, "packed")),
         (AADAHHasher, SOFT, ("real", None)),
-        (AADAHHasher, {"use_attention": False}, ("sign", "real")),
+        (AADAHHasher, {"use_attention": False}, ("sign",)),
     ],
 )
 def test_parity(cls, params, outputs):
@@ -126,20 +131,18 @@ def test_parity(cls, params, outputs):
         (AADAHHasher, {}),
         (AADAHHasher, SOFT),
         (AADAHHasher, {"region_pooling": "flatten"}),
-        (SSAHHasher, {"region_pooling": "max"}),
         (SSAHHasher, {"region_pooling": "flatten"}),
     ],
 )
 def test_parity_with_absent_regions(cls, params):
     est = fit(cls, REGIONS, **params)
     check_parity(est, REGIONS[0], "image", "real")
-    check_parity(est, REGIONS[0], "image")
 
 
 def test_number_of_regions_is_free():
     X = REGIONS[0][:, :3]
     est = fit(AADAHHasher, REGIONS)
-    Z = run(to_onnx(est, "image"), X)
+    Z = run(start(to_onnx(est, "image")), X)
     np.testing.assert_array_equal(Z, est.transform_modality(X, "image"))
 
 
@@ -176,12 +179,9 @@ def test_file_and_properties(tmp_path):
 
 def test_model_holds_the_weights_of_the_output_alone(projector):
     model = to_onnx(projector, "image")
-    n_weights = sum(p.numel() for p in projector.encoder_("image").parameters())
-    n_stored = sum(np.prod(t.dims) for t in model.graph.initializer if len(t.dims) > 1)
-    n_biases = sum(
-        p.numel() for p in projector.encoder_("image").parameters() if p.ndim == 1
-    )
-    assert n_stored == n_weights - n_biases
+    matrices = [p for p in projector.encoder_("image").parameters() if p.ndim > 1]
+    stored = [tuple(t.dims) for t in model.graph.initializer if len(t.dims) > 1]
+    assert sorted(stored) == sorted(tuple(p.shape) for p in matrices)
     # Nothing names files or folders of the machine that exported.
     assert b".py" not in model.SerializeToString()
 
@@ -219,18 +219,13 @@ def test_nothing_else_changes(projector, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        torch.inference_mode,
-        torch.no_grad,
-        lambda: torch.device("meta"),
-        lambda: torch.autocast("cpu"),
-    ],
-)
-def test_settings_of_the_caller_have_no_effect(projector, settings):
+@pytest.mark.slow
+def test_settings_of_the_caller_have_no_effect(projector):
     expected = to_onnx(projector, "image")
-    with settings():
+    settings = torch.device("meta"), torch.autocast("cpu"), torch.inference_mode()
+    with ExitStack() as stack:
+        for each in settings:
+            stack.enter_context(each)
         before = state()
         model = to_onnx(projector, "image")
         assert state() == before
@@ -259,41 +254,30 @@ def test_warm_start_goes_on_after_an_export():
 # -- what is refused ---------------------------------------------------------------
 
 
+SM = SemanticMatchingProjector()
+
+
 @pytest.mark.parametrize(
-    "make_other, advice",
+    "other, advice",
     [
-        (lambda: CCAProjector(), "such as ACMRProjector"),
-        (lambda: SemanticMatchingProjector(), "such as ACMRProjector"),
-        (lambda: ITQHasher(), "such as ACMRProjector"),
-        (
-            lambda: CrossModalEnsemble(SemanticMatchingProjector(), n_estimators=2),
-            "members one by one",
-        ),
-        (lambda: CrossModalRetriever(SemanticMatchingProjector()), "model_"),
-        (
-            lambda: make_pipeline(
-                PairTransformer(image=StandardScaler()), SemanticMatchingProjector()
-            ),
-            r"pipeline\[-1\]",
-        ),
-        (
-            lambda: GridSearchCV(SemanticMatchingProjector(), {"C": [1.0]}, cv=2),
-            r"search.best_estimator_",
-        ),
-        (StandardScaler, "such as ACMRProjector"),
+        (CCAProjector(), "Fit one, such as ACMRProjector"),
+        (SM, "Fit one, such as ACMRProjector"),
+        (ITQHasher(projector=SM), "Fit one, such as ACMRProjector"),
+        (CrossModalEnsemble(SM, n_estimators=2), "its fitted members"),
+        (CrossModalRetriever(SM), "model_"),
+        (make_pipeline(PairTransformer(image=StandardScaler()), SM), "pipeline[-1]"),
+        (GridSearchCV(SM, {"C": [1.0]}, cv=2), "search.best_estimator_[-1]"),
     ],
 )
-def test_other_estimators_are_refused(make_other, advice):
-    other = make_other()
-    if not isinstance(other, StandardScaler):
-        other.fit(make_pairs(*FLAT[:2]), FLAT[2])
-    name = type(other).__name__
-    message = f"to_onnx needs a fitted estimator that trains networks, got {name}. "
-    with pytest.raises(TypeError, match=message + ".*" + advice):
-        to_onnx(other, "image")
+def test_other_estimators_are_refused(other, advice):
+    fitted = clone(other).fit(make_pairs(*FLAT[:2]), FLAT[2])
+    message = "to_onnx needs a fitted estimator that trains networks, got "
+    with pytest.raises(TypeError, match=message + type(other).__name__) as error:
+        to_onnx(fitted, "image")
+    assert advice in str(error.value)
 
 
-@pytest.mark.parametrize("given", [ACMRProjector, None, "model.pkl"])
+@pytest.mark.parametrize("given", [StandardScaler(), ACMRProjector, None, "model.pkl"])
 def test_what_is_no_estimator_is_refused(given):
     with pytest.raises(TypeError, match="to_onnx needs a fitted estimator"):
         to_onnx(given, "image")
@@ -306,7 +290,7 @@ def test_last_step_of_a_pipeline():
     pipe.fit(make_pairs(*FLAT[:2]), FLAT[2])
     prepared = pipe[:-1].transform({"image": FLAT[0]})["image"]
     expected = pipe.transform({"image": FLAT[0]})["image"]
-    found = run(to_onnx(pipe[-1], "image"), prepared)
+    found = run(start(to_onnx(pipe[-1], "image")), prepared)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
