@@ -9,6 +9,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -122,7 +123,7 @@ def _trace(est, modality, output):
         # A copy: the export must not change the mode or the device of the networks.
         module = copy.deepcopy(est.module_).cpu()
         example, sizes = _example(est, modality)
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             _Network(module, _function(est, module, modality, output)).eval(),
             (example,),
             dynamic_shapes=(sizes,),
