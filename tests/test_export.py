@@ -2,12 +2,14 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import doctest
 import json
 import logging
 import random
 import sys
 import warnings
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -249,6 +251,16 @@ def test_warm_start_goes_on_after_an_export():
     to_onnx(fits[0], "image")
     first, second = (est.fit(X_img, X_txt, y).transform_image(X_img) for est in fits)
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_the_guide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "onnx.rst"
+    failed, tried = doctest.testfile(
+        str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
+    )
+    assert not failed and tried > 10
 
 
 # -- what is refused ---------------------------------------------------------------
