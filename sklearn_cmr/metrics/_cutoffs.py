@@ -269,8 +269,9 @@ def recall_at_k(
     -----
     "R@k" of image-text retrieval is another metric, the share of the queries with any
     relevant item among the first `k`: use :func:`hit_rate_at_k`. With one relevant item
-    to a query, both are the same. With five captions of each image, the recall of
-    captions at 1 is the fifth part of the hit rate.
+    to a query, both are the same. With five captions of each image, they differ by a
+    factor of five: a published "R@1" of 0.50 is a recall of captions at 1 of 0.10. At
+    greater `k` the factor is smaller.
 
     Examples
     --------
@@ -415,6 +416,7 @@ def hit_rate_at_k(
     --------
     recall_at_k : The share of the relevant items that are retrieved.
     rsum : The sum of the hit rates at 1, 5 and 10 in both directions.
+    TopKHitRateDisplay : Plots the hit rate at every rank.
     median_rank, mean_rank, reciprocal_rank : Where the first relevant item stands.
 
     Examples

@@ -22,9 +22,9 @@ _METRICS = {"auto", "cosine", "euclidean", "hamming", "inner_product"}
 
 # Constraints of the options of the mean average precision of embeddings.
 MAP_CONSTRAINTS: dict[str, list] = {
-    "metric": [StrOptions(_METRICS)],
     "k": [_POSITIVE, None],
     "normalizer": [StrOptions({"retrieved", "min", "all"})],
+    "metric": [StrOptions(_METRICS)],
     "ties": [StrOptions(_TIES)],
     "zero_relevant": [StrOptions({"zero", "skip", "nan"})],
     "chunk_size": [_POSITIVE, None],

@@ -427,10 +427,19 @@ def reciprocal_rank(
 
 @validate_params(
     {
-        **{name: MAP_CONSTRAINTS[name] for name in ("metric", "ties", "chunk_size")},
         "k": CUTOFFS,
+        "metric": MAP_CONSTRAINTS["metric"],
         "relevance": [StrOptions({"label", "pair"})],
-        "random_state": MAP_CONSTRAINTS["random_state"],
+        **{
+            name: QUERY_CONSTRAINTS[name]
+            for name in (
+                "ties",
+                "zero_relevant",
+                "chunk_size",
+                "sample_weight",
+                "random_state",
+            )
+        },
     },
     prefer_skip_nested_validation=True,
 )
@@ -445,7 +454,9 @@ def rsum(
     metric="auto",
     relevance="pair",
     ties="auto",
+    zero_relevant="zero",
     chunk_size=None,
+    sample_weight=None,
     random_state=None,
 ):
     r"""Compute the sum of the hit rates at several k in all directions, in percent.
@@ -492,8 +503,15 @@ def rsum(
         How items at the same distance are ordered, see
         :func:`mean_average_precision`.
 
+    zero_relevant : {"zero", "skip", "nan"}, default="zero"
+        Value of a query without any relevant item in the gallery: 0, left out of the
+        mean, or nan.
+
     chunk_size : int, default=None
         Number of queries processed at once, which bounds the memory.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the queries, where all modalities share their labels.
 
     random_state : int, RandomState instance or None, default=None
         Determines the order of tied items if `ties="random"`.
@@ -528,7 +546,9 @@ def rsum(
     >>> rsum(image, text, {"image": [0, 1], "text": [0, 0, 1, 1]}, k=[1, 2])
     325.0
     """
-    queries = read_embeddings(X, Y, y, needs_labels=relevance == "label")
+    queries = read_embeddings(
+        X, Y, y, needs_labels=relevance == "label", sample_weight=sample_weight
+    )
     embeddings, labels = queries
     found, y_found = read_gallery(gallery, y_gallery, queries)
     rates = [
@@ -541,7 +561,9 @@ def rsum(
             metric=metric,
             relevance=relevance,
             ties=ties,
+            zero_relevant=zero_relevant,
             chunk_size=chunk_size,
+            sample_weight=sample_weight,
             random_state=random_state,
         )
         for query, target in list_directions(embeddings, found)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import issparse, vstack
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from sklearn_cmr._arrays import to_array
+from sklearn_cmr._arrays import is_frame, to_array
 from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr.metrics._directions import list_directions
 from sklearn_cmr.metrics._embeddings import read_embeddings, read_gallery
@@ -33,6 +33,7 @@ from sklearn_cmr.metrics._measures import (
     recall,
 )
 from sklearn_cmr.metrics._retrieval import Retrieval
+from sklearn_cmr.metrics._tables import format_rows
 
 # Columns that count queries, and what a row holds beside numbers.
 _COUNTS = ("queries", "no relevant")
@@ -110,10 +111,11 @@ def _list_mixed_tasks(queries, gallery):
     is_own = gallery[0] is queries[0]
     tasks, begin = {}, 0
     for modality, part in embeddings.items():
+        own = queries[1][modality]  # a dataframe has names of labels
         tasks[f"{modality} -> all"] = _Task(
             part,
             np.concatenate(list(found.values())),
-            labels[modality],
+            labels[modality] if own is None else own,
             _join(list(y_found.values())),
             begin + np.arange(len(part)) if is_own else False,
         )
@@ -134,12 +136,17 @@ def _join(labels):
 
 def _class_members(y):
     """Return the rows of every class, or of every label, by its name."""
+    names = list(y.columns) if is_frame(y) else []
     if issparse(y):
         y = y.toarray()
     y = as_label_array(y)
     if y.ndim == 2 and y.shape[1] > 1:
+        if len(set(names)) < y.shape[1]:
+            names = list(range(y.shape[1]))
         return {
-            label: np.flatnonzero(own) for label, own in enumerate(y.T) if own.any()
+            label: np.flatnonzero(own)
+            for label, own in zip(names, y.T, strict=True)
+            if own.any()
         }
     classes, code = np.unique(y, return_inverse=True)
     rows = (np.flatnonzero(code.ravel() == i) for i in range(len(classes)))
@@ -188,26 +195,16 @@ def _mean_of_directions(rows):
 
 def _format(report, digits):
     """Write the report as a table."""
-    lines: dict[str, dict] = {}
+    rows: dict[str, dict] = {}
     for name, row in report.items():
-        lines[name] = row
+        rows[name] = {
+            column: cell for column, cell in row.items() if column not in _EXTRAS
+        }
         for label, own in row.get("per class", {}).items():
-            lines[f"{name}, {label}"] = own
-    columns = [column for column in report["mean"] if column not in _EXTRAS]
-    table = [
-        [
-            str(row[column]) if column in _COUNTS else f"{row[column]:.{digits}f}"
-            for column in columns
-        ]
-        for row in lines.values()
-    ]
-    widths = [
-        max(digits + 2, *map(len, cells)) for cells in zip(columns, *table, strict=True)
-    ]
-    name_width = max(map(len, lines))
-    text = ["  ".join([" " * name_width, *map(str.rjust, columns, widths)]), ""]
-    for name, cells in zip(lines, table, strict=True):
-        line = "  ".join([name.rjust(name_width), *map(str.rjust, cells, widths)])
+            rows[f"{name}, {label}"] = own
+    header, lines = format_rows(rows, digits, min_width=digits + 2)
+    text = [header, ""]
+    for name, line in lines.items():
         text += ["", line] if name == "mean" else [line]
     return "\n".join(text) + "\n"
 
@@ -316,7 +313,8 @@ def cross_modal_report(
 
     per_class : bool, default=False
         Whether to add the rows of the queries of each class, or with each label. Labels
-        go by their column; those of no query are left out.
+        go by the number of their column, or by its name in a dataframe; those of no
+        query are left out.
 
     per_query : bool, default=False
         Whether to add the values of every query, to the dictionary only.

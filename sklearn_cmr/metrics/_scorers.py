@@ -4,6 +4,7 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from inspect import signature
 
 import numpy as np
 from scipy.sparse import issparse
@@ -16,6 +17,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.metadata_routing import UNUSED
 
 from sklearn_cmr._inputs.labels import as_label_array
+from sklearn_cmr._inputs.layout import MODALITIES
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.metrics._average_precision import (
     map_at_r,
@@ -30,8 +32,8 @@ from sklearn_cmr.metrics._cutoffs import (
 )
 from sklearn_cmr.metrics._directions import DIRECTIONS, mean_of_directions
 from sklearn_cmr.metrics._embeddings import split_output
-from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
-from sklearn_cmr.metrics._ranks import mean_rank, median_rank, reciprocal_rank
+from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS, check_cutoffs
+from sklearn_cmr.metrics._ranks import mean_rank, median_rank, reciprocal_rank, rsum
 
 # The metrics by the names of their scorers.
 METRICS = {
@@ -45,9 +47,13 @@ METRICS = {
     "r_precision": r_precision,
     "recall": recall_at_k,
     "reciprocal_rank": reciprocal_rank,
+    "rsum": rsum,
 }
 # What a scorer passes itself, or what makes no sense between two modalities.
 _SETTLED = {
+    "X",
+    "Y",
+    "y",
     "query",
     "gallery",
     "y_query",
@@ -99,6 +105,11 @@ def _warn_sorted_fold(estimator, y):
     )
 
 
+def _relevance(function, options):
+    """Return the relevance of a metric with some options."""
+    return options.get("relevance", signature(function).parameters["relevance"].default)
+
+
 class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
     """Scorer of the retrieval in one direction or in both.
 
@@ -144,7 +155,7 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
             The value of the metric.
         """
         function, sign, options = self._metric()
-        by_pair = options.get("relevance") == "pair"
+        by_pair = _relevance(function, options) == "pair"
         if y is None and not by_pair:
             raise ValueError(
                 f"The {self._title} needs labels to know what is relevant, but y is "
@@ -162,6 +173,10 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
             y = None
         else:
             _warn_sorted_fold(estimator, y)
+        if function is rsum:
+            # A sum over both directions, which has no mean.
+            pair = {name: embeddings[name] for name in MODALITIES}
+            return rsum(pair, y, sample_weight=sample_weight, **options)
         names = DIRECTIONS if self.direction == "mean" else [self.direction]
         return sign * mean_of_directions(
             function,
@@ -175,12 +190,16 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
     @property
     def __name__(self):
         # Labels the axis of scikit-learn's curves, without the underscores.
+        function, _, options = self._metric()
         name = self._title.replace(" ", "_")
-        k = self._metric()[2].get("k")
+        k = options.get("k")
         if k is not None:
-            name += f"_at_{k}"
+            name += "_at_" + "_".join(map(str, np.atleast_1d(k)))
         if self.direction != "mean":
             name += "_{}_to_{}".format(*DIRECTIONS[self.direction])
+        relevance = _relevance(function, options)
+        if relevance != _relevance(function, {}):
+            name += f"_of_{relevance}s"
         return name
 
     def _accept_sample_weight(self):
@@ -203,18 +222,18 @@ class MapScorer(_DirectionScorer):
         self,
         *,
         direction,
-        metric,
         k,
         normalizer,
+        metric,
         ties,
         zero_relevant,
         chunk_size,
         random_state,
     ):
         self.direction = direction
-        self.metric = metric
         self.k = k
         self.normalizer = normalizer
+        self.metric = metric
         self.ties = ties
         self.zero_relevant = zero_relevant
         self.chunk_size = chunk_size
@@ -249,7 +268,8 @@ class RetrievalScorer(_DirectionScorer):
         return METRICS[self.name], sign, self.options
 
     def __repr__(self, N_CHAR_MAX=None):
-        options = {"direction": self.direction, **self.options}
+        # Sorted, as equal scorers have equal hashes.
+        options = {"direction": self.direction, **dict(sorted(self.options.items()))}
         params = "".join(f", {name}={value!r}" for name, value in options.items())
         return f"make_retrieval_scorer({self.name!r}{params})"
 
@@ -261,9 +281,9 @@ class RetrievalScorer(_DirectionScorer):
 def make_map_scorer(
     *,
     direction="mean",
-    metric="auto",
     k=None,
     normalizer="retrieved",
+    metric="auto",
     ties="auto",
     zero_relevant="zero",
     chunk_size=None,
@@ -287,15 +307,16 @@ def make_map_scorer(
         Direction of retrieval: images retrieve texts ("i2t"), texts retrieve images
         ("t2i"), or the mean of both.
 
-    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
-            default="auto"
-        See :func:`mean_average_precision`, as for all parameters below.
-
     k : int, default=None
-        Length of the ranked list, None for all pairs.
+        Length of the ranked list, None for all pairs. See
+        :func:`mean_average_precision`, as for all parameters below.
 
     normalizer : {"retrieved", "min", "all"}, default="retrieved"
         Divisor of the average precision at `k`.
+
+    metric : {"auto", "cosine", "euclidean", "hamming", "inner_product"}, \
+            default="auto"
+        Distance used for the ranking.
 
     ties : {"auto", "expected", "stable", "optimistic", "pessimistic", "random"}, \
             default="auto"
@@ -345,9 +366,9 @@ def make_map_scorer(
     """
     return MapScorer(
         direction=direction,
-        metric=metric,
         k=k,
         normalizer=normalizer,
+        metric=metric,
         ties=ties,
         zero_relevant=zero_relevant,
         chunk_size=chunk_size,
@@ -355,8 +376,8 @@ def make_map_scorer(
     )
 
 
-def _check_options(name, options):
-    """Refuse options that the metric does not have or that are no single value."""
+def _check_options(name, direction, options):
+    """Refuse options that the metric does not have or that a scorer cannot use."""
     parameters = METRICS[name]._skl_parameter_constraints
     allowed = sorted(set(parameters) - _SETTLED)
     unknown = sorted(set(options) - set(allowed))
@@ -365,12 +386,20 @@ def _check_options(name, options):
             f"The metric {name!r} has no option {unknown[0]!r} in a scorer. Its "
             f"options are {', '.join(allowed)}."
         )
-    if "k" in parameters and None not in parameters["k"] and "k" not in options:
+    own = SCORER_CONSTRAINTS
+    if name == "rsum":
+        own = {**SCORER_CONSTRAINTS, "k": [*SCORER_CONSTRAINTS["k"][:1], tuple, list]}
+        if direction != "mean":
+            raise ValueError(
+                f"'rsum' is the sum over both directions; got direction={direction!r}. "
+                "Use 'hit_rate' for one direction."
+            )
+    elif "k" in parameters and None not in parameters["k"] and "k" not in options:
         raise TypeError(f"The metric {name!r} needs the option k, such as k=10.")
-    constraints = {
-        option: SCORER_CONSTRAINTS.get(option, parameters[option]) for option in options
-    }
+    constraints = {option: own.get(option, parameters[option]) for option in options}
     validate_parameter_constraints(constraints, options, "make_retrieval_scorer")
+    if "k" in options:
+        check_cutoffs(options["k"], n_gallery=1)
 
 
 @validate_params(
@@ -399,6 +428,7 @@ def make_retrieval_scorer(name, *, direction="mean", **options):
         - "hit_rate": :func:`hit_rate_at_k`
         - "ndcg": :func:`ndcg_at_k`
         - "reciprocal_rank": :func:`reciprocal_rank`
+        - "rsum": :func:`rsum`, the sum over both directions, whose pairs are the rows
         - "neg_median_rank", "neg_mean_rank": :func:`median_rank` and
           :func:`mean_rank` with the opposite sign, as greater is better
 
@@ -408,19 +438,22 @@ def make_retrieval_scorer(name, *, direction="mean", **options):
 
     **options : dict
         Keywords of the metric, such as `k`, `metric`, `ties` and `gain`. `k` is a
-        single number. With `relevance="pair"`, the rows are the pairs, and the labels
-        `y` that the estimator may need have no effect on the score.
+        single number, but for "rsum". With `relevance="pair"`, the rows are the pairs,
+        and the labels `y` that the estimator may need have no effect on the score.
 
     Returns
     -------
     scorer : callable
         Object with the signature `scorer(estimator, X, y=None, sample_weight=None)`,
-        for the parameter `scoring`. Its `__name__` tells metric, `k` and direction.
+        for the parameter `scoring`. Its `__name__` tells metric, `k`, direction and
+        relevance.
 
     Raises
     ------
     TypeError
         If the metric has no such option, or needs a `k`.
+    ValueError
+        If the value of an option is invalid, or "rsum" comes with one direction.
 
     Warns
     -----
@@ -433,6 +466,13 @@ def make_retrieval_scorer(name, *, direction="mean", **options):
     --------
     make_map_scorer : Scorer of the mean average precision.
 
+    Notes
+    -----
+    In cross-validation, an image with five captions is five rows. Its copies are then
+    five items of the gallery, each with one relevant caption. Compute the metrics
+    themselves, with every image once and the numbers of the groups, for values to
+    publish.
+
     Examples
     --------
     >>> from sklearn_cmr.metrics import make_retrieval_scorer
@@ -442,11 +482,12 @@ def make_retrieval_scorer(name, *, direction="mean", **options):
     >>> scorer.__name__
     'ndcg_at_10_image_to_text'
     >>> pairs = make_retrieval_scorer("hit_rate", k=1, relevance="pair")
-    >>> scoring = {each.__name__: each for each in (scorer, pairs)}
+    >>> total = make_retrieval_scorer("rsum")
+    >>> scoring = {each.__name__: each for each in (scorer, pairs, total)}
     >>> list(scoring)
-    ['ndcg_at_10_image_to_text', 'hit_rate_at_1']
+    ['ndcg_at_10_image_to_text', 'hit_rate_at_1_of_pairs', 'rsum']
     """
-    _check_options(name, options)
+    _check_options(name, direction, options)
     return RetrievalScorer(name=name, direction=direction, options=options)
 
 

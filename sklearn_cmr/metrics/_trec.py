@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from sklearn.utils._param_validation import validate_params
@@ -19,11 +20,13 @@ def _check_ids(ids, n_items, name):
     """Return names as strings, the positions by default."""
     if ids is None:
         return [str(i) for i in range(n_items)]
-    ids = [str(each) for each in np.asarray(to_array(ids, name)).tolist()]
-    if len(ids) != n_items:
+    ids = np.asarray(to_array(ids, name))
+    if ids.shape != (n_items,):
         raise ValueError(
-            f"{name} has {len(ids)} names for {n_items} items. Pass one for each."
+            f"{name} has the shape {ids.shape} for {n_items} items. Pass one name for "
+            "each."
         )
+    ids = list(map(str, ids.tolist()))
     if len(set(ids)) < len(ids):
         twice = next(each for each in ids if ids.count(each) > 1)
         raise ValueError(f"{name} must differ, but {twice!r} stands there twice.")
@@ -132,7 +135,7 @@ def to_trec(
     ------
     ValueError
         As :func:`mean_average_precision`, and if names are not unique or hold spaces,
-        or grades are no whole numbers.
+        if grades are no whole numbers, or if both files are the same.
 
     See Also
     --------
@@ -181,6 +184,10 @@ def to_trec(
     query_ids = _check_ids(query_ids, retrieval.n_query, "query_ids")
     item_ids = _check_ids(item_ids, retrieval.n_gallery, "item_ids")
     _check_ids([name], 1, "name")
+    if Path(run).resolve() == Path(qrels).resolve():
+        raise ValueError(
+            f"run and qrels are the same file, {str(run)!r}. Pass two files."
+        )
     if retrieval.n_items > _MAX_SCORE:
         raise ValueError(
             f"The gallery has {retrieval.n_items} items, but trec_eval tells only "

@@ -3,18 +3,44 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
-from sklearn.utils import column_or_1d
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
+
+from sklearn_cmr._arrays import to_array
+
+
+def as_names(names, parameter):
+    """Return names, numbers or a mask as an array; `parameter` is for messages."""
+    array = np.asarray(to_array(names, parameter))
+    if array.ndim != 1:
+        raise ValueError(
+            f"{parameter} must be one-dimensional, with one entry for each item; got "
+            f"{type(names).__name__} of shape {array.shape}. Pass a list, or an array "
+            "of one dimension."
+        )
+    # numpy would turn the numbers into strings.
+    is_list = isinstance(names, list | tuple) and array.dtype.kind in "US"
+    if is_list and not all(isinstance(name, str | bytes) for name in names):
+        raise ValueError(
+            f"{parameter} must be all numbers or all strings, but mixes them."
+        )
+    return array
 
 
 def read_ids(ids, n_rows):
     """Return a copy of unique ids, one for each row; None stands for no ids."""
     if ids is None:
         return None
-    ids = column_or_1d(ids).copy()
+    ids = as_names(ids, "ids").copy()
     if len(ids) != n_rows:
         raise ValueError(f"Got {len(ids)} ids for {n_rows} rows.")
+    if ids.dtype.kind in "fO" and any(map(_is_missing, ids.tolist())):
+        raise ValueError("ids has missing values. Every item needs an id, or none has.")
     check_unique(ids)
     return ids
+
+
+def _is_missing(name):
+    return name is None or is_scalar_nan(name) or is_pandas_na(name)
 
 
 def check_unique(ids, known=frozenset()):
@@ -67,7 +93,7 @@ def find_rows(wanted, ids, n_rows):
     ValueError
         If an id is unknown or occurs twice.
     """
-    wanted = column_or_1d(wanted)
+    wanted = as_names(wanted, "ids")
     if ids is None and len(wanted) and wanted.dtype.kind not in "iu":
         raise ValueError(
             f"The items have no ids, but their row numbers; got the dtype "

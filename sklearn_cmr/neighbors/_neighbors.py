@@ -9,7 +9,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_scalar, column_or_1d, gen_batches
+from sklearn.utils import check_scalar, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_feature_names,
@@ -33,7 +33,13 @@ from sklearn_cmr.neighbors._approximate import (
 )
 from sklearn_cmr.neighbors._files import read_gallery, write_gallery
 from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
-from sklearn_cmr.neighbors._ids import check_unique, find_rows, join_ids, read_ids
+from sklearn_cmr.neighbors._ids import (
+    as_names,
+    check_unique,
+    find_rows,
+    join_ids,
+    read_ids,
+)
 from sklearn_cmr.neighbors._real import FaissIndex, RealSearch
 
 # Neighbors found at once, and queries of one radius search.
@@ -678,7 +684,7 @@ class CrossModalNeighbors(BaseEstimator):
         gallery = self._gallery()
         if subset is None:
             return gallery, self.ids_
-        subset = column_or_1d(subset)
+        subset = as_names(subset, "subset")
         if subset.dtype != bool:
             rows = np.sort(find_rows(subset, self.ids_, len(gallery)))
         elif len(subset) == len(gallery):

@@ -166,6 +166,13 @@ def test_table_shows_the_dictionary():
         assert cells == [name, *(f"{score:.4f}" for score in scores), str(queries)]
 
 
+def test_small_p_values_are_not_shown_as_zero():
+    a, _ = two_systems()
+    table = compare_retrieval(a, {"x": a + 0.5, "y": a}, random_state=0)
+    assert re.findall(r"<[\d.]+", table) == ["<0.001"] * 2
+    assert re.findall(r"<[\d.]+", compare_retrieval(a, a + 0.5, digits=5)) == []
+
+
 @pytest.mark.parametrize(
     "a, b, options, message",
     [
@@ -174,6 +181,17 @@ def test_table_shows_the_dictionary():
         ([[0.1, 0.2]], [0.1], {}, r"a must hold one value .* shape \(1, 2\)"),
         ([0.1], [0.2], {}, "at least 2"),
         ([0.1, 0.2], {}, {}, "b is empty"),
+        ([0.1, 0.2], [[0.1, 0.2], [0.3, 0.4]], {}, "Pass several systems as a mapping"),
+        (["good", "bad"], [0.1, 0.2], {}, "a must hold numbers"),
+        ([0.1, 0.2], {"x": [0.1, np.inf]}, {}, "x holds infinite values"),
+        ([0.1, 0.2], [0.1, 0.2], {"groups": ["a", None]}, "groups has missing values"),
+        ([0.1, 0.2], [0.1, 0.2], {"groups": [1, np.nan]}, "groups has missing values"),
+        (
+            [0.1, 0.2],
+            [0.1, 0.2],
+            {"groups": np.array([1, "a"], dtype=object)},
+            "all numbers or all strings",
+        ),
         ([0.1, 0.2], [0.1, 0.2], {"confidence_level": 1}, "'confidence_level'"),
         ([0.1, 0.2], [0.1, 0.2], {"n_resamples": 0}, "'n_resamples'"),
     ],

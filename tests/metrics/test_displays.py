@@ -25,11 +25,13 @@ from sklearn_cmr.metrics import (
     ComparisonDisplay,
     PrecisionRecallDisplay,
     RetrievalDisplay,
+    TopKHitRateDisplay,
     TopKPrecisionDisplay,
     TopKRecallDisplay,
     TrainingCurveDisplay,
     compare_retrieval,
     cross_modal_report,
+    hit_rate_at_k,
     make_map_scorer,
     mean_average_precision,
     precision_at_k,
@@ -42,6 +44,7 @@ matplotlib.use("agg")
 plt = pytest.importorskip("matplotlib.pyplot")
 
 CURVES = (PrecisionRecallDisplay, TopKPrecisionDisplay, TopKRecallDisplay)
+LINES = (*CURVES, TopKHitRateDisplay)
 I2T, T2I = "image → text", "text → image"
 
 
@@ -126,7 +129,11 @@ def test_precision_recall_curves_of_codes_by_radius(embeddings):
 
 @pytest.mark.parametrize(
     "cls, metric",
-    [(TopKPrecisionDisplay, precision_at_k), (TopKRecallDisplay, recall_at_k)],
+    [
+        (TopKPrecisionDisplay, precision_at_k),
+        (TopKRecallDisplay, recall_at_k),
+        (TopKHitRateDisplay, hit_rate_at_k),
+    ],
 )
 def test_top_k_displays(embeddings, cls, metric):
     image, text, y = embeddings
@@ -158,6 +165,34 @@ def test_curves_of_pairs(cls, embeddings):
         assert_allclose(display.curves[I2T].recall, expected.recall)
 
 
+def test_hit_rates_of_several_captions():
+    """The recall of an image would be shared among its captions."""
+    rng = np.random.default_rng(0)
+    number = np.arange(60) // 3
+    image = rng.standard_normal((20, 4))
+    parts = {"image": image, "text": image[number] + rng.standard_normal((60, 4))}
+    y = {"image": np.arange(20), "text": number}
+    display = TopKHitRateDisplay.from_predictions(parts, y, relevance="pair")
+    found, ranks = display.curves[I2T], np.arange(1, 61)
+    sets = [*parts.values(), *y.values()]
+    assert_allclose(found, hit_rate_at_k(*sets, k=ranks, relevance="pair"))
+    assert found[-1] == 1 and len(display.curves[T2I]) == 20
+    recall = TopKRecallDisplay.from_predictions(parts, y, relevance="pair")
+    assert found[0] == pytest.approx(3 * recall.curves[I2T].recall[0])
+    with pytest.raises(ValueError, match="k == 0, must be >= 1"):
+        TopKHitRateDisplay.from_predictions(parts, y, k=0)
+
+
+@pytest.mark.parametrize("cls", LINES)
+def test_a_matrix_of_relevance_is_that_of_one_direction(cls, embeddings):
+    image, text, _ = embeddings
+    matrix = np.ones((len(image), len(text)))
+    with pytest.raises(ValueError, match="is that of one direction"):
+        cls.from_predictions(image, text, relevance=matrix)
+    with pytest.raises(ValueError, match="is that of one direction"):
+        cls.from_estimator(Turned(), make_pairs(image, text), relevance=matrix)
+
+
 @pytest.mark.parametrize("cls", CURVES)
 def test_any_number_of_modalities_and_a_gallery(cls, embeddings):
     image, text, y = embeddings
@@ -169,7 +204,7 @@ def test_any_number_of_modalities_and_a_gallery(cls, embeddings):
     assert_array_equal(display.curves["audio → text"].precision, curve.precision)
 
 
-@pytest.mark.parametrize("cls", CURVES)
+@pytest.mark.parametrize("cls", LINES)
 def test_curves_of_several_methods_share_axes(cls, embeddings):
     image, text, y = embeddings
     _, ax = plt.subplots()
@@ -183,7 +218,7 @@ def test_curves_of_several_methods_share_axes(cls, embeddings):
     assert all(label.startswith("three, ") for label in legend_of(first.ax_))
 
 
-@pytest.mark.parametrize("cls", CURVES)
+@pytest.mark.parametrize("cls", LINES)
 def test_style_of_curves(cls, embeddings):
     image, text, y = embeddings
     options = {"curve_kwargs": {"c": "red", "lw": 3}}
@@ -205,6 +240,7 @@ ALL = {
     PrecisionRecallDisplay: lambda d: [line.get_xydata() for line in d.lines_],
     TopKPrecisionDisplay: lambda d: [line.get_xydata() for line in d.lines_],
     TopKRecallDisplay: lambda d: [line.get_xydata() for line in d.lines_],
+    TopKHitRateDisplay: lambda d: [line.get_xydata() for line in d.lines_],
     ClassScoreDisplay: lambda d: [
         [bar.get_width() for bar in bars] for bars in d.bars_
     ],
@@ -260,7 +296,7 @@ def test_wrong_arguments(cls, embeddings):
             cls.from_predictions(image, text, y[1:])
 
 
-@pytest.mark.parametrize("cls", CURVES)
+@pytest.mark.parametrize("cls", LINES)
 def test_warnings_point_at_the_caller(cls, embeddings):
     image, text, y = embeddings
     gallery = {"gallery": (image[1:], text[1:]), "y_gallery": np.r_[y[2:], 1]}
@@ -576,6 +612,23 @@ def test_retrieval_of_several_labels(embeddings):
         assert_array_equal(relevant, labels[own] @ labels[query] > 0)
 
 
+def test_retrieval_of_pairs(embeddings):
+    image, text, _ = embeddings
+    options = {"relevance": "pair", "queries": [3, 5], "k": 60, "direction": "i2t"}
+    display = RetrievalDisplay.from_predictions(image, text, **options)
+    assert display.queries == ["image 3", "image 5"]
+    assert display.relevant.sum(axis=1).tolist() == [1, 1]
+    for found, right, row in zip(display.found, display.relevant, (3, 5), strict=True):
+        assert found[np.flatnonzero(right)[0]] == f"text {row}"
+    pairs = make_pairs(image[:, ::-1], text[:, ::-1])
+    again = RetrievalDisplay.from_estimator(Turned(), pairs, **options)
+    assert again.found == display.found
+    # Two rows of one image.
+    numbers = np.arange(60) // 2
+    display = RetrievalDisplay.from_predictions(image, text, numbers, **options)
+    assert display.relevant.sum(axis=1).tolist() == [2, 2]
+
+
 def test_retrieval_of_own_queries():
     """Pictures of any shape and texts of any letters, marked or not."""
     rng = np.random.default_rng(0)
@@ -674,8 +727,7 @@ def test_comparison_of_systems():
     for segment, row in zip(intervals.get_segments(), table.values(), strict=True):
         assert_allclose(segment[:, 0], [row["low"], row["high"]])
     ticks = [text.get_text() for text in ax.get_yticklabels()]
-    assert ticks == [
-        f"{name} (p = {row['p (Holm)']:.3f})" for name, row in table.items()
-    ]
+    # No p-value is 0.
+    assert ticks == ["one (p < 0.001)", f"two (p = {table['two']['p (Holm)']:.3f})"]
     again = ComparisonDisplay(table).plot(errorbar_kwargs={"color": "red"})
     assert again.errorbar_[0].get_color() == "red"

@@ -87,6 +87,9 @@ def test_recall_of_five_captions_is_a_fifth_of_the_hit_rate():
     hit_rate = hit_rate_at_k(image, text, **pairs)
     assert recall_at_k(image, text, **pairs) == pytest.approx(hit_rate / CAPTIONS)
     assert 0 < hit_rate < 1
+    pairs["k"] = 10
+    ratio = hit_rate_at_k(image, text, **pairs) / recall_at_k(image, text, **pairs)
+    assert 1 < ratio < CAPTIONS
 
 
 def test_rsum_pairs_rows_without_numbers():

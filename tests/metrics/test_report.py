@@ -346,6 +346,22 @@ def test_values_of_labels():
         assert list(report["image -> all"]["per class"]) == [0, 1, 3, 4]
 
 
+def test_labels_of_a_dataframe_go_by_the_names_of_its_columns():
+    parts, y = random_embeddings()
+    labels = np.eye(4, dtype=int)[y]
+    options = {"mixed": True, "per_class": True, "output_dict": True}
+    expected = cross_modal_report(parts, labels, **options)
+    for names, shown in (
+        (["sea", "sky", "tree", "owl"], ["sea", "sky", "tree", "owl"]),
+        (["sea", "sky", "tree", "sea"], [0, 1, 2, 3]),
+    ):
+        frame = pd.DataFrame(labels, columns=names)
+        report = cross_modal_report(parts, frame, **options)
+        for direction, row in expected.items():
+            renamed = {shown[i]: own for i, own in row["per class"].items()}
+            assert report[direction]["per class"] == renamed
+
+
 def test_values_of_queries():
     parts, y = random_embeddings()
     options = {"k": [2, 9], "output_dict": True}

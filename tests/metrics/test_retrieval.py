@@ -82,6 +82,15 @@ def test_noise_scores_what_chance_gives():
     assert mean_average_precision(X, X, y, y) > chance + 0.03
 
 
+def test_noise_scores_as_documented():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((200, 10)), rng.integers(0, 10, 200)
+    for exclude_self, score in ((False, 0.187), (True, 0.126)):
+        found = mean_average_precision(X, X, y, y, exclude_self=exclude_self)
+        assert f"{found:.3f}" == f"{score:.3f}"
+        assert f"{score:.3f}" in mean_average_precision.__doc__
+
+
 @pytest.mark.parametrize("by", ["rank", "radius", "recall"])
 def test_curves_without_the_query(by):
     _, X, _, y = random_set(0, n_gallery=40, n_bits=7)

@@ -45,6 +45,7 @@ from sklearn_cmr.metrics import (
     r_precision,
     recall_at_k,
     reciprocal_rank,
+    rsum,
 )
 
 N_IMAGE, N_TEXT, N_CLASSES = 6, 4, 4
@@ -411,7 +412,7 @@ def test_routing_requests():
 def test_repr_tells_what_is_computed():
     scorer = make_map_scorer(direction="t2i", k=50, normalizer="min", ties="optimistic")
     assert repr(scorer) == (
-        "make_map_scorer(direction='t2i', metric='auto', k=50, normalizer='min', "
+        "make_map_scorer(direction='t2i', k=50, normalizer='min', metric='auto', "
         "ties='optimistic', zero_relevant='zero', chunk_size=None, random_state=None)"
     )
     assert repr(eval(repr(scorer))) == repr(scorer)
@@ -601,6 +602,38 @@ def test_scorers_of_pairs(embeddings):
         make_retrieval_scorer("hit_rate", k=1)(estimator, image)
 
 
+def test_scorer_of_the_sum_of_hit_rates(embeddings):
+    """It sums over both directions, where other scorers average."""
+    image, text, y = embeddings
+    estimator = Fixed({"image": image, "text": text})
+    scorer = make_retrieval_scorer("rsum")
+    assert scorer(estimator, image, y) == scorer(estimator, image) == rsum(image, text)
+    for relevance, labels in {"pair": None, "label": y}.items():
+        scorer = make_retrieval_scorer("rsum", k=[1, 3], relevance=relevance)
+        rates = make_retrieval_scorer("hit_rate", k=1, relevance=relevance)
+        others = make_retrieval_scorer("hit_rate", k=3, relevance=relevance)
+        weight = np.arange(len(y))
+        expected = 200 * sum(
+            each(estimator, image, y, sample_weight=weight) for each in (rates, others)
+        )
+        score = scorer(estimator, image, y, sample_weight=weight)
+        assert score == pytest.approx(expected)
+        assert rsum(
+            image, text, labels, k=[1, 3], relevance=relevance, sample_weight=weight
+        ) == pytest.approx(expected)
+        for each in (clone(scorer), pickle.loads(pickle.dumps(scorer))):
+            assert each == scorer and hash(each) == hash(scorer)
+    with pytest.raises(ValueError, match="The rsum needs labels"):
+        scorer(estimator, image)
+
+
+def test_equal_scorers_have_equal_hashes():
+    scorer = make_retrieval_scorer("map", k=5, ties="stable")
+    again = make_retrieval_scorer("map", ties="stable", k=5)
+    assert scorer == again
+    assert hash(scorer) == hash(again)
+
+
 def test_names_of_scorers():
     for scorer, name in {
         make_retrieval_scorer("ndcg", k=10, direction="i2t"): (
@@ -609,6 +642,15 @@ def test_names_of_scorers():
         make_retrieval_scorer("r_precision"): "r_precision",
         make_retrieval_scorer("neg_median_rank", direction="t2i"): (
             "neg_median_rank_text_to_image"
+        ),
+        # Those of labels and of pairs go into one dictionary.
+        make_retrieval_scorer("hit_rate", k=1): "hit_rate_at_1",
+        make_retrieval_scorer("hit_rate", k=1, relevance="pair"): (
+            "hit_rate_at_1_of_pairs"
+        ),
+        make_retrieval_scorer("rsum"): "rsum",
+        make_retrieval_scorer("rsum", k=(1, 5), relevance="label"): (
+            "rsum_at_1_5_of_labels"
         ),
     }.items():
         assert scorer.__name__ == name
@@ -626,6 +668,10 @@ def test_names_of_scorers():
         ("map", {"relevance": np.eye(3)}, ValueError, "'relevance' parameter"),
         ("neg_mean_rank", {"zero_relevant": "zero"}, ValueError, "'zero_relevant'"),
         ("map", {"direction": "both"}, ValueError, "'direction' parameter"),
+        ("rsum", {"direction": "i2t"}, ValueError, "the sum over both directions"),
+        ("rsum", {"k": [1, 0]}, ValueError, "k must be a positive integer"),
+        ("rsum", {"k": "1"}, ValueError, "'k' parameter"),
+        ("rsum", {"gallery": {}}, TypeError, "no option 'gallery'"),
     ],
 )
 def test_wrong_options_of_other_scorers(name, options, error, message):

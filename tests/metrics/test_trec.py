@@ -136,7 +136,8 @@ def test_matrices_are_not_changed(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"query_ids": ["a"]}, "query_ids has 1 names for 20 items"),
+        ({"query_ids": ["a"]}, r"query_ids has the shape \(1,\) for 20 items"),
+        ({"query_ids": np.arange(20)[:, None]}, r"query_ids has the shape \(20, 1\)"),
         ({"query_ids": ["a"] * 20}, "'a' stands there twice"),
         ({"item_ids": [f"item {i}" for i in range(50)]}, "hold spaces"),
         ({"name": "my run"}, "name must not be empty or hold spaces"),
@@ -154,3 +155,10 @@ def test_errors(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         to_trec(**sets, run=tmp_path / "run", qrels=tmp_path / "qrels")
     assert not list(tmp_path.iterdir())
+
+
+def test_one_file_for_both(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(ValueError, match="the same file"):
+        to_trec(*random_set(0), run=path, qrels=str(path))
+    assert not path.exists()

@@ -513,6 +513,22 @@ def test_ids_must_fit():
     assert model.n_samples_fit_ == 3
 
 
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, 2, "c"], "ids must be all numbers or all strings"),
+        ([1.0, 2.0, np.nan], "ids has missing values"),
+        (np.array(["a", None, "c"], dtype=object), "ids has missing values"),
+        (pd.Series(["a", pd.NA, "c"], dtype="string"), "ids has missing values"),
+        (np.eye(3), r"ids must be one-dimensional.* shape \(3, 3\)"),
+        ("abc", "got str of shape"),
+    ],
+)
+def test_ids_must_name_every_item(ids, message):
+    with pytest.raises(ValueError, match=message):
+        CrossModalNeighbors().fit(np.eye(3), ids=ids)
+
+
 def test_ids_must_be_unique():
     X = np.eye(3)
     model = CrossModalNeighbors(n_neighbors=1)
@@ -766,14 +782,15 @@ def test_ids_of_every_kind_are_found(kind):
     ("ids", "message"),
     [
         (["d"], "1 of 1 ids are not in the gallery, such as 'd'. It holds 3 items"),
-        (["a", 1, "e"], "not in the gallery, such as '1'"),
+        (["a", 1, "e"], "ids must be all numbers or all strings, but mixes them"),
         ([0, 1], "2 of 2 ids are not in the gallery, such as 0"),
         (["a", "b", "a"], "'a' occurs more than once"),
-        ([["a"], ["b"], ["c"], ["d"]], "not in the gallery, such as 'd'"),
+        ([["a"], ["b"]], r"ids must be one-dimensional.* got list of shape \(2, 1\)"),
+        ("a", r"ids must be one-dimensional.* got str of shape \(\)"),
+        ({"a"}, "got set of shape"),
         (["a", "b", "c"], "All 3 items would be removed"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
 def test_remove_refuses(ids, message):
     model = CrossModalNeighbors(n_neighbors=1).fit(X, ids=["a", "b", "c"])
     with pytest.raises(ValueError, match=message):
@@ -847,6 +864,8 @@ def test_subset_is_a_gallery_of_its_items(algorithm, metric, has_ids):
         ([False] * 3, "subset leaves no item to search"),
         (["a", "x"], "1 of 2 ids are not in the gallery, such as 'x'"),
         (["a", "a"], "'a' occurs more than once"),
+        ("a", "subset must be one-dimensional"),
+        ([[True, False, False]], "subset must be one-dimensional"),
         ([True, False, False], "n_neighbors = 2, n_samples_fit = 1"),
     ],
 )

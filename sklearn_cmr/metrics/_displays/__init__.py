@@ -5,6 +5,7 @@
 from sklearn_cmr.metrics._displays.bars import ClassScoreDisplay, ComparisonDisplay
 from sklearn_cmr.metrics._displays.curves import (
     PrecisionRecallDisplay,
+    TopKHitRateDisplay,
     TopKPrecisionDisplay,
     TopKRecallDisplay,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "ComparisonDisplay",
     "PrecisionRecallDisplay",
     "RetrievalDisplay",
+    "TopKHitRateDisplay",
     "TopKPrecisionDisplay",
     "TopKRecallDisplay",
     "TrainingCurveDisplay",

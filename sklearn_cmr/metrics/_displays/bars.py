@@ -348,7 +348,7 @@ class ComparisonDisplay:
         self.errorbar_ = self.ax_.errorbar(difference, place, xerr=reach, **style)
         self.ax_.axvline(0, color="0.4", linewidth=0.8, zorder=0)
         names = [
-            f"{name} (p = {p:.3f})"
+            f"{name} (p < 0.001)" if p < 0.001 else f"{name} (p = {p:.3f})"
             for name, p in zip(self.comparison, p_values, strict=True)
         ]
         self.ax_.set_yticks(place, names)

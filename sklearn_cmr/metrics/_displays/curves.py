@@ -4,11 +4,16 @@
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
+from numbers import Integral
 
+import numpy as np
+from sklearn.utils import check_scalar
 from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils.validation import _num_samples
 
 from sklearn_cmr.metrics._average_precision import mean_average_precision
 from sklearn_cmr.metrics._curves import precision_recall_curve
+from sklearn_cmr.metrics._cutoffs import hit_rate_at_k
 from sklearn_cmr.metrics._directions import list_directions
 from sklearn_cmr.metrics._displays.style import COLORS, LINE_STYLES, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings, read_gallery
@@ -79,8 +84,8 @@ class _CurveDisplay(metaclass=ABCMeta):
             Keywords of matplotlib's `plot`, for all lines or for each.
 
         **options : dict
-            Keywords of :func:`precision_recall_curve`, such as `metric`,
-            `relevance`, `ties` and `k`.
+            Keywords of the function that computes the curves, such as `metric`,
+            `relevance` ("label" or "pair"), `ties` and `k`.
 
         Returns
         -------
@@ -138,8 +143,8 @@ class _CurveDisplay(metaclass=ABCMeta):
             Keywords of matplotlib's `plot`, for all lines or for each.
 
         **options : dict
-            Keywords of :func:`precision_recall_curve`, such as `metric`,
-            `relevance`, `ties` and `k`.
+            Keywords of the function that computes the curves, such as `metric`,
+            `relevance` ("label" or "pair"), `ties` and `k`.
 
         Returns
         -------
@@ -285,9 +290,13 @@ class PrecisionRecallDisplay(_CurveDisplay):
 
 
 class _TopKDisplay(_CurveDisplay):
-    """Plot of precision or recall at `k` over `k`, by the attribute `_quantity`."""
+    """Plot of a quantity at `k` over `k`, by the attribute `_quantity`."""
 
     _quantity: str
+
+    @staticmethod
+    def _curve(sets, options):
+        return precision_recall_curve(*sets, by="rank", **options)
 
     def __init__(self, curves, *, name=None):
         self.curves = curves
@@ -302,7 +311,7 @@ class _TopKDisplay(_CurveDisplay):
                 "curves."
             )
         curves = {
-            direction: precision_recall_curve(*sets, by="rank", **options)
+            direction: cls._curve(sets, options)
             for direction, sets in directions.items()
         }
         return cls(curves, name=name)
@@ -393,7 +402,7 @@ class TopKRecallDisplay(_TopKDisplay):
     --------
     recall_at_k : The values.
     TopKPrecisionDisplay : Plots the precision at `k`.
-    hit_rate_at_k : What is called recall where a query has several partners.
+    TopKHitRateDisplay : Plots what is called recall in image-text retrieval.
 
     Examples
     --------
@@ -416,9 +425,89 @@ class TopKRecallDisplay(_TopKDisplay):
     }
 
 
+class TopKHitRateDisplay(_TopKDisplay):
+    """Plot of the hit rate at `k` over `k`, one line for each direction.
+
+    The hit rate is the "R@k" of image-text retrieval. Use :meth:`from_estimator` or
+    :meth:`from_predictions` to create it; their keyword `k` is the length of the
+    longest list. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    curves : dict of str to ndarray of shape (n_ranks,)
+        Hit rates at 1, 2, 3, ..., as :func:`hit_rate_at_k` returns them, by the name of
+        the direction.
+
+    name : str, default=None
+        Name of the method, for the legend.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        The curves, in the order of `curves`.
+
+    ax_ : matplotlib Axes
+        Axes with the curves.
+
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    See Also
+    --------
+    hit_rate_at_k : The values.
+    TopKRecallDisplay : Plots the share of the relevant items that are retrieved.
+
+    Examples
+    --------
+    Five captions of each image:
+
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from sklearn_cmr.metrics import TopKHitRateDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> image, number = rng.standard_normal((30, 4)), np.arange(150) // 5
+    >>> text = image[number] + rng.standard_normal((150, 4))
+    >>> TopKHitRateDisplay.from_predictions(
+    ...     {"image": image, "text": text},
+    ...     {"image": np.arange(30), "text": number},
+    ...     relevance="pair",
+    ...     k=10,
+    ... )
+    <...>
+    >>> plt.show()  # doctest: +SKIP
+    """
+
+    _quantity = "hit rate"
+    _axes_options = {
+        "xlabel": "k",
+        "ylabel": "Hit rate at k",
+        "ylim": (-0.01, 1.01),
+    }
+
+    @staticmethod
+    def _curve(sets, options):
+        n_items = _num_samples(sets[1])
+        k = options.get("k")
+        if k is None:
+            k = n_items
+        check_scalar(k, "k", Integral, min_val=1)
+        ranks = np.arange(1, min(k, n_items) + 1)
+        return hit_rate_at_k(*sets, **{**options, "k": ranks})
+
+    def _line(self, direction):
+        curve = self.curves[direction]
+        return np.arange(1, len(curve) + 1), curve, direction
+
+
 def _needs_labels(options):
     relevance = options.get("relevance", "label")
-    return isinstance(relevance, str) and relevance == "label"
+    if not isinstance(relevance, str):
+        raise ValueError(
+            "A matrix of relevance is that of one direction, but a display draws all "
+            "of them. Compute the curves with precision_recall_curve and pass them to "
+            "the constructor."
+        )
+    return relevance == "label"
 
 
 def _sets_by_direction(queries, gallery):

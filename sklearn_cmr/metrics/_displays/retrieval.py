@@ -49,6 +49,7 @@ _CONSTRAINTS = {
     "queries": CUTOFFS,
     "k": [Interval(Integral, 1, None, closed="left")],
     "metric": MAP_CONSTRAINTS["metric"],
+    "relevance": [StrOptions({"label", "pair"})],
     "random_state": MAP_CONSTRAINTS["random_state"],
     "image_kwargs": [dict, None],
 }
@@ -114,6 +115,7 @@ class RetrievalDisplay:
         queries=4,
         k=8,
         metric="auto",
+        relevance="label",
         random_state=None,
         ax=None,
         image_kwargs=None,
@@ -155,6 +157,10 @@ class RetrievalDisplay:
             Distance used for the ranking, see :func:`mean_average_precision`. Items at
             the same distance are shown in the order of their rows.
 
+        relevance : {"label", "pair"}, default="label"
+            What makes an item relevant: a class or a label in common, or the pair.
+            Pairs are the rows, or `y` numbers them, see :func:`mean_average_precision`.
+
         random_state : int, RandomState instance or None, default=None
             Determines the queries.
 
@@ -170,7 +176,9 @@ class RetrievalDisplay:
             The display, drawn.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        embeddings, labels = encode(estimator, X, Y, y)
+        embeddings, labels = encode(
+            estimator, X, Y, y, needs_labels=relevance == "label"
+        )
         display = cls._compute(
             embeddings,
             labels,
@@ -179,6 +187,7 @@ class RetrievalDisplay:
             queries,
             k,
             metric,
+            relevance,
             random_state,
         )
         return display.plot(ax, image_kwargs=image_kwargs)
@@ -196,6 +205,7 @@ class RetrievalDisplay:
         queries=4,
         k=8,
         metric="auto",
+        relevance="label",
         random_state=None,
         ax=None,
         image_kwargs=None,
@@ -234,6 +244,10 @@ class RetrievalDisplay:
             Distance used for the ranking, see :func:`mean_average_precision`. Items at
             the same distance are shown in the order of their rows.
 
+        relevance : {"label", "pair"}, default="label"
+            What makes an item relevant: a class or a label in common, or the pair.
+            Pairs are the rows, or `y` numbers them, see :func:`mean_average_precision`.
+
         random_state : int, RandomState instance or None, default=None
             Determines the queries.
 
@@ -249,7 +263,7 @@ class RetrievalDisplay:
             The display, drawn.
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
-        embeddings, labels = read_embeddings(X, Y, y)
+        embeddings, labels = read_embeddings(X, Y, y, needs_labels=relevance == "label")
         display = cls._compute(
             embeddings,
             labels,
@@ -258,13 +272,23 @@ class RetrievalDisplay:
             queries,
             k,
             metric,
+            relevance,
             random_state,
         )
         return display.plot(ax, image_kwargs=image_kwargs)
 
     @classmethod
     def _compute(
-        cls, embeddings, labels, items, direction, queries, k, metric, random_state
+        cls,
+        embeddings,
+        labels,
+        items,
+        direction,
+        queries,
+        k,
+        metric,
+        relevance,
+        random_state,
     ):
         query, target = _read_direction(direction, embeddings)
         unknown = set(items) - set(embeddings)
@@ -279,6 +303,7 @@ class RetrievalDisplay:
             labels[query],
             labels[target],
             metric=metric,
+            relevance=relevance,
             ties="stable",
         )
         rows = _choose_rows(queries, retrieval.n_query, random_state)
