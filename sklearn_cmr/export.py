@@ -23,15 +23,17 @@ from sklearn_cmr.training.devices import standard_settings
 
 __all__ = ["to_onnx"]
 
+_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+
 
 def to_onnx(est, modality, path=None, *, output=None):
     """Export the network that encodes one modality to ONNX.
 
     The model computes what :meth:`transform` does, for any number of rows, wherever
-    there is a runtime of ONNX. It needs neither this package nor torch. It has one
-    input "X" of float32 and one output with the name of its form. Embeddings and
-    probabilities are equal up to rounding. A bit of a code can differ only where the
-    real value, whose sign it is, is 0 up to rounding.
+    there is a runtime of ONNX. It needs neither this package nor torch. It has the
+    input "X", of float32, or of int64 where the encoder reads integers, and the output
+    "Z". Embeddings and probabilities are equal up to rounding. A bit of a code can
+    differ only where the real value, whose sign it is, is 0 up to rounding.
 
     Parameters
     ----------
@@ -70,8 +72,8 @@ def to_onnx(est, modality, path=None, *, output=None):
         If the estimator is not fitted.
 
     ValueError
-        If the modality is unknown, if the estimator has no such output, or if its
-        label classifier was not trained.
+        If the modality is unknown, if the estimator has no such output, if its label
+        classifier was not trained, or if torch cannot export the network.
 
     ImportError
         If the packages of the extra ``onnx`` are not installed.
@@ -90,8 +92,8 @@ def to_onnx(est, modality, path=None, *, output=None):
     >>> A, B, y = make_cross_modal_classification(100, n_classes=4, random_state=0)
     >>> est = ACMRProjector(max_epochs=2, random_state=0).fit(A, B, y)
     >>> model = to_onnx(est, "image")
-    >>> model.graph.input[0].name, model.graph.output[0].name
-    ('X', 'embedding')
+    >>> {item.key: item.value for item in model.metadata_props}["classes"]
+    '[0, 1, 2, 3]'
     """
     _check_exportable(est)
     output = _check_output(est, est.output if output is None else output)
@@ -122,17 +124,30 @@ def _trace(est, modality, output):
     with standard_settings(), torch.no_grad(), _quiet():
         # A copy: the export must not change the mode or the device of the networks.
         module = copy.deepcopy(est.module_).cpu()
+        network = _Network(module, _function(est, module, modality, output)).eval()
         example, sizes = _example(est, modality)
-        program: Any = torch.onnx.export(
-            _Network(module, _function(est, module, modality, output)).eval(),
-            (example,),
-            dynamic_shapes=(sizes,),
-            input_names=["X"],
-            output_names=[output],
-            dynamo=True,
-            verbose=False,
-        )
-    return program.model_proto
+        try:
+            # Traced here: if the exporter traces, and a network uses the number of rows
+            # as a constant, it writes a model of two rows without a word.
+            program = torch.export.export(network, (example,), dynamic_shapes=(sizes,))
+            exported: Any = torch.onnx.export(
+                program,
+                dynamic_shapes=(sizes,),
+                input_names=["X"],
+                # No name of a form: the exporter calls the result of a layer, such as
+                # torch.nn.Embedding, by the name of the layer.
+                output_names=["Z"],
+                dynamo=True,
+                verbose=False,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"torch cannot export the network of the modality {modality!r}: "
+                f"{str(error).partition(chr(10))[0]} A network must not branch on "
+                "values, and must read numbers of rows by X.shape[0] in place of "
+                "len(X)."
+            ) from error
+    return exported.model_proto
 
 
 def _pack(relaxed):
@@ -183,15 +198,18 @@ def _function(est, module, modality, output):
 
 def _example(est, modality):
     """Return two rows of a modality, and the names of the sizes that may differ."""
-    shape = {0: 2, 1: getattr(est, f"n_{modality}_features_in_")}
+    shape = (getattr(est, f"n_{modality}_features_in_"),)
+    dtype = "float32"
     names = {0: "n_samples"}
     n_regions = est._n_regions_in.get(modality)
     if n_regions is not None:
-        shape = {0: 2, 1: n_regions, 2: shape[1]}
+        shape = (n_regions, *shape)
         if not est._needs_same_regions:
             names[1] = "n_regions"
-    dims = {axis: torch.export.Dim(name) for axis, name in names.items()}
-    return torch.zeros(*shape.values(), dtype=torch.float32), dims
+    # What a network of the caller reads has a shape and a dtype of its own.
+    shape, dtype = getattr(est, "_items_in", {}).get(modality, (shape, dtype))
+    sizes = {axis: torch.export.Dim(name) for axis, name in names.items()}
+    return torch.zeros(2, *shape, dtype=getattr(torch, dtype)), sizes
 
 
 def _check_exportable(est):
@@ -255,15 +273,16 @@ def _quiet():
 
     Its errors are raised.
     """
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _describe(model, properties):

@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import copy
 import doctest
 import json
 import logging
@@ -70,7 +71,8 @@ def start(model):
 
 
 def run(session, X):
-    (Z,) = session.run(None, {"X": np.asarray(X, dtype=np.float32)})
+    X = X if X.dtype.kind == "i" else X.astype(np.float32)
+    (Z,) = session.run(None, {"X": X})
     return Z
 
 
@@ -154,6 +156,45 @@ def test_any_modality():
     check_parity(est, FLAT[0], "sound")
 
 
+class Convolution(torch.nn.Module):
+    out_features = 4
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()
+        )
+
+    def forward(self, X):
+        return self.layers(X).mean((2, 3))
+
+
+class BagOfTokens(torch.nn.Module):
+    out_features = 5
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.EmbeddingBag(20, 5, padding_idx=0)
+
+    def forward(self, X):
+        return self.table(X)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "encoders" not in ACMRProjector().get_params(), reason="no networks of the caller"
+)
+@pytest.mark.parametrize("cls", [ACMRProjector, SSAHHasher])
+def test_networks_of_the_caller(cls):
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(size=(90, 1, 6, 6)).astype(np.float32)
+    tokens = rng.integers(0, 20, (90, 7))
+    encoders = {"image": Convolution(), "text": BagOfTokens()}
+    est = fit(cls, (pixels, tokens, FLAT[2]), encoders=encoders)
+    check_parity(est, pixels, "image")
+    check_parity(est, tokens, "text")
+
+
 @pytest.fixture(scope="module")
 def projector():
     return fit(ACMRProjector)
@@ -169,6 +210,7 @@ def test_file_and_properties(tmp_path):
     to_onnx(est, "text", path)
     assert onnx.load(path) == model
     found = {item.key: item.value for item in model.metadata_props}
+    assert [x.name for x in (*model.graph.input, *model.graph.output)] == ["X", "Z"]
     assert json.loads(found.pop("classes")) == ["bird", "cat", "été"]
     assert found == {
         "estimator": "AADAHHasher",
@@ -199,7 +241,7 @@ def state():
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
         warnings.filters[:],
-        logging.getLogger("torch.onnx").level,
+        [logging.getLogger(n).level for n in ("torch.onnx", "onnxscript", "onnx_ir")],
     )
 
 
@@ -332,6 +374,24 @@ def test_untrained_label_classifier():
     est = fit(ACMRProjector, label_weight=0.0)
     with pytest.raises(ValueError, match="fit with label_weight > 0, or set output="):
         to_onnx(est, "image", output="probabilities")
+
+
+class ConstantRows(torch.nn.Module):
+    def forward(self, X):
+        return X[: len(X)] * len(X)
+
+
+class Branch(torch.nn.Module):
+    def forward(self, X):
+        return X if X.sum() > 0 else -X
+
+
+@pytest.mark.parametrize("network", [ConstantRows(), Branch()])
+def test_networks_that_torch_cannot_export(projector, network):
+    est = copy.deepcopy(projector)
+    est.module_["encoders"]["image"] = network
+    with pytest.raises(ValueError, match="cannot export the network of .* 'image': "):
+        to_onnx(est, "image")
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
