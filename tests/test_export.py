@@ -113,13 +113,13 @@ SOFT = {"mask_gradient": "soft", "mask_inference": "same"}
         (ACMRProjector, {"normalize": True}, ("embedding", "both")),
         (ACMRProjector, {"normalize": False}, ("probabilities",)),
         (CMGANProjector, {"batch_norm": True}, ("embedding",)),
-        (CMGANProjector, {"batch_norm": False}, (None, "probabilities")),
-        (DRCLProjector, {}, (None, "both")),
+        (CMGANProjector, {"batch_norm": False}, (None,)),
+        (DRCLProjector, {}, ("probabilities", "both")),
         (SSAHHasher, {"text_fusion": True, "lrn": True}, ("packed", "sign")),
-        (SSAHHasher, {"n_bits": 12, "output": "packed"}, (None, "bool")),
-        (AADAHHasher, {}, (None, "packed")),
-        (AADAHHasher, SOFT, ("real", None)),
-        (AADAHHasher, {"use_attention": False}, ("sign",)),
+        (SSAHHasher, {"n_bits": 12, "output": "packed"}, (None,)),
+        (AADAHHasher, {}, (None, "bool")),
+        (AADAHHasher, SOFT, ("real",)),
+        (AADAHHasher, {"use_attention": False}, ("packed",)),
     ],
 )
 def test_parity(cls, params, outputs):
@@ -133,8 +133,7 @@ def test_parity(cls, params, outputs):
     "cls, params",
     [
         (AADAHHasher, {}),
-        (AADAHHasher, SOFT),
-        (AADAHHasher, {"region_pooling": "flatten"}),
+        (AADAHHasher, {"region_pooling": "flatten"} | SOFT),
         (SSAHHasher, {"region_pooling": "flatten"}),
     ],
 )
@@ -174,23 +173,22 @@ class BagOfTokens(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.table = torch.nn.EmbeddingBag(20, 5, padding_idx=0)
+        self.table = torch.nn.Embedding(20, 5)
 
     def forward(self, X):
-        return self.table(X)
+        return self.table(X).mean(1)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
     "encoders" not in ACMRProjector().get_params(), reason="no networks of the caller"
 )
-@pytest.mark.parametrize("cls", [ACMRProjector, SSAHHasher])
-def test_networks_of_the_caller(cls):
+def test_networks_of_the_caller():
     rng = np.random.default_rng(0)
     pixels = rng.normal(size=(90, 1, 6, 6)).astype(np.float32)
     tokens = rng.integers(0, 20, (90, 7))
     encoders = {"image": Convolution(), "text": BagOfTokens()}
-    est = fit(cls, (pixels, tokens, FLAT[2]), encoders=encoders)
+    est = fit(SSAHHasher, (pixels, tokens, FLAT[2]), encoders=encoders)
     check_parity(est, pixels, "image")
     check_parity(est, tokens, "text")
 
@@ -206,8 +204,6 @@ def test_file_and_properties(tmp_path):
     est = fit(AADAHHasher, (X_img, X_txt, names))
     path = tmp_path / "text.onnx"
     model = to_onnx(est, "text", str(path))
-    assert onnx.load(path) == model
-    to_onnx(est, "text", path)
     assert onnx.load(path) == model
     found = {item.key: item.value for item in model.metadata_props}
     assert [x.name for x in (*model.graph.input, *model.graph.output)] == ["X", "Z"]
@@ -263,36 +259,26 @@ def test_nothing_else_changes(projector, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.fixture
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.slow
-def test_settings_of_the_caller_have_no_effect(projector):
-    expected = to_onnx(projector, "image")
+def test_settings_of_the_caller_have_no_effect(request):
+    est = fit(SSAHHasher, output="packed")
+    expected = to_onnx(est, "image")
+    request.getfixturevalue("double_precision")
     settings = torch.device("meta"), torch.autocast("cpu"), torch.inference_mode()
     with ExitStack() as stack:
         for each in settings:
             stack.enter_context(each)
         before = state()
-        model = to_onnx(projector, "image")
+        model = to_onnx(est, "image")
         assert state() == before
     assert model == expected
-
-
-def test_default_dtype_of_the_caller_has_no_effect():
-    est = fit(SSAHHasher, output="packed")
-    expected = to_onnx(est, "image")
-    torch.set_default_dtype(torch.float64)
-    try:
-        assert to_onnx(est, "image") == expected
-        assert torch.get_default_dtype() == torch.float64
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def test_warm_start_goes_on_after_an_export():
-    X_img, X_txt, y = FLAT
-    fits = [make(ACMRProjector, warm_start=True).fit(*FLAT) for _ in range(2)]
-    to_onnx(fits[0], "image")
-    first, second = (est.fit(X_img, X_txt, y).transform_image(X_img) for est in fits)
-    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.slow
