@@ -198,7 +198,7 @@ def _function(est, module, modality, output):
 
 def _example(est, modality):
     """Return two rows of a modality, and the names of the sizes that may differ."""
-    shape = (getattr(est, f"n_{modality}_features_in_"),)
+    shape: tuple[int, ...] = (getattr(est, f"n_{modality}_features_in_"),)
     dtype = "float32"
     names = {0: "n_samples"}
     n_regions = est._n_regions_in.get(modality)
