@@ -68,6 +68,6 @@ __getattr__, __dir__ = lazy_names(
             "SemanticMatchingProjector",
         ],
     },
-    ["base", "codes", "compose", "datasets", "ensemble", "hashing", "metrics"]
-    + ["neighbors", "nn", "pairs", "projection", "training"],
+    ["base", "codes", "compose", "datasets", "ensemble", "export", "hashing"]
+    + ["metrics", "neighbors", "nn", "pairs", "projection", "training"],
 )

@@ -94,7 +94,8 @@ def _imported_rooms():
     for path in MODULES:
         if path != Path("__init__.py"):
             imported = {module.split(".")[1] for module, _ in _own_imports(path)}
-            rooms.setdefault(_room(path), set()).update(imported - {_room(path)})
+            imported -= {_room(path), "__version__"}
+            rooms.setdefault(_room(path), set()).update(imported)
     return rooms
 
 

@@ -106,6 +106,12 @@ def test_wikipedia_example_beats_semantic_matching(run_example, monkeypatch, rea
     assert means["ACMR"] > means["semantic matching"]
 
 
+@pytest.mark.slow
+def test_lancedb_finds_the_same_neighbors(run_example):
+    out = run_example("lancedb_gallery.py")
+    assert "100 of 100 neighbors are the same" in out
+
+
 @pytest.fixture
 def postgresql(monkeypatch):
     """A server of PostgreSQL that listens to a socket in a folder of its own."""

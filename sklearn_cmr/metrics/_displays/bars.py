@@ -233,7 +233,10 @@ class ClassScoreDisplay:
         self.ax_.invert_yaxis()
         self.ax_.set(xlabel=self.score, ylabel="Class")
         self.ax_.grid(alpha=0.3, axis="x")
-        self.ax_.legend()
+        # Above the axes, where there are no bars.
+        self.ax_.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False
+        )
         return self
 
 
