@@ -4,10 +4,13 @@
 
 import copy
 import math
+import os
 import warnings
 from abc import abstractmethod
+from contextlib import ExitStack
 from numbers import Integral, Real
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base._checkpoints import open_checkpoints
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
@@ -84,6 +88,8 @@ class NetworkTransformer(CrossModalTransformer):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "device": [str, torch.device],
@@ -209,15 +215,27 @@ container of pairs, or mapping of modalities
         FloatingPointError
             If a loss or a weight becomes infinite or NaN.
 
+        OSError
+            If the folder `checkpoint` cannot be read or written, or if another fit
+            trains with it.
+
         Notes
         -----
         After any error, an interruption included, the estimator has the epochs that
         were finished. If there are none, it is as it was before.
+
+        With `checkpoint`, the fit continues that of the folder, with the same
+        parameters and data. Where others are found, it raises `ValueError`. If the
+        folder has the finished fit, nothing is trained again.
         """
         self._check_callbacks()
         self._check_output(is_fitted=False)
         device = resolve_device(self.device)
-        with restored_on_failure(self), standard_settings(device.type):
+        with (
+            restored_on_failure(self),
+            standard_settings(device.type),
+            ExitStack() as stack,
+        ):
             continues = self.warm_start and self.__sklearn_is_fitted__()
             features, labels = self._read_training_set(X, Y, y, reset=not continues)
             self._inspect_training_set(features, labels)
@@ -225,13 +243,16 @@ container of pairs, or mapping of modalities
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)
             if continues:
                 self._check_continuation(labels)
-            else:
-                self.module_ = self._build_seeded(features, seed)
+            checkpoints, held_out = stack.enter_context(
+                open_checkpoints(self, features, labels, held_out, continues=continues)
+            )
+            if not continues:
+                self.module_ = self._build_seeded(features, held_out.seed)
                 self._network_settings = self._read_network_settings()
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
                 self._moments = {}
-            self._fit(features, labels, device, held_out)
+            self._fit(features, labels, device, held_out, checkpoints)
         self._review_history(tuple(features))
         self._warn_of_collapse(features)
         return self
@@ -544,7 +565,9 @@ container of pairs, or mapping of modalities
 
     # -- training --------------------------------------------------------------
 
-    def _fit(self, features, labels, device, held_out):  # type: ignore[override]
+    def _fit(  # type: ignore[override]
+        self, features, labels, device, held_out, checkpoints=None
+    ):
         """Train the networks, and store the history of the finished epochs."""
         module = self.module_
         task = self._make_task(features, labels, device, held_out)
@@ -556,6 +579,7 @@ container of pairs, or mapping of modalities
             moments=self._moments,
             keep_moments=self.warm_start,
             callbacks=self.callbacks,
+            checkpoints=checkpoints,
             tol=self.tol,
             label=type(self).__name__,
             encode=self._encode_with,
@@ -619,15 +643,27 @@ container of pairs, or mapping of modalities
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         fraction = self.validation_fraction if self.early_stopping else None
+        held_out = HeldOut(fraction, seed)
         module = self.module_
-        settings = standard_settings(device.type)
-        with restored_on_failure(self, keeps_progress=False), settings:
+        opened = open_checkpoints(
+            self,
+            features,
+            labels,
+            held_out,
+            continues=True,
+            part=f"modality_{quote(name, safe='')}",
+        )
+        with (
+            restored_on_failure(self, keeps_progress=False),
+            standard_settings(device.type),
+            opened as (checkpoints, held_out),
+        ):
             reader.remember_modality(X, features[name], name)
             try:
-                with seeded_building(seed):
+                with seeded_building(held_out.seed):
                     width = features[name].shape[-1]
                     rows.grow(module, {name: width}, self._build_modality)
-                self._fit(features, labels, device, HeldOut(fraction, seed))
+                self._fit(features, labels, device, held_out, checkpoints)
             except BaseException:
                 rows.shrink(module, name)
                 raise
