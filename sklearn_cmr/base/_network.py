@@ -20,18 +20,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import (
-    BatchScoring,
-    Callback,
-    Checkpoint,
-    EarlyStopping,
-    EpochScoring,
-)
 
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base._callbacks import check_callbacks
 from sklearn_cmr.base._checkpoints import open_checkpoints
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
@@ -228,7 +222,7 @@ container of pairs, or mapping of modalities
         parameters and data. Where others are found, it raises `ValueError`. If the
         folder has the finished fit, nothing is trained again.
         """
-        self._check_callbacks()
+        check_callbacks(self.callbacks, self.early_stopping)
         self._check_output(is_fitted=False)
         device = resolve_device(self.device)
         with (
@@ -368,55 +362,6 @@ container of pairs, or mapping of modalities
                 (name, value) if isinstance(item, tuple) and item[0] == name else item
                 for item in self.callbacks or []
             ]
-
-    def _check_callbacks(self):
-        for item in self.callbacks or []:
-            is_named = (
-                isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-            )
-            callback = item[1] if is_named else item
-            is_class = isinstance(callback, type) and issubclass(callback, Callback)
-            if not is_class and not isinstance(callback, Callback):
-                raise TypeError(
-                    "callbacks must hold skorch callbacks, or pairs of a name and one, "
-                    f"got {item!r}."
-                )
-            if is_class:
-                callback = callback()
-            self._check_scoring(callback)
-            monitor = getattr(callback, "monitor", None)
-            if (
-                isinstance(callback, (EarlyStopping, Checkpoint))
-                and str(monitor).startswith("valid")
-                and not self.early_stopping
-            ):
-                raise ValueError(
-                    f"The callback {type(callback).__name__} monitors {monitor!r}, "
-                    "which is recorded with early_stopping=True only. Set it on the "
-                    "estimator, or monitor 'train_loss' (Checkpoint: "
-                    "'train_loss_best')."
-                )
-
-    def _check_scoring(self, callback):
-        if isinstance(callback, BatchScoring):
-            raise ValueError(
-                "BatchScoring needs predictions, which the training does not make. Use "
-                "EpochScoring with a function scoring(net, X, y)."
-            )
-        if not isinstance(callback, EpochScoring):
-            return
-        if not callable(callback.scoring):
-            raise ValueError(
-                "EpochScoring needs a function scoring(net, X, y), such as "
-                "sklearn_cmr.metrics.map_scorer, where X are features by modality; got "
-                f"scoring={callback.scoring!r}."
-            )
-        if not callback.on_train and not self.early_stopping:
-            raise ValueError(
-                "EpochScoring scores held-out rows, which are there with "
-                "early_stopping=True only. Set it on the estimator, or on_train=True "
-                "on the callback."
-            )
 
     def _value_for(self, parameter, modality):
         """Return the value of a parameter, maybe a dict, for one modality."""

@@ -140,7 +140,8 @@ class Phase:
 
     end_epoch : callable, default=None
         ``end_epoch(module, state)`` runs after every epoch, the module in evaluation
-        mode, and returns named floats for the history. It may have the same two methods.
+        mode, and returns named floats for the history. It may have the
+        two methods, too.
 
     sampler : callable, default=shuffled
         See :class:`~sklearn_cmr.training.batches.BatchIterator`.

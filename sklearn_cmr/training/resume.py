@@ -6,7 +6,6 @@ import functools
 import inspect
 import types
 
-import torch
 from skorch.callbacks import PrintLog
 
 from sklearn_cmr.training.callbacks import ProgressBar
