@@ -167,12 +167,12 @@ def _describe_parameters(estimator):
 
 
 def _describe_callback(item):
-    callback = item[1] if isinstance(item, tuple) else item
+    name, callback = item if isinstance(item, tuple) else (None, item)
     if isinstance(callback, type):
         callback = callback()
     # Where a callback prints to is left out, as any function.
     values = {k: v for k, v in vars(callback).items() if not inspect.isroutine(v)}
-    return [_name_of(type(callback)), _describe(values)]
+    return [name, _name_of(type(callback)), _describe(values)]
 
 
 def _describe(value):

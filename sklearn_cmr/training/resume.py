@@ -168,9 +168,11 @@ def _state_of(name, callback):
     """
     if _has_state_dict(callback):
         return callback.state_dict()
-    given = inspect.signature(type(callback)).parameters
+    values = vars(callback)
+    names = inspect.signature(type(callback)).parameters
+    given = [values[name] for name in names if name in values]
     state: dict[str, dict] = {"values": {}, "parts": {}}
-    for key, value in vars(callback).items():
+    for key, value in values.items():
         if isinstance(value, _CODE):
             continue
         if _has_state_dict(value):
@@ -179,13 +181,12 @@ def _state_of(name, callback):
         try:
             to_plain(value)
         except TypeError as error:
-            if key in given:
+            if any(value is own for own in given):
                 continue
             raise TypeError(
-                f"The callback {name!r} cannot be stored in a checkpoint: its "
-                f"attribute {key!r} holds what {error}. Write the methods "
-                "state_dict() and load_state_dict(state) of the callback, or fit "
-                "without checkpoint."
+                f"The callback {name!r} cannot be stored in a checkpoint: in "
+                f"its attribute {key!r}, {error}. Write the methods state_dict() and "
+                "load_state_dict(state) of the callback, or fit without checkpoint."
             ) from error
         state["values"][key] = value
     return state
