@@ -112,27 +112,32 @@ def run(task):
             kill_at_write(kill_at)
         return outcome(fit(name, folder, epochs))
 
-    def in_folder(moment=None, kill_at=None):
-        """Return how a fit ends that is killed, continued, and then found finished."""
+    def in_folder(moments=(), kill_at=None):
+        """Return how fits in one folder end, some of them killed, the last one not."""
         with tempfile.TemporaryDirectory() as folder:
-            killed = in_fork(lambda: train(folder, kill_at), moment)
+            killed = [in_fork(lambda: train(folder), moment) for moment in moments]
+            if kill_at is not None:
+                killed.append(in_fork(lambda: train(folder, kill_at)))
             n_files = len(list(Path(folder).glob("*.zip")))
             return [killed, in_fork(lambda: train(folder)), n_files]
 
     expected = in_fork(lambda: train(None))
     start = time.monotonic()
-    first, again, _ = in_folder()
-    duration = (time.monotonic() - start) / 2
-    assert first == again == expected
-    moments = rng.uniform(0, duration, task["n_moments"])
-    ends = [in_folder(moment) for moment in moments]
-    ends += [in_folder(kill_at=number) for number in task["writes"]]
-    return {"expected": expected, "ends": ends}
+    assert in_folder() == [[], expected, 0]
+    duration = time.monotonic() - start
+    at_random = [
+        in_folder(rng.uniform(0, duration, task["n_kills"]))
+        for _ in range(task["n_folders"])
+    ]
+    at_writes = [in_folder(kill_at=number) for number in task["writes"]]
+    return {"expected": expected, "at_random": at_random, "at_writes": at_writes}
 
 
 def main():
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    # What the first fit imports, the forks have then.
+    fit("ACMRProjector", None, 1)
     for line in sys.stdin:
         try:
             answer = run(json.loads(line))

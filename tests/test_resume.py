@@ -110,23 +110,25 @@ WRITES = [8, 11, 12, 13, 14, 16]
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 @pytest.mark.parametrize(
-    "n_moments, writes",
-    [(1, WRITES[1:3]), pytest.param(20, WRITES, marks=pytest.mark.slow)],
+    "n_folders, n_kills, writes",
+    [(1, 2, WRITES[2:3]), pytest.param(5, 4, WRITES, marks=pytest.mark.slow)],
     ids=["few", "many"],
 )
 @each_method
-def test_killed_fits_end_as_if_nothing_had_happened(server, cls, n_moments, writes):
-    answer = server(
-        name=cls.__name__, epochs=3, seed=0, n_moments=n_moments, writes=writes
-    )
-    ends = answer["ends"]
-    assert len(ends) == n_moments + len(writes)
-    for killed, continued, _ in ends:
-        assert killed in (None, answer["expected"])
-        assert continued == answer["expected"]
+def test_killed_fits_end_as_if_nothing_had_happened(
+    server, cls, n_folders, n_kills, writes
+):
+    # In each folder, a fit is killed at random moments, again after it continued.
+    task = {"n_folders": n_folders, "n_kills": n_kills, "writes": writes}
+    answer = server(name=cls.__name__, epochs=3, seed=0, **task)
+    expected = answer["expected"]
+    for killed, continued, _ in answer["at_random"]:
+        assert len(killed) == n_kills and set(killed) <= {None, expected}
+        assert continued == expected
     # Those that are killed while they write a later checkpoint have an earlier one.
-    at_writes = ends[n_moments:]
-    assert all(killed is None and n_files for killed, _, n_files in at_writes)
+    for killed, continued, n_files in answer["at_writes"]:
+        assert killed == [None] and n_files
+        assert continued == expected
 
 
 # -- interrupted -----------------------------------------------------------------------

@@ -381,7 +381,7 @@ container of pairs, or mapping of modalities
     def _make_members(self):
         """Return the unfitted members by name, in rounds over the estimators."""
         rng = check_random_state(self.random_state)
-        members = {}
+        members: dict = {}
         for i in range(self.n_estimators):
             for name, estimator in self._named():
                 if i == 0 or _seed_names(estimator):

@@ -58,6 +58,8 @@ class PhaseCheckpoints:
         net : PairNet
             As it is before its first epoch.
         """
+        for name, callback in _stored(net.callbacks_).items():
+            _state_of(name, callback)  # if that is not possible, it is known now
         state, rows = self.checkpoints.read_epoch(self.index)
         if state is None:
             return
