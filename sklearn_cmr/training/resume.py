@@ -6,11 +6,11 @@ import functools
 import inspect
 import types
 
-from skorch.callbacks import PrintLog
-
 from sklearn_cmr.training.callbacks import ProgressBar
 from sklearn_cmr.training.packing import pack_text, to_plain
 
+# Where skorch has the callbacks that only show or send what they see.
+_LOGGING = "skorch.callbacks.logging"
 # Values that are no state: whoever makes the callback makes them, too.
 _CODE = (
     type,
@@ -154,7 +154,8 @@ def _stored(callbacks):
     return {
         name: callback
         for name, callback in callbacks
-        if not isinstance(callback, (ProgressBar, PrintLog))
+        if not isinstance(callback, ProgressBar)
+        and type(callback).__module__ != _LOGGING
     }
 
 
