@@ -59,7 +59,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder, every=1):
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()
         self.every = every
         self.about: dict[str, Any] = {}
         self._packer = Packer()

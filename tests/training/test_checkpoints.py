@@ -347,3 +347,22 @@ def test_writing_is_done_beside_the_training(tmp_path, opened, monkeypatch):
     checkpoints._wait()
     found, _ = checkpoints.read_epoch(0)
     assert not found["weights"].any()
+
+
+def test_nothing_is_left_open(tmp_path):
+    def count():
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("the open files of the process cannot be counted")
+    write(tmp_path, 1)
+    before = count()
+    for _ in range(10):
+        write(tmp_path, 2)
+        with pytest.raises(ValueError), Checkpoints(tmp_path) as checkpoints:
+            checkpoints.about = ABOUT
+            epoch_in(checkpoints)
+            with pytest.raises(BlockingIOError):
+                Checkpoints(tmp_path).__enter__()
+            raise ValueError
+    assert count() == before
