@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from functools import partial
 from itertools import product
@@ -46,6 +47,7 @@ from loops.common import make_data
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
+from skorch.callbacks import Callback
 
 from sklearn_cmr import (
     AADAHHasher,
@@ -228,6 +230,68 @@ def largest_batches(options):
         found = launches.largest_batch(fits, 2**10, 2**18)
         yield Row(
             "What a batch launches", name, f"largest batch: {found:,} pairs", None
+        )
+
+
+class EpochClock(Callback):
+    """Note the times at the beginning of every epoch: wall, thread, process."""
+
+    def __init__(self):
+        self.phases = []
+
+    def on_train_begin(self, net, **kwargs):
+        self.phases.append([])
+
+    def on_epoch_begin(self, net, **kwargs):
+        now = time.perf_counter(), time.thread_time(), time.process_time()
+        self.phases[-1].append(now)
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def checkpoints(options):
+    """Checkpoints: an epoch with one, compared with an epoch without."""
+    epochs = 4
+    size = SMALL if options.quick else WIDE
+    data = SIZES[size]()
+    for name, (_, estimator) in METHODS.items():
+        if options.methods and name not in options.methods:
+            continue
+        if name == "DRCL, published" and not options.full:
+            continue
+        estimator = with_epochs(estimator, epochs).set_params(device=options.device)
+        times = {False: [], True: []}
+        for _, is_stored in product(range(options.rounds), times):
+            clock = EpochClock()
+            with tempfile.TemporaryDirectory() as folder, limited_threads(1):
+                estimator.set_params(
+                    callbacks=[clock], checkpoint=folder if is_stored else None
+                )
+                fit(estimator, data)
+                sizes = [path.stat().st_size for path in Path(folder).iterdir()]
+                n_bytes = max(sizes, default=0)
+            # The first epoch of a phase also provides the memory.
+            lengths = [np.diff(phase[1:], axis=0) for phase in clock.phases]
+            times[is_stored].append(np.concatenate(lengths))
+        without, stored = (np.median(np.concatenate(own), 0) for own in times.values())
+        wall, thread, process = stored / without - 1
+        yield Row(
+            "Checkpoints, an epoch",
+            f"{name}, {size}",
+            "without checkpoint",
+            without[0],
+            without[0] / stored[0],
+            None if options.quick else 1 / 1.02,
+            clock="wall",
+            note=f"{n_bytes / 1e6:,.1f} MB; wall {wall:+.1%}, CPU of the training "
+            f"thread {thread:+.1%}, with that of the writing one {process:+.1%}",
         )
 
 
@@ -599,6 +663,7 @@ def import_(options):
 SECTIONS = {
     "train": train,
     "steps": steps,
+    "checkpoints": checkpoints,
     "map": map_,
     "search": search,
     "grid": grid,

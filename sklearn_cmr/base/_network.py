@@ -3,10 +3,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
+import os
 import warnings
 from abc import abstractmethod
+from contextlib import ExitStack
 from numbers import Integral, Real
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -16,19 +19,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import (
-    BatchScoring,
-    Callback,
-    Checkpoint,
-    EarlyStopping,
-    EpochScoring,
-)
 
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base._callbacks import check_callbacks
+from sklearn_cmr.base._checkpoints import open_checkpoints
 from sklearn_cmr.base._state import describe_build, freeze, from_state, to_state
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
@@ -86,6 +84,8 @@ class NetworkTransformer(CrossModalTransformer):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "device": [str, torch.device],
@@ -219,15 +219,27 @@ container of pairs, or mapping of modalities
         FloatingPointError
             If a loss or a weight becomes infinite or NaN.
 
+        OSError
+            If the folder `checkpoint` cannot be read or written, or if another fit
+            trains with it.
+
         Notes
         -----
         After any error, an interruption included, the estimator has the epochs that
         were finished. If there are none, it is as it was before.
+
+        With `checkpoint`, the fit continues that of the folder, with the same
+        parameters and data. Where others are found, it raises `ValueError`. If the
+        folder has the finished fit, nothing is trained again.
         """
-        self._check_callbacks()
+        check_callbacks(self.callbacks, self.early_stopping)
         self._check_output(is_fitted=False)
         device = resolve_device(self.device)
-        with restored_on_failure(self), standard_settings(device.type):
+        with (
+            restored_on_failure(self),
+            standard_settings(device.type),
+            ExitStack() as stack,
+        ):
             continues = self.warm_start and self.__sklearn_is_fitted__()
             features, labels = self._read_training_set(X, Y, y, reset=not continues)
             self._inspect_training_set(features, labels)
@@ -235,13 +247,16 @@ container of pairs, or mapping of modalities
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)
             if continues:
                 self._check_continuation(labels)
-            else:
-                self._builds = [describe_build(self, features, seed)]
-                self.module_ = self._build_seeded(features, seed)
+            checkpoints, held_out = stack.enter_context(
+                open_checkpoints(self, features, labels, held_out, continues=continues)
+            )
+            if not continues:
+                self._builds = [describe_build(self, features, held_out.seed)]
+                self.module_ = self._build_seeded(features, held_out.seed)
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
                 self._moments = {}
-            self._fit(features, labels, device, held_out)
+            self._fit(features, labels, device, held_out, checkpoints)
         self._review_history(tuple(features))
         self._warn_of_collapse(features)
         return self
@@ -361,55 +376,6 @@ container of pairs, or mapping of modalities
                 (name, value) if isinstance(item, tuple) and item[0] == name else item
                 for item in self.callbacks or []
             ]
-
-    def _check_callbacks(self):
-        for item in self.callbacks or []:
-            is_named = (
-                isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-            )
-            callback = item[1] if is_named else item
-            is_class = isinstance(callback, type) and issubclass(callback, Callback)
-            if not is_class and not isinstance(callback, Callback):
-                raise TypeError(
-                    "callbacks must hold skorch callbacks, or pairs of a name and one, "
-                    f"got {item!r}."
-                )
-            if is_class:
-                callback = callback()
-            self._check_scoring(callback)
-            monitor = getattr(callback, "monitor", None)
-            if (
-                isinstance(callback, (EarlyStopping, Checkpoint))
-                and str(monitor).startswith("valid")
-                and not self.early_stopping
-            ):
-                raise ValueError(
-                    f"The callback {type(callback).__name__} monitors {monitor!r}, "
-                    "which is recorded with early_stopping=True only. Set it on the "
-                    "estimator, or monitor 'train_loss' (Checkpoint: "
-                    "'train_loss_best')."
-                )
-
-    def _check_scoring(self, callback):
-        if isinstance(callback, BatchScoring):
-            raise ValueError(
-                "BatchScoring needs predictions, which the training does not make. Use "
-                "EpochScoring with a function scoring(net, X, y)."
-            )
-        if not isinstance(callback, EpochScoring):
-            return
-        if not callable(callback.scoring):
-            raise ValueError(
-                "EpochScoring needs a function scoring(net, X, y), such as "
-                "sklearn_cmr.metrics.map_scorer, where X are features by modality; got "
-                f"scoring={callback.scoring!r}."
-            )
-        if not callback.on_train and not self.early_stopping:
-            raise ValueError(
-                "EpochScoring scores held-out rows, which are there with "
-                "early_stopping=True only. Set it on the estimator, or on_train=True "
-                "on the callback."
-            )
 
     def _value_for(self, parameter, modality):
         """Return the value of a parameter, maybe a dict, for one modality."""
@@ -558,7 +524,9 @@ container of pairs, or mapping of modalities
 
     # -- training --------------------------------------------------------------
 
-    def _fit(self, features, labels, device, held_out):  # type: ignore[override]
+    def _fit(  # type: ignore[override]
+        self, features, labels, device, held_out, checkpoints=None
+    ):
         """Train the networks, and store the history of the finished epochs."""
         module = self.module_
         task = self._make_task(features, labels, device, held_out)
@@ -570,6 +538,7 @@ container of pairs, or mapping of modalities
             moments=self._moments,
             keep_moments=self.warm_start,
             callbacks=self.callbacks,
+            checkpoints=checkpoints,
             tol=self.tol,
             label=type(self).__name__,
             encode=self._encode_with,
@@ -633,16 +602,28 @@ container of pairs, or mapping of modalities
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         fraction = self.validation_fraction if self.early_stopping else None
+        held_out = HeldOut(fraction, seed)
         module = self.module_
-        settings = standard_settings(device.type)
-        with restored_on_failure(self, keeps_progress=False), settings:
+        opened = open_checkpoints(
+            self,
+            features,
+            labels,
+            held_out,
+            continues=True,
+            part=f"modality_{quote(name, safe='')}",
+        )
+        with (
+            restored_on_failure(self, keeps_progress=False),
+            standard_settings(device.type),
+            opened as (checkpoints, held_out),
+        ):
             reader.remember_modality(X, features[name], name)
             try:
-                build = describe_build(self, features, seed)
-                with seeded_building(seed):
+                build = describe_build(self, features, held_out.seed)
+                with seeded_building(held_out.seed):
                     rows.grow(module, build["n_features"], self._build_modality)
                 self._builds = [*self._builds, build]
-                self._fit(features, labels, device, HeldOut(fraction, seed))
+                self._fit(features, labels, device, held_out, checkpoints)
             except BaseException:
                 rows.shrink(module, name)
                 raise

@@ -17,7 +17,10 @@ from sklearn_cmr.training.state import (
 )
 
 # Parameters of the training, which `_build` does not read.
-_NOT_OF_NETWORKS = {"callbacks", "device", "random_state", "verbose", "warm_start"}
+_NOT_OF_NETWORKS = {
+    *("callbacks", "checkpoint", "checkpoint_every", "device", "random_state"),
+    *("verbose", "warm_start"),
+}
 
 
 def freeze(value):

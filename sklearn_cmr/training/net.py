@@ -63,6 +63,9 @@ class PairNet(NeuralNet):
         ``encode(module, X, modality)`` returns the encoding of an array of features,
         for callbacks that score.
 
+    checkpoints : PhaseCheckpoints, default=None
+        Where the training continues from, and what stores it after every epoch.
+
     **kwargs : dict
         Parameters of :class:`skorch.NeuralNet`.
 
@@ -93,6 +96,7 @@ class PairNet(NeuralNet):
         tol=0.0,
         label="fit",
         encode=None,
+        checkpoints=None,
         **kwargs,
     ):
         self.phase = phase
@@ -104,6 +108,7 @@ class PairNet(NeuralNet):
         self.tol = tol
         self.label = label
         self.encode = encode
+        self.checkpoints = checkpoints
         # Scoring callbacks encode for themselves: no step leaves predictions.
         kwargs = {"criterion": torch.nn.Identity, "use_caching": False} | kwargs
         super().__init__(
@@ -216,7 +221,12 @@ class PairNet(NeuralNet):
         X, y = getattr(rows, "X", None), getattr(rows, "y", None)
         try:
             self.notify("on_train_begin", X=X, y=y)
-            self.fit_loop(self.phase.dataset)
+            if self.checkpoints is not None:
+                self.checkpoints.continue_epochs(self)
+                self.good_weights_.keep()
+                self._keep_moments()
+            n_left = self.phase.max_epochs - len(self.history)
+            self.fit_loop(self.phase.dataset, epochs=n_left)
         except KeyboardInterrupt:
             if not self._is_stopped_early():
                 self.good_weights_.restore()
@@ -300,13 +310,22 @@ class PairNet(NeuralNet):
             self.record_best("valid_map", lower_is_better=False)
         self.epoch_ += 1
         self.good_weights_.keep()
+        self._keep_moments()
+        # An epoch with a duration is finished.
+        self.history.record("dur", time.monotonic() - self.start_)
+
+    def _keep_moments(self):
         if self.keep_moments:
             self.moments_ = {
                 player.name: _moments_of(optimizer, self._names_of(player))
                 for player, optimizer in self.turns_
             }
-        # An epoch with a duration is finished.
-        self.history.record("dur", time.monotonic() - self.start_)
+
+    def notify(self, method_name, **kwargs):
+        """Call a method of the net and of all callbacks; then store their states."""
+        super().notify(method_name, **kwargs)
+        if method_name == "on_epoch_end" and self.checkpoints is not None:
+            self.checkpoints.keep_epoch(self)
 
     def train_step(self, batch, **fit_params):
         """Take one step of every player that is due on this batch.

@@ -135,10 +135,13 @@ class Phase:
 
     begin_epoch : callable, default=None
         ``begin_epoch(module, state)`` runs before every epoch, e.g. to refresh banks.
+        What it remembers from epoch to epoch is in checkpoints if it has the methods
+        ``state_dict()`` and ``load_state_dict(state)``.
 
     end_epoch : callable, default=None
         ``end_epoch(module, state)`` runs after every epoch, the module in evaluation
-        mode, and returns named floats for the history.
+        mode, and returns named floats for the history. It may have the
+        two methods, too.
 
     sampler : callable, default=shuffled
         See :class:`~sklearn_cmr.training.batches.BatchIterator`.
