@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import math
 import re
 import warnings
 from collections import Counter
@@ -28,6 +29,7 @@ from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.exceptions import ImplicitSplitWarning
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_INT64_MAX = np.iinfo(np.int64).max
 # Values of items with regions that are checked for padding at once.
 _CHECKED_VALUES = 2**24
 # Whether this process has given the ImplicitSplitWarning.
@@ -93,6 +95,46 @@ class NumericChecks:
             )
 
 
+    def check_items(self, part, modality, estimator):
+        """Return the validated items of a modality that has an encoder of its own.
+
+        They may have any shape. Integers stay integers.
+        """
+        name = f"{modality} features"
+        try:
+            part = to_array(part, name)
+            if getattr(part, "dtype", None) == object and np.ndim(part) == 1:
+                raise ValueError(
+                    f"The {name} must be one array of shape (n_samples, ...); got "
+                    f"{len(part)} objects such as {part[0]!r:.40}."
+                )
+        except ValueError as error:
+            raise ValueError(
+                f"{error} Stack the items into one array. Pad token ids to one length, "
+                "for example with 0."
+            ) from error
+        part = check_array(
+            part,
+            accept_sparse="csr",
+            dtype="numeric",
+            estimator=estimator,
+            input_name=name,
+            allow_nd=True,
+        )
+        if 0 in part.shape[1:]:
+            raise ValueError(
+                f"The {name} have no values: got an array of shape {part.shape}."
+            )
+        if part.dtype.kind == "u" and part.dtype.itemsize == 8 and part.size:
+            if part.max() > _INT64_MAX:
+                raise ValueError(
+                    f"The {name} hold integers as large as {part.max()}, beyond the "
+                    "range of int64."
+                )
+        self.check_values(part, name)
+        return part
+
+
 _NUMERIC = NumericChecks()
 _NO_READERS: Mapping[str, Callable] = MappingProxyType({})
 
@@ -119,6 +161,11 @@ class FeatureReader:
     needs_same_regions : bool, default=False
         Whether items must have as many regions as those of the fit.
 
+    encoded_modalities : collection of str, default=()
+        Modalities that an encoder of the caller reads: features of shape
+        (n_samples, ...), which may be integers. They are those of the fit afterwards,
+        whose shapes and dtypes the estimator has in `_items_in`.
+
     reserved_names : container of str, default=()
         Names that no modality may have.
 
@@ -138,6 +185,7 @@ class FeatureReader:
         any_modalities=False,
         region_modalities=(),
         needs_same_regions=False,
+        encoded_modalities=(),
         reserved_names=(),
         other_readers=_NO_READERS,
         checks=_NUMERIC,
@@ -146,6 +194,7 @@ class FeatureReader:
         self.any_modalities = any_modalities
         self.region_modalities = region_modalities
         self.needs_same_regions = needs_same_regions
+        self.encoded_modalities = encoded_modalities
         self.reserved_names = reserved_names
         self.other_readers = other_readers
         self.checks = checks
@@ -181,7 +230,7 @@ class FeatureReader:
         check_same_index(parts)
         if layout.kind == "mapping":
             check_keys(parts, need_both=reset)
-        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        checked = self._check_parts(parts, reset)
         self._check_same_length(checked)
         self._learn_or_compare(layout, parts, checked, reset)
         return checked
@@ -197,7 +246,7 @@ class FeatureReader:
                 f"{modality!r}."
             )
         check_unpaired({modality: X})
-        part = self._check_part(X, modality)
+        part = self._check_part(X, modality, modality in self.estimator._items_in)
         self._compare_part(X, part, modality)
         return part
 
@@ -210,7 +259,7 @@ class FeatureReader:
                 "its training by fit with warm_start=True."
             )
         check_unpaired({name: X})
-        return self._check_part(X, name)
+        return self._check_part(X, name, name in self.encoded_modalities)
 
     def remember_modality(self, X, part, name):
         """Store width and names of a modality that was added to the estimator.
@@ -230,9 +279,9 @@ class FeatureReader:
         estimator._names_added = estimator._names_added | {
             name: prefixed_names(X.columns, name) if is_frame(X) else None
         }
-        if len(part.shape) == 3:
-            estimator._n_regions_in = estimator._n_regions_in | {name: part.shape[1]}
-        setattr(estimator, f"n_{name}_features_in_", _width(part))
+        estimator._n_regions_in = estimator._n_regions_in | self._regions({name: part})
+        estimator._items_in = estimator._items_in | self._items({name: part})
+        setattr(estimator, f"n_{name}_features_in_", self._width(part, name))
 
     # -- containers with names -------------------------------------------------
 
@@ -246,7 +295,7 @@ class FeatureReader:
             return {name: self.read_modality(X, name) for name, X in parts.items()}
         for name in parts:
             self._check_name(name)
-        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        checked = self._check_parts(parts, reset)
         self._learn_or_compare(layout, parts, checked, reset)
         return checked
 
@@ -276,8 +325,17 @@ class FeatureReader:
                 "names, or one modality to transform_modality."
             )
 
-    def _check_part(self, part, modality):
+    def _check_parts(self, parts, reset):
+        encoded = self.encoded_modalities if reset else self.estimator._items_in
+        return {
+            name: self._check_part(part, name, name in encoded)
+            for name, part in parts.items()
+        }
+
+    def _check_part(self, part, modality, has_encoder):
         try:
+            if has_encoder:
+                return self.checks.check_items(part, modality, self.estimator)
             return self.checks.check_part(
                 part,
                 modality,
@@ -302,7 +360,8 @@ class FeatureReader:
             for name, part in checked.items():
                 self._compare_part(parts[name], part, name)
             return
-        header = np.empty((0, sum(map(_width, checked.values()))))
+        widths = [self._width(part, name) for name, part in checked.items()]
+        header = np.empty((0, sum(widths)))
         names, frame = layout.column_names, layout.X
         if names is None and all(is_frame(part) for part in parts.values()):
             frame = next(iter(parts.values()))
@@ -327,15 +386,34 @@ class FeatureReader:
         for name in self.modality_names:
             vars(estimator).pop(f"n_{name}_features_in_", None)
         for name, part in checked.items():
-            setattr(estimator, f"n_{name}_features_in_", _width(part))
+            setattr(estimator, f"n_{name}_features_in_", self._width(part, name))
         estimator.modalities_ = tuple(checked)
         estimator._names_added = {}
-        estimator._n_regions_in = {
-            name: part.shape[1]
-            for name, part in checked.items()
-            if len(part.shape) == 3
-        }
+        estimator._n_regions_in = self._regions(checked)
+        estimator._items_in = self._items(checked)
         validate_data(estimator, header, reset=True, skip_check_array=True)
+
+    def _width(self, part, modality):
+        """Return the number of features; of items for an encoder, that of values."""
+        if modality in self.encoded_modalities:
+            return math.prod(part.shape[1:])
+        return _width(part)
+
+    def _regions(self, parts):
+        """Return the number of regions of the items that have them."""
+        return {
+            name: part.shape[1]
+            for name, part in parts.items()
+            if len(part.shape) == 3 and name not in self.encoded_modalities
+        }
+
+    def _items(self, parts):
+        """Return shape and dtype of the items that an encoder of the caller reads."""
+        return {
+            name: (tuple(part.shape[1:]), _item_dtype(part))
+            for name, part in parts.items()
+            if name in self.encoded_modalities
+        }
 
     # -- one matrix ------------------------------------------------------------
 
@@ -408,19 +486,37 @@ class FeatureReader:
         """Raise if names or width of one modality are not those of the fit."""
         estimator = self.estimator
         expected = getattr(estimator, f"n_{modality}_features_in_")
+        has_encoder = modality in estimator._items_in
         fitted = self._fitted_names(modality) if is_frame(raw) else None
         if fitted is not None:
             names = prefixed_names(raw.columns, modality)
             # What looks like the prefix may belong to the name.
             if [f"{modality}__{name}" for name in raw.columns] != fitted:
                 _compare_names(names, fitted, modality)
-        if modality in self.region_modalities:
+        if has_encoder:
+            self._compare_items(part, modality)
+        elif modality in self.region_modalities:
             self._compare_regions(part, modality)
-        if _width(part) != expected:
+        width = math.prod(part.shape[1:]) if has_encoder else _width(part)
+        if width != expected:
             raise ValueError(
-                f"X has {_width(part)} {modality} features, but "
-                f"{type(estimator).__name__} is expecting {expected} {modality} "
-                "features as input."
+                f"X has {width} {modality} features, but {type(estimator).__name__} is "
+                f"expecting {expected} {modality} features as input."
+            )
+
+    def _compare_items(self, part, modality):
+        """Raise if the items of an encoder have another shape or kind of numbers."""
+        shape, dtype = self.estimator._items_in[modality]
+        name, found = type(self.estimator).__name__, tuple(part.shape[1:])
+        if found != shape and (len(found) > 1 or len(shape) > 1):
+            raise ValueError(
+                f"X has {modality} items of shape {found}, but {name} is expecting "
+                f"items of shape {shape}, as in fit."
+            )
+        if dtype == "int64" and _item_dtype(part) != dtype:
+            raise ValueError(
+                f"The {modality} features are real numbers, but {name} was fitted on "
+                "integers, such as token ids. Pass integers."
             )
 
     def _compare_regions(self, part, modality):
@@ -526,6 +622,12 @@ def _warn_of_split(n_image_features, n_features):
 def _width(part):
     """Return the number of features; raw strings are one."""
     return part.shape[-1] if len(part.shape) > 1 else 1
+
+
+def _item_dtype(part):
+    """Return the dtype in which an encoder of the caller gets its items."""
+    is_integer = part.dtype.kind in "iu" and not sparse.issparse(part)
+    return "int64" if is_integer else "float32"
 
 
 def _check_regions(X, name):

@@ -29,6 +29,14 @@ from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base._encoders import (
+    check_encoders,
+    check_same_encoders,
+    phases_behind,
+    put_backbones,
+    try_backbones,
+    widths_for,
+)
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
@@ -88,11 +96,15 @@ class NetworkTransformer(CrossModalTransformer):
         "verbose": ["verbose"],
         "device": [str, torch.device],
         "callbacks": [list, None],
+        "encoders": [dict, None],
+        "lr_encoder": [Interval(Real, 0, None, closed="neither"), dict, None],
     }
     # The held-out rows are for direct calls: metadata routing does not pass them on.
     __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
 
     callbacks: list | None
+    encoders: dict | None = None
+    lr_encoder: float | dict | None = None
     # Of the mixin for the kind of output.
     _check_output: Any
     _encoding_function: Any
@@ -100,6 +112,9 @@ class NetworkTransformer(CrossModalTransformer):
     history_: list[dict]
     _network_settings: dict[str, Any]
     _moments: dict[str, dict]
+    # Shapes and dtypes of the items for the caller's encoders, and these, as in the fit.
+    _items_in: dict[str, tuple[tuple[int, ...], str]]
+    _encoders_in: dict[str, Any]
 
     # -- what a method may state about itself ------------------------------------
 
@@ -119,6 +134,10 @@ class NetworkTransformer(CrossModalTransformer):
     def _any_modalities(self):  # type: ignore[override]
         return self._rows.accepts_unpaired
 
+    @property
+    def _encoded_modalities(self):  # type: ignore[override]
+        return tuple(self.encoders or ())
+
     # -- hooks of a method -----------------------------------------------------
 
     @abstractmethod
@@ -128,7 +147,8 @@ class NetworkTransformer(CrossModalTransformer):
         Parameters
         ----------
         n_features : dict of str to int
-            Width of each modality.
+            Width of each modality; where the caller has an encoder for it, the width of
+            its output, which stands for the features in all hooks and losses.
 
         n_classes : int
 
@@ -220,13 +240,16 @@ container of pairs, or mapping of modalities
         with restored_on_failure(self), standard_settings(device.type):
             continues = self.warm_start and self.__sklearn_is_fitted__()
             features, labels = self._read_training_set(X, Y, y, reset=not continues)
+            check_encoders(self.encoders, {**features, **self._items_in})
             self._inspect_training_set(features, labels)
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)
             if continues:
                 self._check_continuation(labels)
             else:
-                self.module_ = self._build_seeded(features, seed)
+                self._encoders_in = dict(self.encoders or {})
+                with seeded_building(seed):
+                    self.module_ = self._build_networks(len(self.classes_))
                 self._network_settings = self._read_network_settings()
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
@@ -248,8 +271,9 @@ container of pairs, or mapping of modalities
         -------
         encoder : torch.nn.Module
             Maps a float32 tensor of shape (n_samples, n_features) to the embeddings, or
-            to the real values in [-1, 1] whose signs are the codes. It is the network
-            itself, no copy.
+            to the real values in [-1, 1] whose signs are the codes. A modality with a
+            network in `encoders` has items of any shape, and integers as int64. It is
+            the network itself, no copy.
 
         Raises
         ------
@@ -549,6 +573,7 @@ container of pairs, or mapping of modalities
         module = self.module_
         task = self._make_task(features, labels, device, held_out)
         module.to(device)
+        try_backbones(module, features, self._items_in)
         trainer = Trainer(
             module,
             seed=held_out.seed,
@@ -563,7 +588,7 @@ container of pairs, or mapping of modalities
         )
         diverged = False
         try:
-            trainer.fit(self._phases(module, task))
+            trainer.fit(phases_behind(self, module, task))
         except FloatingPointError:
             diverged = True
             raise
@@ -577,14 +602,22 @@ container of pairs, or mapping of modalities
                 is_continuable = self.warm_start and not diverged
                 self._moments = trainer.moments if is_continuable else {}
 
-    def _build_seeded(self, features, seed):
-        n_features = {name: part.shape[-1] for name, part in features.items()}
-        with seeded_building(seed):
-            return self._build(n_features, len(self.classes_))
+    def _build_networks(self, n_classes):
+        """Return what `_build` makes, behind the encoders of the caller.
+
+        Shapes and encoders are those that the fit has stored.
+        """
+        names = self.modalities_
+        n_features = {name: getattr(self, f"n_{name}_features_in_") for name in names}
+        widths, backbones = widths_for(self, n_features)
+        module = self._build(widths, n_classes)
+        put_backbones(module, backbones)
+        return module
 
     def _make_task(self, features, labels, device, held_out):
         """Put the rows on the device, hold some of them out, and make the task."""
-        splits, joint = self._rows.split(features, labels, device, held_out)
+        integers = [m for m, (_, dtype) in self._items_in.items() if dtype == "int64"]
+        splits, joint = self._rows.split(features, labels, device, held_out, integers)
         return Task(
             splits,
             joint,
@@ -623,10 +656,14 @@ container of pairs, or mapping of modalities
         settings = standard_settings(device.type)
         with restored_on_failure(self, keeps_progress=False), settings:
             reader.remember_modality(X, features[name], name)
+            if name in self._encoded_modalities:
+                self._encoders_in = self._encoders_in | {name: self.encoders[name]}
             try:
                 with seeded_building(seed):
-                    width = features[name].shape[-1]
-                    rows.grow(module, {name: width}, self._build_modality)
+                    n_inputs = getattr(self, f"n_{name}_features_in_")
+                    widths, backbones = widths_for(self, {name: n_inputs})
+                    rows.grow(module, widths, self._build_modality)
+                    put_backbones(module, backbones)
                 self._fit(features, labels, device, HeldOut(fraction, seed))
             except BaseException:
                 rows.shrink(module, name)
@@ -656,6 +693,7 @@ container of pairs, or mapping of modalities
         return {name: _freeze(getattr(self, name)) for name in self._network_parameters}
 
     def _check_continuation(self, labels):
+        check_same_encoders(self.encoders, self._encoders_in)
         for name, value in self._read_network_settings().items():
             fitted = self._network_settings[name]
             if isinstance(value, dict) and isinstance(fitted, dict):
@@ -735,16 +773,23 @@ container of pairs, or mapping of modalities
 
     def _encode(self, X, modality):
         self._check_output(is_fitted=True)
-        return self._apply(self._encoding_function(self.module_, modality), X)
+        return self._apply(self._encoding_function(self.module_, modality), X, modality)
 
     def _encode_with(self, module, X, modality):
         """Encode with networks in training, as `transform` does after it."""
         function = self._encoding_function(module, modality)
-        return self._represent(encode_in_blocks(function, X, device_of(module)))
+        dtype = self._dtype_of(modality)
+        return self._represent(encode_in_blocks(function, X, device_of(module), dtype))
 
-    def _apply(self, function, X):
-        """Apply a function of a float32 tensor to all rows, block by block."""
-        return encode_in_blocks(function, X, device_of(self.module_))
+    def _apply(self, function, X, modality):
+        """Apply a function to all rows of a modality, block by block."""
+        dtype = self._dtype_of(modality)
+        return encode_in_blocks(function, X, device_of(self.module_), dtype)
+
+    def _dtype_of(self, modality):
+        """Return the type of the tensors that the encoder of a modality reads."""
+        _, dtype = self._items_in.get(modality, (None, "float32"))
+        return getattr(torch, dtype)
 
 
 def _is_perfect(accuracies):
