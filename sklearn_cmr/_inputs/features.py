@@ -2,7 +2,6 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import math
 import re
 import warnings
 from collections import Counter
@@ -15,6 +14,12 @@ from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
 from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._inputs.items import (
+    check_items,
+    compare_items,
+    describe_items,
+    n_values,
+)
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
@@ -29,7 +34,6 @@ from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.exceptions import ImplicitSplitWarning
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_INT64_MAX = np.iinfo(np.int64).max
 # Values of items with regions that are checked for padding at once.
 _CHECKED_VALUES = 2**24
 # Whether this process has given the ImplicitSplitWarning.
@@ -94,43 +98,13 @@ class NumericChecks:
                 "float32, in which the networks compute. Scale the features first."
             )
 
-
     def check_items(self, part, modality, estimator):
-        """Return the validated items of a modality that has an encoder of its own.
+        """Return the validated items of a modality that an encoder of the caller reads.
 
-        They may have any shape. Integers stay integers.
+        They may have any shape, and integers stay integers.
         """
         name = f"{modality} features"
-        try:
-            part = to_array(part, name)
-            if getattr(part, "dtype", None) == object and np.ndim(part) == 1:
-                raise ValueError(
-                    f"The {name} must be one array of shape (n_samples, ...); got "
-                    f"{len(part)} objects such as {part[0]!r:.40}."
-                )
-        except ValueError as error:
-            raise ValueError(
-                f"{error} Stack the items into one array. Pad token ids to one length, "
-                "for example with 0."
-            ) from error
-        part = check_array(
-            part,
-            accept_sparse="csr",
-            dtype="numeric",
-            estimator=estimator,
-            input_name=name,
-            allow_nd=True,
-        )
-        if 0 in part.shape[1:]:
-            raise ValueError(
-                f"The {name} have no values: got an array of shape {part.shape}."
-            )
-        if part.dtype.kind == "u" and part.dtype.itemsize == 8 and part.size:
-            if part.max() > _INT64_MAX:
-                raise ValueError(
-                    f"The {name} hold integers as large as {part.max()}, beyond the "
-                    "range of int64."
-                )
+        part = check_items(part, name, estimator)
         self.check_values(part, name)
         return part
 
@@ -280,7 +254,8 @@ class FeatureReader:
             name: prefixed_names(X.columns, name) if is_frame(X) else None
         }
         estimator._n_regions_in = estimator._n_regions_in | self._regions({name: part})
-        estimator._items_in = estimator._items_in | self._items({name: part})
+        if name in self.encoded_modalities:
+            estimator._items_in = estimator._items_in | describe_items({name: part})
         setattr(estimator, f"n_{name}_features_in_", self._width(part, name))
 
     # -- containers with names -------------------------------------------------
@@ -390,13 +365,14 @@ class FeatureReader:
         estimator.modalities_ = tuple(checked)
         estimator._names_added = {}
         estimator._n_regions_in = self._regions(checked)
-        estimator._items_in = self._items(checked)
+        encoded = {m: checked[m] for m in checked if m in self.encoded_modalities}
+        estimator._items_in = describe_items(encoded)
         validate_data(estimator, header, reset=True, skip_check_array=True)
 
     def _width(self, part, modality):
         """Return the number of features; of items for an encoder, that of values."""
         if modality in self.encoded_modalities:
-            return math.prod(part.shape[1:])
+            return n_values(part)
         return _width(part)
 
     def _regions(self, parts):
@@ -405,14 +381,6 @@ class FeatureReader:
             name: part.shape[1]
             for name, part in parts.items()
             if len(part.shape) == 3 and name not in self.encoded_modalities
-        }
-
-    def _items(self, parts):
-        """Return shape and dtype of the items that an encoder of the caller reads."""
-        return {
-            name: (tuple(part.shape[1:]), _item_dtype(part))
-            for name, part in parts.items()
-            if name in self.encoded_modalities
         }
 
     # -- one matrix ------------------------------------------------------------
@@ -486,37 +454,22 @@ class FeatureReader:
         """Raise if names or width of one modality are not those of the fit."""
         estimator = self.estimator
         expected = getattr(estimator, f"n_{modality}_features_in_")
-        has_encoder = modality in estimator._items_in
+        item = estimator._items_in.get(modality)
         fitted = self._fitted_names(modality) if is_frame(raw) else None
         if fitted is not None:
             names = prefixed_names(raw.columns, modality)
             # What looks like the prefix may belong to the name.
             if [f"{modality}__{name}" for name in raw.columns] != fitted:
                 _compare_names(names, fitted, modality)
-        if has_encoder:
-            self._compare_items(part, modality)
+        if item is not None:
+            compare_items(part, item, modality, type(estimator).__name__)
         elif modality in self.region_modalities:
             self._compare_regions(part, modality)
-        width = math.prod(part.shape[1:]) if has_encoder else _width(part)
+        width = _width(part) if item is None else n_values(part)
         if width != expected:
             raise ValueError(
                 f"X has {width} {modality} features, but {type(estimator).__name__} is "
                 f"expecting {expected} {modality} features as input."
-            )
-
-    def _compare_items(self, part, modality):
-        """Raise if the items of an encoder have another shape or kind of numbers."""
-        shape, dtype = self.estimator._items_in[modality]
-        name, found = type(self.estimator).__name__, tuple(part.shape[1:])
-        if found != shape and (len(found) > 1 or len(shape) > 1):
-            raise ValueError(
-                f"X has {modality} items of shape {found}, but {name} is expecting "
-                f"items of shape {shape}, as in fit."
-            )
-        if dtype == "int64" and _item_dtype(part) != dtype:
-            raise ValueError(
-                f"The {modality} features are real numbers, but {name} was fitted on "
-                "integers, such as token ids. Pass integers."
             )
 
     def _compare_regions(self, part, modality):
@@ -622,12 +575,6 @@ def _warn_of_split(n_image_features, n_features):
 def _width(part):
     """Return the number of features; raw strings are one."""
     return part.shape[-1] if len(part.shape) > 1 else 1
-
-
-def _item_dtype(part):
-    """Return the dtype in which an encoder of the caller gets its items."""
-    is_integer = part.dtype.kind in "iu" and not sparse.issparse(part)
-    return "int64" if is_integer else "float32"
 
 
 def _check_regions(X, name):

@@ -14,6 +14,7 @@ from torch import nn
 from sklearn_cmr.training import (
     Backbone,
     BackboneEncoder,
+    backbones_of,
     behind_backbones,
     device_of,
     encode_in_blocks,
@@ -23,7 +24,7 @@ from sklearn_cmr.training import (
 _ROWS_TRIED = 64
 
 
-def check_encoders(encoders, modalities):
+def check(encoders, modalities):
     """Raise unless every encoder is a module or a factory, and has its modality.
 
     Parameters
@@ -46,7 +47,7 @@ def check_encoders(encoders, modalities):
             )
 
 
-def check_same_encoders(encoders, fitted):
+def check_same(encoders, fitted):
     """Raise unless encoders have the architecture of those that were fitted."""
     given, fitted = encoders or {}, fitted or {}
     if given.keys() != fitted.keys():
@@ -77,7 +78,7 @@ def _architecture(module):
     return type(module), repr(module), shapes
 
 
-def make_backbone(encoder, modality, item):
+def _make_backbone(encoder, modality, item):
     """Return a trainable copy of the encoder of a modality, its output measured.
 
     A factory draws initial weights from the seed of torch's generator and the name of
@@ -131,16 +132,37 @@ def _check_width(backbone, module):
         )
 
 
-def widths_for(estimator, n_features):
+def build_networks(estimator, n_classes):
+    """Return what `_build` makes, behind the encoders of the caller.
+
+    Encoders, shapes and widths are those that the fit has stored on the estimator.
+    """
+    widths, backbones = _make_backbones(estimator, estimator.modalities_)
+    module = estimator._build(widths, n_classes)
+    _put_backbones(module, backbones)
+    return module
+
+
+def grow_networks(estimator, module, modality):
+    """Add what `_build_modality` makes, behind the encoder of the caller."""
+    if modality in (estimator.encoders or {}):
+        own = {modality: estimator.encoders[modality]}
+        check(own, [modality])
+        estimator._encoders_in = estimator._encoders_in | own
+    widths, backbones = _make_backbones(estimator, [modality])
+    estimator._rows.grow(module, widths, estimator._build_modality)
+    _put_backbones(module, backbones)
+
+
+def _make_backbones(estimator, modalities):
     """Build the encoders of modalities, and return the widths that a method gets.
 
     Parameters
     ----------
     estimator : NetworkTransformer
-        Knows the encoders, shapes and dtypes of the fit, and takes note of regions.
+        It takes note of regions.
 
-    n_features : dict of str to int
-        Number of features of every modality to build.
+    modalities : sequence of str
 
     Returns
     -------
@@ -150,11 +172,11 @@ def widths_for(estimator, n_features):
     """
     encoders = estimator._encoders_in
     backbones = {
-        name: make_backbone(encoders[name], name, estimator._items_in[name])
-        for name in n_features
+        name: _make_backbone(encoders[name], name, estimator._items_in[name])
+        for name in modalities
         if name in encoders
     }
-    widths = dict(n_features)
+    widths = {name: getattr(estimator, f"n_{name}_features_in_") for name in modalities}
     for name, backbone in backbones.items():
         *regions, widths[name] = backbone.out_shape
         if len(regions) > (name in estimator._region_modalities):
@@ -168,22 +190,21 @@ def widths_for(estimator, n_features):
     return widths, backbones
 
 
-def put_backbones(module, backbones):
+def _put_backbones(module, backbones):
     """Put backbones before the networks that a method has built for their features."""
     encoders = module["encoders"]
     for name, backbone in backbones.items():
         encoders[name] = BackboneEncoder(backbone, encoders[name])
 
 
-def try_backbones(module, features, items):
+def try_out(estimator, module, features):
     """Raise if a backbone returns NaN, or an infinite value, for the first rows."""
-    for name, X in features.items():
-        encoder = module["encoders"][name]
-        if not isinstance(encoder, BackboneEncoder):
+    for name, backbone in backbones_of(module).items():
+        if name not in features:  # in a warm start without it
             continue
-        dtype = getattr(torch, items[name][1])
-        X = X[:_ROWS_TRIED]
-        Z = encode_in_blocks(encoder.backbone.eval(), X, device_of(module), dtype)
+        X = features[name][:_ROWS_TRIED]
+        dtype = dtype_of(estimator, name)
+        Z = encode_in_blocks(backbone.eval(), X, device_of(module), dtype)
         if not np.isfinite(Z).all():
             raise ValueError(
                 f"encoders[{name!r}] returns NaN or infinite values for the first "
@@ -192,7 +213,7 @@ def try_backbones(module, features, items):
             )
 
 
-def phases_behind(estimator, module, task):
+def phases(estimator, module, task):
     """Yield the phases of a method, whose losses see what the encoders return."""
     rates = estimator.lr_encoder
     if not isinstance(rates, dict):
@@ -209,3 +230,16 @@ def phases_behind(estimator, module, task):
             )
     for phase in estimator._phases(module, task):
         yield behind_backbones(phase, module, rates)
+
+
+def dtype_of(estimator, modality):
+    """Return the type of the tensors that the encoder of a modality reads."""
+    _, dtype = estimator._items_in.get(modality, (None, "float32"))
+    return getattr(torch, dtype)
+
+
+def integer_modalities(estimator):
+    """Return the modalities whose features stay integers."""
+    return [
+        name for name, (_, dtype) in estimator._items_in.items() if dtype == "int64"
+    ]

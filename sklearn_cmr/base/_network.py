@@ -29,14 +29,7 @@ from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._warnings import stacklevel_of_caller
-from sklearn_cmr.base._encoders import (
-    check_encoders,
-    check_same_encoders,
-    phases_behind,
-    put_backbones,
-    try_backbones,
-    widths_for,
-)
+from sklearn_cmr.base import _encoders
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
@@ -103,8 +96,7 @@ class NetworkTransformer(CrossModalTransformer):
     __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
 
     callbacks: list | None
-    encoders: dict | None = None
-    lr_encoder: float | dict | None = None
+    encoders: dict | None
     # Of the mixin for the kind of output.
     _check_output: Any
     _encoding_function: Any
@@ -112,7 +104,7 @@ class NetworkTransformer(CrossModalTransformer):
     history_: list[dict]
     _network_settings: dict[str, Any]
     _moments: dict[str, dict]
-    # Shapes and dtypes of the items for the caller's encoders, and these, as in the fit.
+    # The caller's encoders, and shapes and dtypes of their items, as in the fit.
     _items_in: dict[str, tuple[tuple[int, ...], str]]
     _encoders_in: dict[str, Any]
 
@@ -240,7 +232,7 @@ container of pairs, or mapping of modalities
         with restored_on_failure(self), standard_settings(device.type):
             continues = self.warm_start and self.__sklearn_is_fitted__()
             features, labels = self._read_training_set(X, Y, y, reset=not continues)
-            check_encoders(self.encoders, {**features, **self._items_in})
+            _encoders.check(self.encoders, {**features, **self._items_in})
             self._inspect_training_set(features, labels)
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)
@@ -249,7 +241,7 @@ container of pairs, or mapping of modalities
             else:
                 self._encoders_in = dict(self.encoders or {})
                 with seeded_building(seed):
-                    self.module_ = self._build_networks(len(self.classes_))
+                    self.module_ = _encoders.build_networks(self, len(self.classes_))
                 self._network_settings = self._read_network_settings()
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
@@ -573,7 +565,7 @@ container of pairs, or mapping of modalities
         module = self.module_
         task = self._make_task(features, labels, device, held_out)
         module.to(device)
-        try_backbones(module, features, self._items_in)
+        _encoders.try_out(self, module, features)
         trainer = Trainer(
             module,
             seed=held_out.seed,
@@ -588,7 +580,7 @@ container of pairs, or mapping of modalities
         )
         diverged = False
         try:
-            trainer.fit(phases_behind(self, module, task))
+            trainer.fit(_encoders.phases(self, module, task))
         except FloatingPointError:
             diverged = True
             raise
@@ -602,21 +594,9 @@ container of pairs, or mapping of modalities
                 is_continuable = self.warm_start and not diverged
                 self._moments = trainer.moments if is_continuable else {}
 
-    def _build_networks(self, n_classes):
-        """Return what `_build` makes, behind the encoders of the caller.
-
-        Shapes and encoders are those that the fit has stored.
-        """
-        names = self.modalities_
-        n_features = {name: getattr(self, f"n_{name}_features_in_") for name in names}
-        widths, backbones = widths_for(self, n_features)
-        module = self._build(widths, n_classes)
-        put_backbones(module, backbones)
-        return module
-
     def _make_task(self, features, labels, device, held_out):
         """Put the rows on the device, hold some of them out, and make the task."""
-        integers = [m for m, (_, dtype) in self._items_in.items() if dtype == "int64"]
+        integers = _encoders.integer_modalities(self)
         splits, joint = self._rows.split(features, labels, device, held_out, integers)
         return Task(
             splits,
@@ -656,14 +636,9 @@ container of pairs, or mapping of modalities
         settings = standard_settings(device.type)
         with restored_on_failure(self, keeps_progress=False), settings:
             reader.remember_modality(X, features[name], name)
-            if name in self._encoded_modalities:
-                self._encoders_in = self._encoders_in | {name: self.encoders[name]}
             try:
                 with seeded_building(seed):
-                    n_inputs = getattr(self, f"n_{name}_features_in_")
-                    widths, backbones = widths_for(self, {name: n_inputs})
-                    rows.grow(module, widths, self._build_modality)
-                    put_backbones(module, backbones)
+                    _encoders.grow_networks(self, module, name)
                 self._fit(features, labels, device, HeldOut(fraction, seed))
             except BaseException:
                 rows.shrink(module, name)
@@ -693,7 +668,7 @@ container of pairs, or mapping of modalities
         return {name: _freeze(getattr(self, name)) for name in self._network_parameters}
 
     def _check_continuation(self, labels):
-        check_same_encoders(self.encoders, self._encoders_in)
+        _encoders.check_same(self.encoders, self._encoders_in)
         for name, value in self._read_network_settings().items():
             fitted = self._network_settings[name]
             if isinstance(value, dict) and isinstance(fitted, dict):
@@ -778,18 +753,13 @@ container of pairs, or mapping of modalities
     def _encode_with(self, module, X, modality):
         """Encode with networks in training, as `transform` does after it."""
         function = self._encoding_function(module, modality)
-        dtype = self._dtype_of(modality)
+        dtype = _encoders.dtype_of(self, modality)
         return self._represent(encode_in_blocks(function, X, device_of(module), dtype))
 
     def _apply(self, function, X, modality):
         """Apply a function to all rows of a modality, block by block."""
-        dtype = self._dtype_of(modality)
+        dtype = _encoders.dtype_of(self, modality)
         return encode_in_blocks(function, X, device_of(self.module_), dtype)
-
-    def _dtype_of(self, modality):
-        """Return the type of the tensors that the encoder of a modality reads."""
-        _, dtype = self._items_in.get(modality, (None, "float32"))
-        return getattr(torch, dtype)
 
 
 def _is_perfect(accuracies):

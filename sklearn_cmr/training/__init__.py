@@ -5,6 +5,7 @@
 from sklearn_cmr.training.backbones import (
     Backbone,
     BackboneEncoder,
+    backbones_of,
     behind_backbones,
     network_and_features,
     network_of,
@@ -48,6 +49,7 @@ __all__ = [
     "Task",
     "Trainer",
     "UnpairedDataset",
+    "backbones_of",
     "behind_backbones",
     "device_of",
     "encode_dataset",

@@ -196,9 +196,7 @@ def behind_backbones(phase, module, rates):
             player,
             loss=_LossBehind(player.loss, module, backbones),
             rate_factors={
-                p: lr_of[p] / player.base_rate
-                for p in player.parameters
-                if p in lr_of
+                p: lr_of[p] / player.base_rate for p in player.parameters if p in lr_of
             },
         )
         for player in phase.players

@@ -102,7 +102,7 @@ def _place_rows(X, device, dtype=torch.float32):
             return _DeviceRows(_as_tensor(X), dtype)
         return _HostRows(X, device, dtype)
     # Integers that stay integers, such as bytes of images, are moved as they are.
-    stored = np.dtype(np.float32)
+    stored: np.dtype = np.dtype(np.float32)
     if dtype is torch.int64:
         stored = X.dtype if X.dtype in _TORCH_DTYPES else np.dtype(np.int64)
     if _is_memory_mapped(X) or not _fits(X, device, stored):

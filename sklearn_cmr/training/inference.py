@@ -131,7 +131,6 @@ def encode_dataset(encode, dataset, modality):
     n_rows = _limited(_DATASET_ROWS, whole_dataset(dataset).shape_of(modality))
     with torch.inference_mode():
         parts = [
-            encode(batch.features[modality])
-            for batch in BatchIterator(dataset, n_rows)
+            encode(batch.features[modality]) for batch in BatchIterator(dataset, n_rows)
         ]
         return torch.cat(parts)
