@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_cmr._inputs.layout import MODALITIES, is_mapping
 from sklearn_cmr.training import (
     Backbone,
     BackboneEncoder,
@@ -45,6 +46,12 @@ def check(encoders, modalities):
                 f"encoders[{name!r}] must be a torch.nn.Module, or a callable that "
                 f"takes the number of features and returns one; got {encoder!r}."
             )
+
+
+def known_names(estimator, X, continues):
+    """Return the names of the modalities in `X` and, in a warm start, of the fit."""
+    names = dict.fromkeys(X if is_mapping(X) else MODALITIES)
+    return [*(names | dict.fromkeys(estimator.modalities_) if continues else names)]
 
 
 def check_same(encoders, fitted):

@@ -231,8 +231,8 @@ container of pairs, or mapping of modalities
         device = resolve_device(self.device)
         with restored_on_failure(self), standard_settings(device.type):
             continues = self.warm_start and self.__sklearn_is_fitted__()
+            _encoders.check(self.encoders, _encoders.known_names(self, X, continues))
             features, labels = self._read_training_set(X, Y, y, reset=not continues)
-            _encoders.check(self.encoders, {**features, **self._items_in})
             self._inspect_training_set(features, labels)
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)

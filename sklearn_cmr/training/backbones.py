@@ -96,8 +96,9 @@ class Backbone(nn.Module):
                     "real numbers, pass X.astype('float32')."
                 )
             raise ValueError(
-                f"{self._name} cannot encode items: a {kind} tensor of shape "
-                f"{tuple(X.shape)} gave {type(error).__name__}: {error}.{hint}"
+                f"{self._name} cannot encode items, a {kind} tensor of shape "
+                f"{tuple(X.shape)}: {str(error).rstrip('.') or type(error).__name__}."
+                f"{hint}"
             ) from error
         if not isinstance(features, torch.Tensor) or not features.is_floating_point():
             found = getattr(features, "dtype", type(features).__name__)

@@ -106,12 +106,15 @@ class Player:
         return self.lr_at(0) if self.base_lr is None else self.base_lr
 
     def groups(self):
-        """Return the parameters by the factor of their rate, as the optimizer does."""
-        groups: dict[float, list[torch.nn.Parameter]] = {}
+        """Return the parameters by the factor of their rate, as the optimizer does.
+
+        Those with the rate of the player come first.
+        """
+        groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
         for parameter in self.parameters:
             factor = self.rate_factors.get(parameter, 1.0)
             groups.setdefault(factor, []).append(parameter)
-        return groups
+        return {factor: own for factor, own in groups.items() if own}
 
     def make_optimizer(self, epoch=0):
         """Build Adam; its fused form is several times faster where there is one."""
