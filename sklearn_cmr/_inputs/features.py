@@ -74,7 +74,13 @@ class NumericChecks:
         except ValueError as error:
             if name in str(error):
                 raise
-            raise ValueError(f"The {name} cannot be used: {error}") from error
+            hint = ""
+            if "Found array with dim" in str(error) and hasattr(estimator, "encoders"):
+                hint = (
+                    f" Pass a network that reads them, encoders={{{modality!r}: ...}}, "
+                    "or flatten them."
+                )
+            raise ValueError(f"The {name} cannot be used: {error}{hint}") from error
         if has_regions:
             _check_regions(part, name)
         self.check_values(part, name)

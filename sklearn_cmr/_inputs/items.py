@@ -39,17 +39,22 @@ def check_items(part, name, estimator):
             )
     except ValueError as error:
         raise ValueError(
-            f"{error} Stack the items into one array. Pad token ids to one length, for "
-            "example with 0."
+            f"{error} Stack the items into one array. Turn texts into token ids, and "
+            "pad them to one length, for example with 0."
         ) from error
-    items = check_array(
-        part,
-        accept_sparse="csr",
-        dtype="numeric",
-        estimator=estimator,
-        input_name=name,
-        allow_nd=True,
-    )
+    try:
+        items = check_array(
+            part,
+            accept_sparse="csr",
+            dtype="numeric",
+            estimator=estimator,
+            input_name=name,
+            allow_nd=True,
+        )
+    except ValueError as error:
+        if name in str(error):
+            raise
+        raise ValueError(f"The {name} cannot be used: {error}") from error
     if 0 in items.shape[1:]:
         raise ValueError(f"The {name} have no values: got the shape {items.shape}.")
     if items.dtype == np.uint64 and items.max() > _INT64_MAX:

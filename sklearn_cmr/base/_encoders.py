@@ -106,7 +106,8 @@ def _make_backbone(encoder, modality, item):
     """
     shape, dtype = item
     seed = torch.initial_seed()
-    torch.default_generator.manual_seed(seed + zlib.crc32(modality.encode()))
+    salt = zlib.crc32(f"encoders {modality}".encode())
+    torch.default_generator.manual_seed(seed + salt)
     module = encoder
     if not isinstance(encoder, nn.Module):
         module = encoder(shape[0] if len(shape) == 1 else shape)

@@ -6,7 +6,9 @@ import copy
 import math
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -105,8 +107,8 @@ class NetworkTransformer(CrossModalTransformer):
     _network_settings: dict[str, Any]
     _moments: dict[str, dict]
     # The caller's encoders, and shapes and dtypes of their items, as in the fit.
-    _items_in: dict[str, tuple[tuple[int, ...], str]]
-    _encoders_in: dict[str, Any]
+    _items_in: Mapping[str, tuple[tuple[int, ...], str]] = MappingProxyType({})
+    _encoders_in: Mapping[str, Any] = MappingProxyType({})
 
     # -- what a method may state about itself ------------------------------------
 

@@ -12,8 +12,13 @@ from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from sklearn_cmr.training.devices import seeded_drawing
+
+# With a single one, layers such as `squeeze` would take the rows for something else.
+_ITEMS_TRIED = 2
 
 
 class Backbone(nn.Module):
@@ -38,6 +43,9 @@ class Backbone(nn.Module):
     ----------
     out_shape : tuple of int
         Shape of the features of an item, found out with two items of zeros.
+
+    n_multiply_adds : float
+        Number of multiply-adds of an item, found out with them, too.
     """
 
     def __init__(self, module, modality, item_shape, dtype):
@@ -46,9 +54,11 @@ class Backbone(nn.Module):
         self.modality = modality
         self.item_shape = tuple(item_shape)
         self.eval()
-        with torch.no_grad():
-            features = self._call(torch.zeros(2, *self.item_shape, dtype=dtype))
+        items = torch.zeros(_ITEMS_TRIED, *self.item_shape, dtype=dtype)
+        with torch.no_grad(), _Counter() as counter:
+            features = self._call(items)
         self.out_shape = tuple(features.shape[1:])
+        self.n_multiply_adds = counter.n_operations / 2 / _ITEMS_TRIED
 
     def train(self, mode=True):
         """Set the mode of all parts but the frozen ones."""
@@ -113,6 +123,23 @@ class Backbone(nn.Module):
                 f"{tuple(features.shape)}. Add torch.nn.Flatten() or a pooling layer."
             )
         return features.float()
+
+
+class _Counter(TorchDispatchMode):
+    """Count floating-point operations, as torch's `FlopCounterMode` does.
+
+    That one hooks into the modules of all threads.
+    """
+
+    n_operations = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.n_operations += count(*args, **kwargs, out_val=out)
+        return out
 
 
 class BackboneEncoder(nn.Module):
@@ -202,7 +229,8 @@ def behind_backbones(phase, module, rates):
         )
         for player in phase.players
     ]
-    return replace(phase, players=players)
+    work = sum(backbone.n_multiply_adds for backbone in backbones.values())
+    return replace(phase, players=players, n_multiply_adds_before=work)
 
 
 class _LossBehind:

@@ -189,6 +189,9 @@ class Phase:
 
     stops_on_rise : bool
         Whether the phase ends when `train_loss` rises, with the weights before that.
+
+    n_multiply_adds_before : float
+        Number of multiply-adds of a row before the networks of the method.
     """
 
     players: Sequence[Player]
@@ -207,9 +210,10 @@ class Phase:
     score_valid: Callable[[torch.nn.Module], float] | None = None
     patience: int | None = None
     stops_on_rise: bool = False
+    n_multiply_adds_before: float = 0.0
 
     @property
     def n_multiply_adds(self):
         """Rough number of multiply-adds of a step of all players."""
         n_weights = sum(p.numel() for own in self.players for p in own.parameters)
-        return 3 * n_weights * self.batch_size
+        return 3 * (n_weights + self.n_multiply_adds_before) * self.batch_size

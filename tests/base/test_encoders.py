@@ -404,6 +404,14 @@ def test_a_row_is_encoded_alone(cls):
         )
 
 
+def test_work_of_a_convolution_counts_for_the_number_of_threads():
+    est = quick(
+        ACMRProjector, {"image": nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten())}
+    )
+    backbone = est.fit(A, B, y).module_["encoders"]["image"].backbone
+    assert backbone.n_multiply_adds == 9 * 8 * 36
+
+
 def test_large_items_are_encoded_in_small_blocks(monkeypatch):
     est = quick(ACMRProjector, {"image": Recorder()}).fit(A, B, y)
     expected = est.transform_image(A)
@@ -783,11 +791,11 @@ def test_wrong_learning_rates(rates, message):
 
 ragged = np.array([[1, 2], [3]] * (N_TRAIN // 2), dtype=object)
 WRONG_ITEMS = {
-    "ragged lists": ([[1, 2], [3]] * (N_TRAIN // 2), "Pad token ids to one length"),
-    "ragged objects": (ragged, "Pad token ids to one length"),
+    "ragged lists": ([[1, 2], [3]] * (N_TRAIN // 2), "pad them to one length"),
+    "ragged objects": (ragged, "pad them to one length"),
     "one dimension": (np.arange(N_TRAIN), "Expected 2D array"),
     "no values": (np.zeros((N_TRAIN, 0, 8)), "have no values"),
-    "strings": (digits.text[train], "Pad token ids|strings"),
+    "strings": (digits.text[train], "Turn texts into token ids"),
     "NaN": (np.full((N_TRAIN, 2, 2), np.nan), "NaN"),
     "complex": (np.ones((N_TRAIN, 2, 2), complex), "[Cc]omplex"),
     "beyond int64": (np.full((N_TRAIN, 3), 2**64 - 1, np.uint64), "beyond the range"),
@@ -818,7 +826,7 @@ def test_items_are_compared_with_those_of_the_fit():
 
 
 def test_items_of_other_modalities_keep_their_two_dimensions():
-    with pytest.raises(ValueError, match="dim 4"):
+    with pytest.raises(ValueError, match="dim 4.* encoders="):
         quick(ACMRProjector, {"text": Bag()}).fit(A, B, y)
 
 
