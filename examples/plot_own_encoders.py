@@ -7,7 +7,7 @@ Every method of this package starts from features: numbers that some network has
 of an image, or counts of words. With `encoders`, it starts from a network of your own,
 which learns with the method. Here a small convolution reads the pixels of handwritten
 digits, and a bag of embeddings reads the words of their captions. Then we look at what
-the networks have learned: which parts of an image speak for which word.
+the networks have learned: which pixels speak for the name of a digit.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -102,39 +102,53 @@ random = ACMRProjector(encoders=own, random_state=0).fit(train, y_train)
 print(f"mAP {random.score(test, y_test):.3f} with random networks")
 
 # %%
-# Which pixels speak for a word?
+# Which pixels speak for a name?
 # ------------------------------
 # `encoder_` gives the trained network of a modality, from pixels to the embedding. So
 # the similarity of an image and a word has a gradient with respect to the pixels. For
-# each word we take the images that it retrieves, and ask what would make them still more
-# similar to it than to the other words: more ink (red), or less (blue)? The lines are
-# the outlines of their mean.
+# the names of each digit we take the images that they retrieve, and ask what would make
+# these still more similar to them than to the names of other digits: more ink (red), or
+# less (blue)? The lines are the outlines of the mean image.
 
-WORDS = "nought one two three four five six seven eight nine".split()
-N_FOUND = 40
-queries = np.array([encode_words([word]) for word in WORDS])
+NAMES = [
+    "zero nought nil",
+    "one unit ace",
+    "two pair deuce",
+    "three trio triad",
+    "four quartet tetrad",
+    "five quintet fiver",
+    "six sextet half dozen",
+    "seven septet heptad",
+    "eight octet octad",
+    "nine nonet ennead",
+]
+N_FOUND = 30
+queries = np.array([encode_words(names.split()) for names in NAMES])
 words = torch.from_numpy(model.transform_text(queries))
 image_encoder = model.encoder_("image")
 
 gallery = torch.from_numpy(model.transform_image(test["image"]))
 found = (words @ gallery.T).topk(N_FOUND).indices
+share = (y_test[found.numpy()] == np.arange(10)[:, None]).mean()
+print(f"{share:.0%} of the {N_FOUND} first images are the digit that the words name")
 
 fig, axes = plt.subplots(4, 5, figsize=(8, 7), layout="constrained")
 pictures, gradients = axes[::2].flat, axes[1::2].flat
-for i, (word, items) in enumerate(zip(WORDS, found, strict=True)):
+for i, (names, items) in enumerate(zip(NAMES, found, strict=True)):
     pixels = torch.from_numpy(test["image"][items.numpy()]).requires_grad_()
     similarity = image_encoder(pixels) @ words.T
     advantage = similarity[:, i] - similarity.mean(dim=1)
     (gradient,) = torch.autograd.grad(advantage.mean(), pixels)
-    share = gradient.sum(dim=0)[0]
     mean = pixels.detach().mean(dim=0)[0]
     pictures[i].imshow(mean, cmap="gray_r")
-    pictures[i].set_title(f"“{word}”")
-    gradients[i].imshow(share, cmap="RdBu_r", norm=CenteredNorm())
+    pictures[i].set_title(f"“{names}”", fontsize=9)
+    gradients[i].imshow(gradient.sum(dim=0)[0], cmap="RdBu_r", norm=CenteredNorm())
     gradients[i].contour(mean, levels=[0.5], colors="black", linewidths=1)
 for ax in axes.flat:
     ax.set(xticks=[], yticks=[])
-fig.suptitle("Mean of the images that a word finds, and where ink speaks for it")
+fig.suptitle(
+    "Mean of the images that some words find, and where ink speaks for the words"
+)
 fig.savefig("own_encoders.png", dpi=100)
 print("The picture is in own_encoders.png")
 plt.show()
