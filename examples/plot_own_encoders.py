@@ -139,10 +139,12 @@ for i, (names, items) in enumerate(zip(NAMES, found, strict=True)):
     similarity = image_encoder(pixels) @ words.T
     advantage = similarity[:, i] - similarity.mean(dim=1)
     (gradient,) = torch.autograd.grad(advantage.mean(), pixels)
-    mean = pixels.detach().mean(dim=0)[0]
+    mean = pixels.detach().mean(dim=0)[0].numpy()
     pictures[i].imshow(mean, cmap="gray_r")
     pictures[i].set_title(f"“{names}”", fontsize=9)
-    gradients[i].imshow(gradient.sum(dim=0)[0], cmap="RdBu_r", norm=CenteredNorm())
+    gradients[i].imshow(
+        gradient.sum(dim=0)[0].numpy(), cmap="RdBu_r", norm=CenteredNorm()
+    )
     gradients[i].contour(mean, levels=[0.5], colors="black", linewidths=1)
 for ax in axes.flat:
     ax.set(xticks=[], yticks=[])

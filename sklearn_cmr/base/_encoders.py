@@ -10,6 +10,7 @@ from numbers import Real
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from sklearn_cmr._inputs.layout import MODALITIES, is_mapping
 from sklearn_cmr.training import (
@@ -81,7 +82,10 @@ def _is_same(encoder, other):
 
 
 def _architecture(module):
-    shapes = {name: tuple(part.shape) for name, part in module.state_dict().items()}
+    shapes = {
+        name: None if is_lazy(part) else tuple(part.shape)
+        for name, part in module.state_dict().items()
+    }
     return type(module), repr(module), shapes
 
 
@@ -117,7 +121,7 @@ def _make_backbone(encoder, modality, item):
                 f"got {module!r}."
             )
     try:
-        module = copy.deepcopy(module).cpu()
+        module = _copied(module).cpu()
     except Exception as error:
         raise TypeError(
             f"encoders[{modality!r}], a {type(module).__name__}, cannot be copied, and "
@@ -127,6 +131,16 @@ def _make_backbone(encoder, modality, item):
     torch.default_generator.manual_seed(seed)
     _check_width(backbone, module)
     return backbone
+
+
+def _copied(module):
+    """Return a copy of a module, whose parameters learn if the given ones do."""
+    # Without gradients: copies of TorchScript's parameters would be results otherwise.
+    with torch.no_grad():
+        copied = copy.deepcopy(module)
+    for own, given in zip(copied.parameters(), module.parameters(), strict=True):
+        own.requires_grad_(given.requires_grad)
+    return copied
 
 
 def _check_width(backbone, module):
@@ -140,13 +154,13 @@ def _check_width(backbone, module):
         )
 
 
-def build_networks(estimator, n_classes):
-    """Return what `_build` makes, behind the encoders of the caller.
+def build_networks(estimator, modalities):
+    """Return what `_build` makes for modalities, behind the encoders of the caller.
 
-    Encoders, shapes and widths are those that the fit has stored on the estimator.
+    Encoders, shapes, widths and classes are those that the fit has stored.
     """
-    widths, backbones = _make_backbones(estimator, estimator.modalities_)
-    module = estimator._build(widths, n_classes)
+    widths, backbones = _make_backbones(estimator, modalities)
+    module = estimator._build(widths, len(estimator.classes_))
     _put_backbones(module, backbones)
     return module
 

@@ -243,7 +243,7 @@ container of pairs, or mapping of modalities
             else:
                 self._encoders_in = dict(self.encoders or {})
                 with seeded_building(seed):
-                    self.module_ = _encoders.build_networks(self, len(self.classes_))
+                    self.module_ = _encoders.build_networks(self, features)
                 self._network_settings = self._read_network_settings()
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)

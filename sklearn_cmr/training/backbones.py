@@ -42,7 +42,8 @@ class Backbone(nn.Module):
     Attributes
     ----------
     out_shape : tuple of int
-        Shape of the features of an item, found out with two items of zeros.
+        Shape of the features of an item, found out with two items of zeros, or of ones
+        where zeros fail.
 
     n_multiply_adds : float
         Number of multiply-adds of an item, found out with them, too.
@@ -55,8 +56,15 @@ class Backbone(nn.Module):
         self.item_shape = tuple(item_shape)
         self.eval()
         items = torch.zeros(_ITEMS_TRIED, *self.item_shape, dtype=dtype)
-        with torch.no_grad(), _Counter() as counter:
-            features = self._call(items)
+        with torch.no_grad():
+            try:
+                features = self._call(items)
+            except ValueError:
+                # A text of the id 0 alone may be nothing but padding.
+                items = torch.ones_like(items)
+                features = self._call(items)
+            with _Counter() as counter:
+                self._call(items)
         self.out_shape = tuple(features.shape[1:])
         self.n_multiply_adds = counter.n_operations / 2 / _ITEMS_TRIED
 

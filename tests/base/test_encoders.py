@@ -462,6 +462,7 @@ def test_lazy_layers_find_their_width():
     encoders = {"image": nn.Sequential(nn.Flatten(), nn.LazyLinear(12))}
     est = quick(ACMRProjector, encoders).fit(A, B, y)
     assert trained(est, "image")[1].in_features == 64
+    assert clone(est).set_params(warm_start=True).fit(A, B, y).fit(A, B, y).n_iter_ == 2
 
 
 # -- the estimator as one of scikit-learn --------------------------------------------
