@@ -139,7 +139,8 @@ def _copied(module):
     with torch.no_grad():
         copied = copy.deepcopy(module)
     for own, given in zip(copied.parameters(), module.parameters(), strict=True):
-        own.requires_grad_(given.requires_grad)
+        if own.requires_grad != given.requires_grad:
+            own.requires_grad_(given.requires_grad)
     return copied
 
 

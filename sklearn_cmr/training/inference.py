@@ -83,7 +83,7 @@ def _encode_block(encode, rows, n_block, device, dtype):
     n_rows = rows.shape[0]
     staging = torch.empty(n_block, *rows.shape[1:], dtype=dtype, pin_memory=is_cuda)
     staging.numpy()[:n_rows] = rows.toarray() if sparse.issparse(rows) else rows
-    staging[n_rows:] = staging[0]  # a network may fail on rows of zeros
+    staging[n_rows:] = 0
     return encode(staging.to(device, non_blocking=is_cuda))[:n_rows]
 
 

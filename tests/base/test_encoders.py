@@ -404,6 +404,37 @@ def test_a_row_is_encoded_alone(cls):
         )
 
 
+class Transformer(nn.Module):
+    """A transformer that masks the padding: in evaluation it fails on nothing else."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(150, 16, padding_idx=0)
+        layer = nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, ids):
+        padding = ids == 0
+        return self.layers(self.embedding(ids), src_key_padding_mask=padding).mean(1)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_transformer_with_masked_padding_learns():
+    est = quick(ACMRProjector, {"text": Transformer()}).fit(A.reshape(-1, 64), B, y)
+    whole = est.transform_text(B_test)
+    np.testing.assert_array_equal(est.transform_text(B_test[70:71])[0], whole[70])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_compiled_script_learns():
+    script = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 12)))
+    before = weights(script)
+    est = quick(ACMRProjector, {"image": script}).fit(A, B, y)
+    after = weights(trained(est, "image"))
+    assert not torch.equal(after["1.weight"], before["1.weight"])
+    assert_equal_weights(weights(script), before)
+
+
 def test_work_of_a_convolution_counts_for_the_number_of_threads():
     est = quick(
         ACMRProjector, {"image": nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten())}
