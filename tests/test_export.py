@@ -180,9 +180,6 @@ class BagOfTokens(torch.nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "encoders" not in ACMRProjector().get_params(), reason="no networks of the caller"
-)
 def test_networks_of_the_caller():
     rng = np.random.default_rng(0)
     pixels = rng.normal(size=(90, 1, 6, 6)).astype(np.float32)

@@ -14,6 +14,12 @@ from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
 from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._inputs.items import (
+    check_items,
+    compare_items,
+    describe_items,
+    n_values,
+)
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
@@ -68,7 +74,13 @@ class NumericChecks:
         except ValueError as error:
             if name in str(error):
                 raise
-            raise ValueError(f"The {name} cannot be used: {error}") from error
+            hint = ""
+            if "Found array with dim" in str(error) and hasattr(estimator, "encoders"):
+                hint = (
+                    f" Pass a network that reads them, encoders={{{modality!r}: ...}}, "
+                    "or flatten them."
+                )
+            raise ValueError(f"The {name} cannot be used: {error}{hint}") from error
         if has_regions:
             _check_regions(part, name)
         self.check_values(part, name)
@@ -91,6 +103,16 @@ class NumericChecks:
                 f"{name} hold values as large as {largest:.3g}, beyond the range of "
                 "float32, in which the networks compute. Scale the features first."
             )
+
+    def check_items(self, part, modality, estimator):
+        """Return the validated items of a modality that an encoder of the caller reads.
+
+        They may have any shape, and integers stay integers.
+        """
+        name = f"{modality} features"
+        part = check_items(part, name, estimator)
+        self.check_values(part, name)
+        return part
 
 
 _NUMERIC = NumericChecks()
@@ -119,6 +141,11 @@ class FeatureReader:
     needs_same_regions : bool, default=False
         Whether items must have as many regions as those of the fit.
 
+    encoded_modalities : collection of str, default=()
+        Modalities that an encoder of the caller reads: features of shape
+        (n_samples, ...), which may be integers. They are those of the fit afterwards,
+        whose shapes and dtypes the estimator has in `_items_in`.
+
     reserved_names : container of str, default=()
         Names that no modality may have.
 
@@ -138,6 +165,7 @@ class FeatureReader:
         any_modalities=False,
         region_modalities=(),
         needs_same_regions=False,
+        encoded_modalities=(),
         reserved_names=(),
         other_readers=_NO_READERS,
         checks=_NUMERIC,
@@ -146,6 +174,7 @@ class FeatureReader:
         self.any_modalities = any_modalities
         self.region_modalities = region_modalities
         self.needs_same_regions = needs_same_regions
+        self.encoded_modalities = encoded_modalities
         self.reserved_names = reserved_names
         self.other_readers = other_readers
         self.checks = checks
@@ -181,7 +210,7 @@ class FeatureReader:
         check_same_index(parts)
         if layout.kind == "mapping":
             check_keys(parts, need_both=reset)
-        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        checked = self._check_parts(parts, reset)
         self._check_same_length(checked)
         self._learn_or_compare(layout, parts, checked, reset)
         return checked
@@ -197,7 +226,7 @@ class FeatureReader:
                 f"{modality!r}."
             )
         check_unpaired({modality: X})
-        part = self._check_part(X, modality)
+        part = self._check_part(X, modality, modality in self.estimator._items_in)
         self._compare_part(X, part, modality)
         return part
 
@@ -210,7 +239,7 @@ class FeatureReader:
                 "its training by fit with warm_start=True."
             )
         check_unpaired({name: X})
-        return self._check_part(X, name)
+        return self._check_part(X, name, name in self.encoded_modalities)
 
     def remember_modality(self, X, part, name):
         """Store width and names of a modality that was added to the estimator.
@@ -230,9 +259,10 @@ class FeatureReader:
         estimator._names_added = estimator._names_added | {
             name: prefixed_names(X.columns, name) if is_frame(X) else None
         }
-        if len(part.shape) == 3:
-            estimator._n_regions_in = estimator._n_regions_in | {name: part.shape[1]}
-        setattr(estimator, f"n_{name}_features_in_", _width(part))
+        estimator._n_regions_in = estimator._n_regions_in | self._regions({name: part})
+        if name in self.encoded_modalities:
+            estimator._items_in = estimator._items_in | describe_items({name: part})
+        setattr(estimator, f"n_{name}_features_in_", self._width(part, name))
 
     # -- containers with names -------------------------------------------------
 
@@ -246,7 +276,7 @@ class FeatureReader:
             return {name: self.read_modality(X, name) for name, X in parts.items()}
         for name in parts:
             self._check_name(name)
-        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        checked = self._check_parts(parts, reset)
         self._learn_or_compare(layout, parts, checked, reset)
         return checked
 
@@ -276,8 +306,17 @@ class FeatureReader:
                 "names, or one modality to transform_modality."
             )
 
-    def _check_part(self, part, modality):
+    def _check_parts(self, parts, reset):
+        encoded = self.encoded_modalities if reset else self.estimator._items_in
+        return {
+            name: self._check_part(part, name, name in encoded)
+            for name, part in parts.items()
+        }
+
+    def _check_part(self, part, modality, has_encoder):
         try:
+            if has_encoder:
+                return self.checks.check_items(part, modality, self.estimator)
             return self.checks.check_part(
                 part,
                 modality,
@@ -302,7 +341,8 @@ class FeatureReader:
             for name, part in checked.items():
                 self._compare_part(parts[name], part, name)
             return
-        header = np.empty((0, sum(map(_width, checked.values()))))
+        widths = [self._width(part, name) for name, part in checked.items()]
+        header = np.empty((0, sum(widths)))
         names, frame = layout.column_names, layout.X
         if names is None and all(is_frame(part) for part in parts.values()):
             frame = next(iter(parts.values()))
@@ -327,15 +367,27 @@ class FeatureReader:
         for name in self.modality_names:
             vars(estimator).pop(f"n_{name}_features_in_", None)
         for name, part in checked.items():
-            setattr(estimator, f"n_{name}_features_in_", _width(part))
+            setattr(estimator, f"n_{name}_features_in_", self._width(part, name))
         estimator.modalities_ = tuple(checked)
         estimator._names_added = {}
-        estimator._n_regions_in = {
-            name: part.shape[1]
-            for name, part in checked.items()
-            if len(part.shape) == 3
-        }
+        estimator._n_regions_in = self._regions(checked)
+        encoded = {m: checked[m] for m in checked if m in self.encoded_modalities}
+        estimator._items_in = describe_items(encoded)
         validate_data(estimator, header, reset=True, skip_check_array=True)
+
+    def _width(self, part, modality):
+        """Return the number of features; of items for an encoder, that of values."""
+        if modality in self.encoded_modalities:
+            return n_values(part)
+        return _width(part)
+
+    def _regions(self, parts):
+        """Return the number of regions of the items that have them."""
+        return {
+            name: part.shape[1]
+            for name, part in parts.items()
+            if len(part.shape) == 3 and name not in self.encoded_modalities
+        }
 
     # -- one matrix ------------------------------------------------------------
 
@@ -408,19 +460,22 @@ class FeatureReader:
         """Raise if names or width of one modality are not those of the fit."""
         estimator = self.estimator
         expected = getattr(estimator, f"n_{modality}_features_in_")
+        item = estimator._items_in.get(modality)
         fitted = self._fitted_names(modality) if is_frame(raw) else None
         if fitted is not None:
             names = prefixed_names(raw.columns, modality)
             # What looks like the prefix may belong to the name.
             if [f"{modality}__{name}" for name in raw.columns] != fitted:
                 _compare_names(names, fitted, modality)
-        if modality in self.region_modalities:
+        if item is not None:
+            compare_items(part, item, modality, type(estimator).__name__)
+        elif modality in self.region_modalities:
             self._compare_regions(part, modality)
-        if _width(part) != expected:
+        width = _width(part) if item is None else n_values(part)
+        if width != expected:
             raise ValueError(
-                f"X has {_width(part)} {modality} features, but "
-                f"{type(estimator).__name__} is expecting {expected} {modality} "
-                "features as input."
+                f"X has {width} {modality} features, but {type(estimator).__name__} is "
+                f"expecting {expected} {modality} features as input."
             )
 
     def _compare_regions(self, part, modality):

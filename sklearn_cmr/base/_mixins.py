@@ -90,7 +90,7 @@ class ProjectorMixin:
     def _label_probabilities(self, X, modality):
         self._check_label_head()
         function = self._encoding_function(self.module_, modality, "probabilities")
-        return self._apply(function, X)
+        return self._apply(function, X, modality)
 
     def _represent(self, Z):
         """Return embeddings in the form of the output."""

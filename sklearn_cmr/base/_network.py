@@ -6,8 +6,10 @@ import math
 import os
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import ExitStack
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +27,7 @@ from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base import _encoders
 from sklearn_cmr.base._callbacks import check_callbacks
 from sklearn_cmr.base._checkpoints import open_checkpoints
 from sklearn_cmr.base._state import describe_build, freeze, from_state, to_state
@@ -90,12 +93,15 @@ class NetworkTransformer(CrossModalTransformer):
         "verbose": ["verbose"],
         "device": [str, torch.device],
         "callbacks": [list, None],
+        "encoders": [dict, None],
+        "lr_encoder": [Interval(Real, 0, None, closed="neither"), dict, None],
     }
     # The held-out rows are for direct calls: metadata routing does not pass them on.
     __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
 
     callbacks: list | None
     device: Any  # a str or a torch.device; in files, a dict
+    encoders: dict | None
     # Of the mixin for the kind of output.
     _check_output: Any
     _encoding_function: Any
@@ -103,6 +109,9 @@ class NetworkTransformer(CrossModalTransformer):
     history_: list[dict]
     _builds: list[dict[str, Any]]
     _moments: dict[str, dict]
+    # The caller's encoders, and shapes and dtypes of their items, as in the fit.
+    _items_in: Mapping[str, tuple[tuple[int, ...], str]] = MappingProxyType({})
+    _encoders_in: Mapping[str, Any] = MappingProxyType({})
 
     # -- what a method may state about itself ------------------------------------
 
@@ -126,6 +135,10 @@ class NetworkTransformer(CrossModalTransformer):
     def _any_modalities(self):  # type: ignore[override]
         return self._rows.accepts_unpaired
 
+    @property
+    def _encoded_modalities(self):  # type: ignore[override]
+        return tuple(self.encoders or ())
+
     # -- hooks of a method -----------------------------------------------------
 
     @abstractmethod
@@ -138,7 +151,8 @@ class NetworkTransformer(CrossModalTransformer):
         Parameters
         ----------
         n_features : dict of str to int
-            Width of each modality.
+            Width of each modality; where the caller has an encoder for it, the width of
+            its output, which stands for the features in all hooks and losses.
 
         n_classes : int
 
@@ -241,6 +255,7 @@ container of pairs, or mapping of modalities
             ExitStack() as stack,
         ):
             continues = self.warm_start and self.__sklearn_is_fitted__()
+            _encoders.check(self.encoders, _encoders.known_names(self, X, continues))
             features, labels = self._read_training_set(X, Y, y, reset=not continues)
             self._inspect_training_set(features, labels)
             seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -251,8 +266,10 @@ container of pairs, or mapping of modalities
                 open_checkpoints(self, features, labels, held_out, continues=continues)
             )
             if not continues:
+                self._encoders_in = dict(self.encoders or {})
                 self._builds = [describe_build(self, features, held_out.seed)]
-                self.module_ = self._build_seeded(features, held_out.seed)
+                with seeded_building(held_out.seed):
+                    self.module_ = _encoders.build_networks(self, features)
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
                 self._moments = {}
@@ -273,8 +290,9 @@ container of pairs, or mapping of modalities
         -------
         encoder : torch.nn.Module
             Maps a float32 tensor of shape (n_samples, n_features) to the embeddings, or
-            to the real values in [-1, 1] whose signs are the codes. It is the network
-            itself, no copy.
+            to the real values in [-1, 1] whose signs are the codes. A modality with a
+            network in `encoders` has items of any shape, and integers as int64. It is
+            the network itself, no copy.
 
         Raises
         ------
@@ -531,6 +549,7 @@ container of pairs, or mapping of modalities
         module = self.module_
         task = self._make_task(features, labels, device, held_out)
         module.to(device)
+        _encoders.try_out(self, module, features)
         trainer = Trainer(
             module,
             seed=held_out.seed,
@@ -546,7 +565,7 @@ container of pairs, or mapping of modalities
         )
         diverged = False
         try:
-            trainer.fit(self._phases(module, task))
+            trainer.fit(_encoders.phases(self, module, task))
         except FloatingPointError:
             diverged = True
             raise
@@ -560,14 +579,10 @@ container of pairs, or mapping of modalities
                 is_continuable = self.warm_start and not diverged
                 self._moments = trainer.moments if is_continuable else {}
 
-    def _build_seeded(self, features, seed):
-        n_features = {name: part.shape[-1] for name, part in features.items()}
-        with seeded_building(seed):
-            return self._build(n_features, len(self.classes_))
-
     def _make_task(self, features, labels, device, held_out):
         """Put the rows on the device, hold some of them out, and make the task."""
-        splits, joint = self._rows.split(features, labels, device, held_out)
+        integers = _encoders.integer_modalities(self)
+        splits, joint = self._rows.split(features, labels, device, held_out, integers)
         return Task(
             splits,
             joint,
@@ -621,7 +636,7 @@ container of pairs, or mapping of modalities
             try:
                 build = describe_build(self, features, held_out.seed)
                 with seeded_building(held_out.seed):
-                    rows.grow(module, build["n_features"], self._build_modality)
+                    _encoders.grow_networks(self, module, name)
                 self._builds = [*self._builds, build]
                 self._fit(features, labels, device, held_out, checkpoints)
             except BaseException:
@@ -649,6 +664,7 @@ container of pairs, or mapping of modalities
             return mean_map(encodings, y, metric=self._score_metric)
 
     def _check_continuation(self, labels):
+        _encoders.check_same(self.encoders, self._encoders_in)
         for name in self._network_parameters:
             value = freeze(getattr(self, name))
             fitted = self._builds[0]["settings"][name]
@@ -729,16 +745,18 @@ container of pairs, or mapping of modalities
 
     def _encode(self, X, modality):
         self._check_output(is_fitted=True)
-        return self._apply(self._encoding_function(self.module_, modality), X)
+        return self._apply(self._encoding_function(self.module_, modality), X, modality)
 
     def _encode_with(self, module, X, modality):
         """Encode with networks in training, as `transform` does after it."""
         function = self._encoding_function(module, modality)
-        return self._represent(encode_in_blocks(function, X, device_of(module)))
+        dtype = _encoders.dtype_of(self, modality)
+        return self._represent(encode_in_blocks(function, X, device_of(module), dtype))
 
-    def _apply(self, function, X):
-        """Apply a function of a float32 tensor to all rows, block by block."""
-        return encode_in_blocks(function, X, device_of(self.module_))
+    def _apply(self, function, X, modality):
+        """Apply a function to all rows of a modality, block by block."""
+        dtype = _encoders.dtype_of(self, modality)
+        return encode_in_blocks(function, X, device_of(self.module_), dtype)
 
 
 def _is_perfect(accuracies):

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from sklearn_cmr.training import Separate, seeded_building, standard_settings
+from sklearn_cmr.base._encoders import build_networks, grow_networks
+from sklearn_cmr.training import seeded_building, standard_settings
 from sklearn_cmr.training.state import (
     check_weights,
     load_weights,
@@ -18,8 +19,8 @@ from sklearn_cmr.training.state import (
 
 # Parameters of the training, which `_build` does not read.
 _NOT_OF_NETWORKS = {
-    *("callbacks", "checkpoint", "checkpoint_every", "device", "random_state"),
-    *("verbose", "warm_start"),
+    *("callbacks", "checkpoint", "checkpoint_every", "device", "lr_encoder"),
+    *("random_state", "verbose", "warm_start"),
 }
 
 
@@ -48,12 +49,13 @@ def describe_build(estimator, features, seed):
     Returns
     -------
     build : dict
-        "n_features" by modality, "settings": the parameters, and "seed".
+        The "modalities", "settings": the parameters, and "seed". Widths and the
+        caller's encoders are fitted attributes.
     """
-    without = {*_NOT_OF_NETWORKS, *estimator._rebuilt_with}
+    without = {*_NOT_OF_NETWORKS, "encoders", *estimator._rebuilt_with}
     names = [name for name in estimator._get_param_names() if name not in without]
     return {
-        "n_features": {name: part.shape[-1] for name, part in features.items()},
+        "modalities": list(features),
         "settings": {name: freeze(getattr(estimator, name)) for name in names},
         "seed": int(seed),
     }
@@ -75,14 +77,14 @@ def rebuild(estimator):
     for build in estimator._builds:
         # Attributes that `_build` sets are for the throw-away copy alone.
         other = object.__new__(type(estimator))
-        vars(other).update(
-            vars(estimator) | build["settings"] | estimator._rebuilt_with
-        )
+        fitted = build["settings"] | estimator._rebuilt_with | {"encoders": None}
+        vars(other).update(vars(estimator) | fitted)
         with seeded_building(build["seed"]):
             if module is None:
-                module = other._build(build["n_features"], len(other.classes_))
+                module = build_networks(other, build["modalities"])
             else:  # added after the fit
-                Separate.grow(module, build["n_features"], other._build_modality)
+                for name in build["modalities"]:
+                    grow_networks(other, module, name)
     return module
 
 
@@ -213,8 +215,8 @@ def _check(weights, rebuild):
     try:
         with standard_settings(), torch.device("meta"):
             module = rebuild()
-    except (NotImplementedError, RuntimeError):
-        # Networks of others may compute with their weights while they are built, for
-        # which the device "meta" has no values. Ours do not.
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+        # Networks of others may compute with their weights while they are built, or be
+        # built already; the device "meta" has no values for them. Ours do not.
         return
     check_weights(module, weights)

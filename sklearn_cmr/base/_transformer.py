@@ -4,6 +4,7 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections.abc import Collection
 from contextlib import contextmanager
 from numbers import Integral
 
@@ -65,6 +66,8 @@ class CrossModalTransformer(
     _region_modalities: tuple[str, ...] = ()
     # Whether all items need as many regions as those of the fit.
     _needs_same_regions = False
+    # Modalities that an encoder of the caller reads: (n_samples, ...).
+    _encoded_modalities: Collection[str] = ()
 
     # Encodings that differ by less than this share of their length count as the same.
     _tolerance = 1e-5
@@ -420,6 +423,7 @@ container of pairs, or mapping of modalities
             any_modalities=self._any_modalities,
             region_modalities=self._region_modalities,
             needs_same_regions=self._needs_same_regions,
+            encoded_modalities=self._encoded_modalities,
             reserved_names=self._reserved_names,
             other_readers=other_readers,
         )

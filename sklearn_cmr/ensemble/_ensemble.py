@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 
@@ -310,6 +311,11 @@ class CrossModalEnsemble(
     @property
     def _needs_same_regions(self):  # type: ignore[override]
         return any(step._needs_same_regions for step in self._last_steps())
+
+    @property
+    def _encoded_modalities(self):  # type: ignore[override]
+        names = (step._encoded_modalities for step in self._last_steps())
+        return tuple(dict.fromkeys(chain.from_iterable(names)))
 
     @property
     def _reserved_names(self):  # type: ignore[override]

@@ -226,6 +226,10 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
     def _any_modalities(self):  # type: ignore[override]
         return getattr(_last_step(self._make_projector()), "_any_modalities", False)
 
+    @property
+    def _encoded_modalities(self):  # type: ignore[override]
+        return getattr(_last_step(self._make_projector()), "_encoded_modalities", ())
+
     def _make_projector(self):
         if self.projector is not None:
             return clone(self.projector)

@@ -467,6 +467,20 @@ class DRCLProjector(
         Further skorch callbacks, or pairs of a name and a callback. They are copied;
         `callbacks_` has the copies.
 
+    encoders : dict of str to torch.nn.Module or callable, default=None
+        Networks of your own by modality, such as a convolution of images of shape
+        (n, 3, h, w) or an embedding of token ids of shape (n, length). What they return
+        takes the place of the features, and they learn with the layers of the method.
+        A module is copied in :meth:`fit` with its weights; its parameters without
+        `requires_grad` stay as they are. A callable gets the number of features, or the
+        shape of an item with more than one dimension, and returns a module. Integers
+        are passed as int64, all other numbers as float32. Every value of an item counts
+        as a feature.
+
+    lr_encoder : float or dict, default=None
+        Learning rate of all networks in `encoders`, or by modality. None, and a
+        modality that a dict leaves out, takes the rate of the layers that follow.
+
     n_image_features : int, default=None
         Number of leading image columns where one matrix holds both modalities. None
         takes half of the columns, with a warning.
@@ -680,6 +694,8 @@ class DRCLProjector(
         verbose=0,
         device="auto",
         callbacks=None,
+        encoders=None,
+        lr_encoder=None,
         n_image_features=None,
     ):
         self.embedding_dim = embedding_dim
@@ -720,6 +736,8 @@ class DRCLProjector(
         self.verbose = verbose
         self.device = device
         self.callbacks = callbacks
+        self.encoders = encoders
+        self.lr_encoder = lr_encoder
         self.n_image_features = n_image_features
 
     # -- networks and prior ----------------------------------------------------

@@ -153,3 +153,18 @@ def seeded_building(seed):
         # The generator of the CPU alone: those of accelerators are the caller's.
         torch.default_generator.manual_seed(seed)
         yield
+
+
+@contextmanager
+def seeded_drawing(seed, device):
+    """Draw from the global generators, of a device too, after seeding them.
+
+    The caller's generators stay untouched.
+    """
+    is_cuda = device.type == "cuda"
+    with _build_lock, torch.random.fork_rng(devices=[device] if is_cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if is_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

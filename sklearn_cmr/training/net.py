@@ -147,7 +147,8 @@ class PairNet(NeuralNet):
         return self
 
     def _names_of(self, player):
-        return [self.names_[parameter] for parameter in player.parameters]
+        groups = player.groups().values()
+        return [self.names_[parameter] for own in groups for parameter in own]
 
     def initialize_callbacks(self):
         """Put what the phase needs before copies of the caller's callbacks."""
@@ -294,8 +295,9 @@ class PairNet(NeuralNet):
         for player, optimizer in self.turns_:
             last = player.lr_at(max(self.epoch_ - 1, self.first_epoch))
             for group in optimizer.param_groups:
-                if group["lr"] == last:
-                    group["lr"] = player.lr_at(self.epoch_)
+                factor = group["rate_factor"]
+                if group["lr"] == last * factor:
+                    group["lr"] = player.lr_at(self.epoch_) * factor
 
     def on_epoch_end(self, net, **kwargs):
         """Record the values of the phase, count the epoch and copy its weights."""

@@ -260,7 +260,7 @@ class Computing(ProjectorMixin, NetworkTransformer):
     batch_size, max_epochs, min_updates, tol = 30, 1, 0, 0.0
     early_stopping, validation_fraction, n_iter_no_change = False, 0.1, None
     warm_start, random_state, verbose, device = False, 0, 0, "cpu"
-    callbacks = n_image_features = None
+    callbacks = n_image_features = checkpoint = encoders = lr_encoder = None
 
     def _build(self, n_features, n_classes):
         encoders = torch.nn.ModuleDict()
@@ -370,8 +370,7 @@ def test_sizes_are_refused_before_anything_is_allocated(cls):
     with pytest.raises(ValueError, match="holds no networks .* must be an array of"):
         load(cls, forged)
     for width in (10**9, 10**30, -1, "6", None, [6]):
-        build = state["_builds"][0] | {"n_features": {"image": width, "text": 5}}
-        forged = reseal(estimator, state | {"_builds": [build]})
+        forged = reseal(estimator, state | {"n_image_features_in_": width})
         with pytest.raises(ValueError, match="holds no networks"):
             load(cls, forged)
 

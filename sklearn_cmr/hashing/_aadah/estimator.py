@@ -34,6 +34,8 @@ from sklearn_cmr.training import (
     encode_dataset,
     indicator_of,
     joint_sampler,
+    network_and_features,
+    network_of,
 )
 from sklearn_cmr.training.samplers import shuffled
 
@@ -249,6 +251,20 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
     callbacks : list of skorch callbacks, default=None
         Further skorch callbacks, or pairs of a name and a callback. They are copied;
         `callbacks_` has the copies.
+
+    encoders : dict of str to torch.nn.Module or callable, default=None
+        Networks of your own by modality, such as a convolution of images of shape
+        (n, 3, h, w) or an embedding of token ids of shape (n, length). What they return
+        takes the place of the features, and they learn with the layers of the method.
+        A module is copied in :meth:`fit` with its weights; its parameters without
+        `requires_grad` stay as they are. A callable gets the number of features, or the
+        shape of an item with more than one dimension, and returns a module. Integers
+        are passed as int64, all other numbers as float32. Every value of an item counts
+        as a feature.
+
+    lr_encoder : float or dict, default=None
+        Learning rate of all networks in `encoders`, or by modality. None, and a
+        modality that a dict leaves out, takes the rate of the layers that follow.
 
     n_image_features : int, default=None
         Number of leading image columns where one matrix holds both modalities. None
@@ -470,6 +486,8 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         verbose=0,
         device="auto",
         callbacks=None,
+        encoders=None,
+        lr_encoder=None,
         n_image_features=None,
     ):
         self.n_bits = n_bits
@@ -515,6 +533,8 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         self.verbose = verbose
         self.device = device
         self.callbacks = callbacks
+        self.encoders = encoders
+        self.lr_encoder = lr_encoder
         self.n_image_features = n_image_features
 
     # -- encoding --------------------------------------------------------------
@@ -560,7 +580,8 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         X = self._reader.read_modality(X, modality)
         if part == "unattended":
             self._check_attention(modality)
-        return form(self._apply(partial(self.encoder_(modality), part=part), X))
+        encode = partial(self.encoder_(modality), part=part)
+        return form(self._apply(encode, X, modality))
 
     def attention(self, X, modality):
         """Return the attention to the regions or coordinates of one modality.
@@ -599,14 +620,14 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         X = self._reader.read_modality(X, modality)
         self._check_attention(modality)
         encoder = self.encoder_(modality)
-        both = self._apply(partial(_attention, encoder), X)
+        both = self._apply(partial(_attention, encoder), X, modality)
         mask = both[:, 1]
-        if not encoder.soft_inference:
+        if not network_of(encoder).soft_inference:
             mask = mask.astype(bool)
         return both[:, 0], mask
 
     def _check_attention(self, modality):
-        if self.encoder_(modality).attention is None:
+        if network_of(self.encoder_(modality)).attention is None:
             raise ValueError(
                 f"The encoder of the modality {modality!r} has no attention network, "
                 "and no unattended part: fit with use_attention=True."
@@ -693,7 +714,8 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             "adversarial_loss": self.adversarial_weight,
             "quantization_loss": self.quantization_weight,
         }
-        attention = [encoder.attention for encoder in module["encoders"].values()]
+        networks = map(network_of, module["encoders"].values())
+        attention = [network.attention for network in networks]
         of_attention = [p for own in attention if own for p in own.parameters()]
         is_of_attention = set(of_attention)
         others = [p for p in module.parameters() if p not in is_of_attention]
@@ -750,7 +772,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             encoder = module["encoders"][name]
             codes = encode_dataset(partial(_encode_both, encoder), dataset, name)
             queries[name] = codes[:, 0].cpu().numpy()
-            if encoder.attention is not None:
+            if network_of(encoder).attention is not None:
                 gallery[name] = codes[:, 1].cpu().numpy()
         y = {name: indicator_of(dataset) for name, dataset in datasets.items()}
         with warnings.catch_warnings():
@@ -790,13 +812,15 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
 
 def _attention(encoder, X):
     """Return attention and mask of a batch as one tensor."""
-    return torch.stack(encoder.attend(*encoder.extract(X)), 1)
+    network, features = network_and_features(encoder, X)
+    return torch.stack(network.attend(*network.extract(features)), 1)
 
 
 def _encode_both(encoder, X):
     """Return attended and unattended codes of a batch as one tensor."""
-    f, present = encoder.extract(X)
-    both = encoder.encode_both(f, encoder.mask(f, present), present)
+    network, features = network_and_features(encoder, X)
+    f, present = network.extract(features)
+    both = network.encode_both(f, network.mask(f, present), present)
     return (torch.stack(both, 1) >= 0).to(torch.int8) * 2 - 1
 
 

@@ -47,6 +47,7 @@ from sklearn_cmr.training import (
     encode_dataset,
     encode_in_blocks,
     indicator_of,
+    network_and_features,
 )
 
 
@@ -307,6 +308,20 @@ class SSAHHasher(
     callbacks : list of skorch callbacks, default=None
         Further skorch callbacks, or pairs of a name and a callback. They are copied;
         `callbacks_` has the copies.
+
+    encoders : dict of str to torch.nn.Module or callable, default=None
+        Networks of your own by modality, such as a convolution of images of shape
+        (n, 3, h, w) or an embedding of token ids of shape (n, length). What they return
+        takes the place of the features, and they learn with the layers of the method.
+        A module is copied in :meth:`fit` with its weights; its parameters without
+        `requires_grad` stay as they are. A callable gets the number of features, or the
+        shape of an item with more than one dimension, and returns a module. Integers
+        are passed as int64, all other numbers as float32. Every value of an item counts
+        as a feature.
+
+    lr_encoder : float or dict, default=None
+        Learning rate of all networks in `encoders`, or by modality. None, and a
+        modality that a dict leaves out, takes the rate of the layers that follow.
 
     n_image_features : int, default=None
         Number of leading image columns where one matrix holds both modalities. None
@@ -590,6 +605,8 @@ class SSAHHasher(
         verbose=0,
         device="auto",
         callbacks=None,
+        encoders=None,
+        lr_encoder=None,
         n_image_features=None,
     ):
         self.n_bits = n_bits
@@ -648,6 +665,8 @@ class SSAHHasher(
         self.verbose = verbose
         self.device = device
         self.callbacks = callbacks
+        self.encoders = encoders
+        self.lr_encoder = lr_encoder
         self.n_image_features = n_image_features
 
     # -- reading ---------------------------------------------------------------
@@ -674,7 +693,8 @@ class SSAHHasher(
         if not (self.warm_start and hasattr(self, "text_fusion_")):
             text_fusion = self.text_fusion
             if text_fusion == "auto":
-                text_fusion = "text" in features and has_counts(features["text"])
+                is_counted = "text" in features and "text" not in self._items_in
+                text_fusion = is_counted and has_counts(features["text"])
             self.text_fusion_ = bool(text_fusion)
         self.train_codes_ = None
 
@@ -872,6 +892,7 @@ class SSAHHasher(
             module["encoders"][modality].parameters(),
             partial(encoder_loss, modality=modality, bank=bank, criterion=criterion),
             decayed(self._learning_rate(modality)),
+            base_lr=self._learning_rate(modality),
         )
 
     def _discriminator(self, module, modality, criterion, decayed):
@@ -952,8 +973,13 @@ class SSAHHasher(
 
     def _label_probabilities(self, X, modality):
         self._check_trained("label_loss", "predict_proba", "label_weight")
-        encoder = self.encoder_(modality)
-        return self._apply(lambda X: encoder.outputs(X).logits.sigmoid(), X)
+        predict = partial(_predict_labels, self.encoder_(modality))
+        return self._apply(predict, X, modality)
+
+
+def _predict_labels(encoder, X):
+    network, features = network_and_features(encoder, X)
+    return network.outputs(features).logits.sigmoid()
 
 
 def has_counts(X):
