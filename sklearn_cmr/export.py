@@ -207,7 +207,7 @@ def _example(est, modality):
         if not est._needs_same_regions:
             names[1] = "n_regions"
     # What a network of the caller reads has a shape and a dtype of its own.
-    shape, dtype = getattr(est, "_items_in", {}).get(modality, (shape, dtype))
+    shape, dtype = est._items_in.get(modality, (shape, dtype))
     sizes = {axis: torch.export.Dim(name) for axis, name in names.items()}
     return torch.zeros(2, *shape, dtype=getattr(torch, dtype)), sizes
 
