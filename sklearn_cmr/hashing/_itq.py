@@ -234,7 +234,17 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
 
     def _fit(self, features, labels):
         y = None if labels is None else labels.as_given()
-        self.projector_ = self._make_projector().fit(features, y)
+        projector = self._make_projector()
+        try:
+            self.projector_ = projector.fit(features, y)
+        except Exception as error:
+            if _takes_mappings(projector):
+                raise
+            raise TypeError(
+                "projector must be a projector of sklearn_cmr, or a pipeline that ends "
+                "with one and takes a mapping of modalities, such as by PairTransformer;"
+                f" got {self.projector!r}, whose fit failed on a mapping: {error}"
+            ) from error
         embeddings = {name: self._embed(X, name) for name, X in features.items()}
         widths = {name: Z.shape[1] for name, Z in embeddings.items()}
         if len(set(widths.values())) > 1:
@@ -246,9 +256,10 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
         U = np.concatenate(
             [normalize(Z - self.means_[name]) for name, Z in embeddings.items()]
         )
-        W = principal_axes(U, self.n_bits)
+        n_bits = int(self.n_bits)  # True counts as 1
+        W = principal_axes(U, n_bits)
         rng = check_random_state(self.random_state)
-        R, _ = linalg.qr(rng.normal(size=(self.n_bits, self.n_bits)))
+        R, _ = linalg.qr(rng.normal(size=(n_bits, n_bits)))
         R, self.quantization_losses_ = quantize_iteratively(U @ W, R, self.n_iter)
         self.rotation_ = W @ R
 
@@ -276,6 +287,15 @@ def _learns_from_labels(estimator):
     if isinstance(estimator, Pipeline):
         return any(_learns_from_labels(step) for _, step in estimator.steps)
     return hasattr(estimator, "fit") and get_tags(estimator).target_tags.required
+
+
+def _takes_mappings(estimator):
+    """Return whether an estimator, or all steps of a pipeline, say they take those."""
+    if isinstance(estimator, FrozenEstimator):
+        return _takes_mappings(estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        return all(_takes_mappings(step) for _, step in estimator.steps)
+    return not hasattr(estimator, "fit") or get_tags(estimator).input_tags.dict
 
 
 def _last_step(estimator):

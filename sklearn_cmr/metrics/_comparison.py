@@ -10,14 +10,16 @@ from scipy.stats import bootstrap, permutation_test
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
-from sklearn_cmr._arrays import to_array
+from sklearn_cmr._arrays import named_errors, to_array
+from sklearn_cmr._inputs.labels import as_label_array
 
 # Numbers that are drawn at once, which bounds the memory.
 _DRAWN = 2**22
 
 
 def _check_values(values, name):
-    values = np.asarray(to_array(values, name), dtype=np.float64)
+    with named_errors(name, f"The values of {name}"):
+        values = np.asarray(to_array(values, name), dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(
             f"{name} must hold one value for each query; got the shape {values.shape}. "
@@ -223,7 +225,7 @@ def compare_retrieval(
     if not systems:
         raise ValueError("b is empty. Pass the values of at least one system.")
     if groups is not None:
-        groups = np.asarray(to_array(groups, "groups"))
+        groups = as_label_array(groups, "groups")
         if groups.shape != a.shape:
             raise ValueError(
                 f"groups must name the group of each of the {len(a)} queries; got the "
@@ -253,4 +255,4 @@ def compare_retrieval(
     for row, p in zip(table.values(), adjusted, strict=True):
         queries = row.pop("queries")
         row |= {"p (Holm)": float(p), "queries": queries}
-    return table if output_dict else _format(table, digits)
+    return table if output_dict else _format(table, int(digits))

@@ -19,7 +19,10 @@ def _check_ids(ids, n_items, name):
     """Return names as strings, the positions by default."""
     if ids is None:
         return [str(i) for i in range(n_items)]
-    ids = [str(each) for each in np.asarray(to_array(ids, name)).tolist()]
+    ids = np.asarray(to_array(ids, name))
+    if ids.ndim != 1:
+        raise ValueError(f"{name} must be a list of names; got the shape {ids.shape}.")
+    ids = [str(each) for each in ids.tolist()]
     if len(ids) != n_items:
         raise ValueError(
             f"{name} has {len(ids)} names for {n_items} items. Pass one for each."

@@ -5,12 +5,20 @@
 import numpy as np
 from sklearn.utils import column_or_1d
 
+from sklearn_cmr._arrays import named_errors, to_array
+
+
+def as_column(values, name):
+    """Return ids, or a mask, as an array; scikit-learn's check names no argument."""
+    with named_errors(name):
+        return column_or_1d(to_array(values, name))
+
 
 def read_ids(ids, n_rows):
     """Return a copy of unique ids, one for each row; None stands for no ids."""
     if ids is None:
         return None
-    ids = column_or_1d(ids).copy()
+    ids = as_column(ids, "ids").copy()
     if len(ids) != n_rows:
         raise ValueError(f"Got {len(ids)} ids for {n_rows} rows.")
     check_unique(ids)
@@ -67,7 +75,7 @@ def find_rows(wanted, ids, n_rows):
     ValueError
         If an id is unknown or occurs twice.
     """
-    wanted = column_or_1d(wanted)
+    wanted = as_column(wanted, "ids")
     if ids is None and len(wanted) and wanted.dtype.kind not in "iu":
         raise ValueError(
             f"The items have no ids, but their row numbers; got the dtype "

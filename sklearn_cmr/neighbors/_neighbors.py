@@ -9,7 +9,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_scalar, column_or_1d, gen_batches
+from sklearn.utils import check_scalar, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_feature_names,
@@ -25,6 +25,7 @@ from sklearn_cmr._inputs.layout import (
     is_mapping,
     is_paired,
 )
+from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
 from sklearn_cmr.codes import pack_signs, refuse_booleans
 from sklearn_cmr.neighbors._approximate import (
     PARAMETERS,
@@ -33,7 +34,13 @@ from sklearn_cmr.neighbors._approximate import (
 )
 from sklearn_cmr.neighbors._files import read_gallery, write_gallery
 from sklearn_cmr.neighbors._hamming import FaissHammingSearch, HammingSearch
-from sklearn_cmr.neighbors._ids import check_unique, find_rows, join_ids, read_ids
+from sklearn_cmr.neighbors._ids import (
+    as_column,
+    check_unique,
+    find_rows,
+    join_ids,
+    read_ids,
+)
 from sklearn_cmr.neighbors._real import FaissIndex, RealSearch
 
 # Neighbors found at once, and queries of one radius search.
@@ -80,10 +87,10 @@ class CrossModalNeighbors(BaseEstimator):
 
     algorithm_params : dict, default=None
         Parameters of the approximate algorithms, integers of at least 1. Those of
-        "hnsw" are ``n_links`` (32), ``ef_construction`` (80) and ``ef_search`` (128);
-        those of "ivf" ``n_lists`` (the square root of the number of items) and
-        ``n_probes`` (an eighth of them). Larger ``ef_search`` and ``n_probes`` miss
-        fewer neighbors and take more time. None takes these defaults.
+        "hnsw" are ``n_links`` (32, at least 2), ``ef_construction`` (80) and
+        ``ef_search`` (128); those of "ivf" ``n_lists`` (the square root of the number
+        of items) and ``n_probes`` (an eighth of them). Larger ``ef_search`` and
+        ``n_probes`` miss fewer neighbors and take more time. None takes these defaults.
 
     Attributes
     ----------
@@ -630,6 +637,10 @@ class CrossModalNeighbors(BaseEstimator):
 
     # -- reading ---------------------------------------------------------------
 
+    def _validate_params(self):
+        super()._validate_params()
+        refuse_boolean_numbers(self)
+
     def _read(self, X, *, reset, keep=False):
         """Validate rows; return packed bits or floating numbers.
 
@@ -678,7 +689,7 @@ class CrossModalNeighbors(BaseEstimator):
         gallery = self._gallery()
         if subset is None:
             return gallery, self.ids_
-        subset = column_or_1d(subset)
+        subset = as_column(subset, "subset")
         if subset.dtype != bool:
             rows = np.sort(find_rows(subset, self.ids_, len(gallery)))
         elif len(subset) == len(gallery):

@@ -4,8 +4,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from sklearn_cmr.training.samplers import Sampler, in_order, shuffled
@@ -80,7 +82,9 @@ class Player:
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        is_valid = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        is_valid = np.shape(self.betas) == (2,) and all(
+            isinstance(beta, Real) and 0 <= beta < 1 for beta in self.betas
+        )
         if not is_valid:
             raise ValueError(
                 "betas must be two numbers in [0, 1), the decay rates of Adam's first "
