@@ -34,7 +34,8 @@ def to_array(X, name="X"):
     Raises
     ------
     ValueError
-        If the rows of a list differ in length, or a dataframe has no columns.
+        If the rows of a list differ in length, a dataframe has no columns, or values
+        of an array are masked.
 
     TypeError
         If it is a lazy dataframe, or a tensor that is sparse or has no values.
@@ -59,6 +60,11 @@ def to_array(X, name="X"):
                 f"{name} is a tensor that cannot be turned into an array: {error} "
                 "Pass a dense tensor, or a sparse matrix of scipy."
             ) from error
+    if np.ma.is_masked(X):
+        raise ValueError(
+            f"{name} is a masked array, whose mask would be lost. Pass X.filled(value), "
+            "or drop the rows with masked values."
+        )
     if hasattr(X, "collect_schema") and not is_frame(X):
         raise TypeError(
             f"{name} is a {type(X).__name__}, whose rows are not computed yet. Pass "
@@ -88,7 +94,7 @@ def named_errors(name, subject=None):
         raise kind(f"{subject or name} cannot be used: {error}") from error
 
 
-def check_matrix(X, name, **options):
+def check_matrix(X, name, *, dtype=None, **options):
     """Validate a matrix of numbers by `check_array`, whose options it takes."""
     with named_errors(name):
         X = check_array(to_array(X, name), input_name=name, **options)
@@ -97,4 +103,5 @@ def check_matrix(X, name, **options):
             f"{name} must hold numbers, got the dtype {X.dtype}. Turn them into "
             "numbers first."
         )
-    return X
+    # Not by `check_array`, which would make numbers of dates.
+    return X if dtype is None else X.astype(dtype, copy=False)

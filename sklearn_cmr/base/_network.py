@@ -419,7 +419,7 @@ container of pairs, or mapping of modalities
         """Return the hidden widths that a parameter gives, or gives a modality."""
         sizes = self._value_for(parameter, modality)
         if not np.iterable(sizes) or not all(
-            isinstance(size, Integral) and not isinstance(size, bool) and size > 0
+            isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0
             for size in sizes
         ):
             raise ValueError(

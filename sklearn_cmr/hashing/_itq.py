@@ -242,8 +242,8 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
                 raise
             raise TypeError(
                 "projector must be a projector of sklearn_cmr, or a pipeline that ends "
-                "with one and takes a mapping of modalities, such as by PairTransformer;"
-                f" got {self.projector!r}, whose fit failed on a mapping: {error}"
+                "with one and takes a mapping of modalities, as PairTransformer does; "
+                f"got {self.projector!r}, whose fit failed on a mapping: {error}"
             ) from error
         embeddings = {name: self._embed(X, name) for name, X in features.items()}
         widths = {name: Z.shape[1] for name, Z in embeddings.items()}

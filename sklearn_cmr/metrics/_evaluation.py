@@ -175,9 +175,13 @@ def check_cutoffs(k, n_gallery=None):
 
 def check_weights(sample_weight, queries, **options):
     """Return the weights of queries by scikit-learn's check, whose options it takes."""
+    sample_weight = to_array(sample_weight, "sample_weight")
+    dtype = getattr(sample_weight, "dtype", None)
+    if getattr(dtype, "kind", "O") not in "biufO":
+        raise ValueError(f"sample_weight must hold numbers, got the dtype {dtype}.")
     with named_errors("sample_weight"):
         return _check_sample_weight(
-            to_array(sample_weight, "sample_weight"),
+            sample_weight,
             queries,
             dtype=np.float64,
             ensure_non_negative=True,
