@@ -62,8 +62,8 @@ def to_array(X, name="X"):
             ) from error
     if np.ma.is_masked(X):
         raise ValueError(
-            f"{name} is a masked array, whose mask would be lost. Pass X.filled(value), "
-            "or drop the rows with masked values."
+            f"{name} is a masked array, whose mask would be lost. Pass its "
+            "filled(value), or drop the rows with masked values."
         )
     if hasattr(X, "collect_schema") and not is_frame(X):
         raise TypeError(

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.extmath import svd_flip
 
+from sklearn_cmr._inputs.parameters import explained_errors
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 
 
@@ -235,17 +236,9 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
     def _fit(self, features, labels):
         y = None if labels is None else labels.as_given()
         projector = self._make_projector()
-        try:
+        with explained_errors(projector, "projector"):
             self.projector_ = projector.fit(features, y)
-        except Exception as error:
-            if _takes_mappings(projector):
-                raise
-            raise TypeError(
-                "projector must be a projector of sklearn_cmr, or a pipeline that ends "
-                "with one and takes a mapping of modalities, as PairTransformer does; "
-                f"got {self.projector!r}, whose fit failed on a mapping: {error}"
-            ) from error
-        embeddings = {name: self._embed(X, name) for name, X in features.items()}
+            embeddings = {name: self._embed(X, name) for name, X in features.items()}
         widths = {name: Z.shape[1] for name, Z in embeddings.items()}
         if len(set(widths.values())) > 1:
             raise ValueError(
@@ -287,15 +280,6 @@ def _learns_from_labels(estimator):
     if isinstance(estimator, Pipeline):
         return any(_learns_from_labels(step) for _, step in estimator.steps)
     return hasattr(estimator, "fit") and get_tags(estimator).target_tags.required
-
-
-def _takes_mappings(estimator):
-    """Return whether an estimator, or all steps of a pipeline, say they take those."""
-    if isinstance(estimator, FrozenEstimator):
-        return _takes_mappings(estimator.estimator)
-    if isinstance(estimator, Pipeline):
-        return all(_takes_mappings(step) for _, step in estimator.steps)
-    return not hasattr(estimator, "fit") or get_tags(estimator).input_tags.dict
 
 
 def _last_step(estimator):

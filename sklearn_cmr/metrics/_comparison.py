@@ -18,7 +18,7 @@ _DRAWN = 2**22
 
 
 def _check_values(values, name):
-    with named_errors(name, f"The values of {name}"):
+    with named_errors(f"The values of {name}"):
         values = np.asarray(to_array(values, name), dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(
@@ -48,7 +48,12 @@ def _known_queries(a, b, name):
 
 def _average_groups(values, groups):
     """Return the mean of the values of every group."""
-    _, group = np.unique(groups, return_inverse=True)
+    try:
+        _, group = np.unique(groups, return_inverse=True)
+    except TypeError as error:
+        raise TypeError(
+            f"groups must be all numbers or all names, which can be sorted: {error}."
+        ) from error
     return np.bincount(group, values) / np.bincount(group)
 
 

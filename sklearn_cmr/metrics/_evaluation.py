@@ -12,7 +12,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_cmr._arrays import named_errors, to_array
-from sklearn_cmr._inputs.layout import shape_of_labels
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.metrics._retrieval import Retrieval
 
@@ -165,9 +164,11 @@ def check_cutoffs(k, n_gallery=None):
     """Return one or several cut-offs as an array, none beyond a given gallery."""
     if k is None:
         return np.array([n_gallery])
-    is_valid = len(shape_of_labels(k)) < 2
-    cutoffs = np.atleast_1d(np.asarray(k)) if is_valid else np.empty(0)
-    is_valid = cutoffs.dtype.kind in "iu" and cutoffs.size > 0
+    try:
+        cutoffs = np.atleast_1d(np.asarray(k))
+    except ValueError:  # lists of different lengths
+        cutoffs = np.empty(0)
+    is_valid = cutoffs.ndim == 1 and cutoffs.dtype.kind in "iu" and cutoffs.size > 0
     if not is_valid or cutoffs.min() < 1:
         raise ValueError(f"k must be a positive integer or several of them, got {k!r}.")
     return cutoffs if n_gallery is None else np.minimum(cutoffs, n_gallery)

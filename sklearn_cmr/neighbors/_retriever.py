@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
+from contextlib import nullcontext
 from numbers import Integral
 
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn_cmr._arrays import to_array
 from sklearn_cmr._inputs.arguments import split_arguments
 from sklearn_cmr._inputs.layout import check_unpaired, is_mapping, shape_of
 from sklearn_cmr._inputs.outputs import PairOutputMixin
-from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
+from sklearn_cmr._inputs.parameters import explained_errors, refuse_boolean_numbers
 from sklearn_cmr.neighbors._neighbors import CrossModalNeighbors
 
 # What a fitted model may have, and a fitted retriever then has too.
@@ -176,7 +177,8 @@ container of pairs, or mapping of modalities
         library = getattr(self, "_sklearn_output_config", {}).get("transform")
         if library is not None:
             _safe_set_output(model, transform=library)
-        model.fit(X, y, **fit_params)
+        with explained_errors(model, "model") if is_mapping(X) else nullcontext():
+            model.fit(X, y, **fit_params)
         self._adopt(model)
         return self
 
@@ -626,10 +628,11 @@ container of pairs, or mapping of modalities
                 )
         model = self._fitted_model()
         # A batch without rows, too: the model says what is wrong with it.
-        parts = [
-            np.asarray(model.transform({modality: _take(X, rows)})[modality])
-            for rows in gen_batches(max(1, _num_samples(X)), self.chunk_size)
-        ]
+        with explained_errors(model, "model"):
+            parts = [
+                np.asarray(model.transform({modality: _take(X, rows)})[modality])
+                for rows in gen_batches(max(1, _num_samples(X)), self.chunk_size)
+            ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

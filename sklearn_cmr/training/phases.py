@@ -82,10 +82,9 @@ class Player:
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        is_valid = np.shape(self.betas) == (2,) and all(
-            isinstance(beta, Real) and 0 <= beta < 1 for beta in self.betas
-        )
-        if not is_valid:
+        betas = list(self.betas) if np.iterable(self.betas) else []
+        is_valid = all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas)
+        if not is_valid or len(betas) != 2:
             raise ValueError(
                 "betas must be two numbers in [0, 1), the decay rates of Adam's first "
                 f"and second moment estimates; got {self.betas!r}."
