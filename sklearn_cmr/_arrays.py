@@ -34,11 +34,11 @@ def to_array(X, name="X"):
     Raises
     ------
     ValueError
-        If the rows of a list differ in length, a dataframe has no columns, or values
-        of an array are masked.
+        If the rows of a list differ in length, or a dataframe has no columns.
 
     TypeError
-        If it is a lazy dataframe, or a tensor that is sparse or has no values.
+        If it is a lazy dataframe, an array with masked values, or a tensor that is
+        sparse or has no values.
     """
     if isinstance(X, (list, tuple)):
         try:
@@ -61,7 +61,7 @@ def to_array(X, name="X"):
                 "Pass a dense tensor, or a sparse matrix of scipy."
             ) from error
     if np.ma.is_masked(X):
-        raise ValueError(
+        raise TypeError(
             f"{name} is a masked array, whose mask would be lost. Pass its "
             "filled(value), or drop the rows with masked values."
         )

@@ -328,7 +328,7 @@ def as_label_array(y, name="y"):
     given = y
     is_ragged = False
     try:
-        y = np.asarray(to_array(y))
+        y = np.asarray(to_array(y, name))
     except ValueError:  # lists of different lengths
         is_ragged = True
     if is_ragged or (

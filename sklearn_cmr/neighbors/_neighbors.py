@@ -591,6 +591,10 @@ class CrossModalNeighbors(BaseEstimator):
             self._packed = header["is_packed"]
             self.n_features_in_ = header["n_features_in"]
             names = header["feature_names_in"]
+            if self.effective_metric_ not in ("cosine", "euclidean", "hamming"):
+                raise ValueError(f"unknown metric {self.effective_metric_!r}")
+            if names is not None and len(names) != self.n_features_in_:
+                raise ValueError(f"{len(names)} names of {self.n_features_in_} columns")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The header of {path} is damaged: {error}. Save the gallery anew."

@@ -137,7 +137,7 @@ def _wrong_matrices(own):
         ),
         "masked": (
             np.ma.masked_array(IMAGE, IMAGE > 0),
-            ValueError,
+            TypeError,
             f"{own} is a masked array, whose mask would be lost",
         ),
         "matrix of numpy": (np.matrix(IMAGE), TypeError, f"{unusable}np.matrix is not"),
