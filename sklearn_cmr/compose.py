@@ -176,6 +176,28 @@ class PairTransformer(  # type: ignore[call-arg]
                     params[f"{name}__{key}"] = value
         return params
 
+    def set_params(self, **params):
+        """Set parameters, also those of the transformers.
+
+        Parameters
+        ----------
+        **params : dict
+            Names as :meth:`get_params` returns them.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        for key in params:
+            name, _, own = key.partition("__")
+            if own and isinstance(params.get(name, getattr(self, name, None)), str):
+                raise ValueError(
+                    f"Invalid parameter {key!r}: {name!r} has no transformer, but "
+                    f"{getattr(self, name)!r}."
+                )
+        return super().set_params(**params)
+
     @staticmethod
     def _is_parameter(name):
         """Return whether an attribute is a parameter, by scikit-learn's naming rule."""
@@ -444,8 +466,12 @@ def _explained_errors(transformer, part, modality):
             "take strings, most other transformers a matrix of numbers."
         ) from error
     except ValueError as error:
-        if len(part.shape) != 3:
+        if type(error) is not ValueError:
             raise
+        if len(part.shape) != 3:
+            raise ValueError(
+                f"The {modality} transformer, {transformer}, failed: {error}"
+            ) from error
         raise ValueError(
             f"The {modality} features have regions, an array of shape {part.shape}, "
             f"and their transformer, {transformer}, failed: {error} Most transformers "
