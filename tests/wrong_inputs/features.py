@@ -140,7 +140,11 @@ def _wrong_matrices(own):
             TypeError,
             f"{own} is a masked array, whose mask would be lost",
         ),
-        "matrix of numpy": (np.matrix(IMAGE), TypeError, f"{unusable}np.matrix is not"),
+        "matrix of numpy": (
+            IMAGE.view(np.matrix),
+            TypeError,
+            f"{unusable}np.matrix is not",
+        ),
         "sparse tensor": (torch.tensor(IMAGE).to_sparse(), TypeError, tensor),
         "tensor without values": (
             torch.empty((N, 4), device="meta"),
@@ -374,7 +378,7 @@ ROWS += [
             "names without modality",
             _fit(pd.DataFrame(WHOLE, columns=[*"abcdefg"]), Y),
             ValueError,
-            "The columns of X are named, such as 'a' and 'g', but the names do not mark",
+            "The columns of X are named, such as 'a' and 'g', but the names do",
         ),
         (
             "prefix of some names",

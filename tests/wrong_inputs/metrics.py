@@ -179,7 +179,7 @@ _MATRICES = {
     ),
     "masked": (np.ma.masked_array(IMAGE, IMAGE > 0), TypeError, "{} is a masked array"),
     "matrix of numpy": (
-        np.matrix(IMAGE),
+        IMAGE.view(np.matrix),
         TypeError,
         f"{_USED}np.matrix is not supported",
     ),
@@ -467,7 +467,7 @@ ROWS += [
         "itself of a gallery of another length",
         lambda: _map(gallery=ITEMS[1:], y_gallery=Y[1:], exclude_self=True),
         ValueError,
-        "exclude_self=True means that query i is item i, but there are 12 queries and 11",
+        "exclude_self=True means that query i is item i, but there are 12",
     ),
     Row(
         "itself of one item",
@@ -497,7 +497,7 @@ ROWS += [
         "no k",
         lambda: metrics.precision_at_k(IMAGE, ITEMS, Y, Y),
         TypeError,
-        r"precision_at_k\(\) missing 1 required keyword-only argument: 'k'|missing a req",
+        "missing a required argument: 'k'",
     ),
 ]
 
