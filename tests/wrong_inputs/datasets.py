@@ -39,6 +39,7 @@ _WRONG = {
         "return_X_y": [None],
         "n_retries": [-1],
         "delay": [-1, float("nan")],
+        "timeout": [0, None],
     },
 }
 ROWS = [
