@@ -2,13 +2,16 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import re
+from contextlib import contextmanager
+
 import numpy as np
 from sklearn.utils import check_array
 
 
 def is_frame(X):
-    """Return whether `X` is a pandas or polars dataframe."""
-    return hasattr(X, "columns") and hasattr(X, "head")
+    """Return whether `X` is a pandas or polars dataframe with rows, no lazy one."""
+    return hasattr(X, "shape") and hasattr(X, "columns") and hasattr(X, "head")
 
 
 def to_array(X, name="X"):
@@ -32,6 +35,10 @@ def to_array(X, name="X"):
     ------
     ValueError
         If the rows of a list differ in length, or a dataframe has no columns.
+
+    TypeError
+        If it is a lazy dataframe, an array with masked values, or a tensor that is
+        sparse or has no values.
     """
     if isinstance(X, (list, tuple)):
         try:
@@ -46,10 +53,55 @@ def to_array(X, name="X"):
     if hasattr(X, "detach"):
         X = X.detach()
         X = X.float() if "bfloat16" in str(X.dtype) else X
-        return X.cpu().numpy()
+        try:
+            return X.cpu().numpy()
+        except (TypeError, RuntimeError) as error:
+            raise TypeError(
+                f"{name} is a tensor that cannot be turned into an array: {error} "
+                "Pass a dense tensor, or a sparse matrix of scipy."
+            ) from error
+    if np.ma.is_masked(X):
+        raise TypeError(
+            f"{name} is a masked array, whose mask would be lost. Pass its "
+            "filled(value), or drop the rows with masked values."
+        )
+    if hasattr(X, "collect_schema") and not is_frame(X):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, whose rows are not computed yet. Pass "
+            "what its method collect returns."
+        )
     return X
 
 
-def check_matrix(X, name, **options):
-    """Validate a matrix by scikit-learn's `check_array`, whose options it takes."""
-    return check_array(to_array(X, name), input_name=name, **options)
+@contextmanager
+def named_errors(name, subject=None):
+    """Name the input in errors of conversions to numbers.
+
+    Parameters
+    ----------
+    name : str
+        Name in messages, which those of scikit-learn's checks have already.
+
+    subject : str, default=None
+        What other messages begin with, the name by default.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        if re.search(rf"\b{re.escape(name)}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{subject or name} cannot be used: {error}") from error
+
+
+def check_matrix(X, name, *, dtype=None, **options):
+    """Validate a matrix of numbers by `check_array`, whose options it takes."""
+    with named_errors(name):
+        X = check_array(to_array(X, name), input_name=name, **options)
+    if X.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} must hold numbers, got the dtype {X.dtype}. Turn them into "
+            "numbers first."
+        )
+    # Not by `check_array`, which would make numbers of dates.
+    return X if dtype is None else X.astype(dtype, copy=False)

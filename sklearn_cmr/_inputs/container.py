@@ -8,7 +8,7 @@ from sklearn.utils import _safe_indexing
 from skorch.helper import SliceDict
 
 from sklearn_cmr._arrays import is_frame
-from sklearn_cmr._inputs.layout import check_same_length
+from sklearn_cmr._inputs.layout import check_same_length, shape_of
 
 
 class Pairs(SliceDict):
@@ -26,11 +26,15 @@ class Pairs(SliceDict):
     __module__ = "sklearn_cmr.pairs"
 
     def __init__(self, **modalities):
+        for name, part in modalities.items():
+            _check_has_rows(part, name)
         check_same_length(modalities)
         super().__init__(**modalities)
 
     def __getitem__(self, key):
         if isinstance(key, str):
+            if key not in self:
+                raise KeyError(f"{key!r} is no modality of {self!r}")
             return super().__getitem__(key)
         if isinstance(key, Integral):
             raise TypeError(
@@ -39,7 +43,18 @@ class Pairs(SliceDict):
             )
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]  # scikit-learn selects rows by X[rows, ...]
-        return Pairs(**{name: _rows(part, key) for name, part in self.items()})
+        try:
+            return Pairs(**{name: _rows(part, key) for name, part in self.items()})
+        except (IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise IndexError(
+                f"The rows of {self!r} cannot be selected by this "
+                f"{type(key).__name__}: {error}. Pass a slice, the numbers of rows, or "
+                "a mask with one entry for each row."
+            ) from error
+
+    def __setitem__(self, key, value):
+        _check_has_rows(value, key)
+        super().__setitem__(key, value)
 
     def copy(self):
         """Return a container of the same features."""
@@ -55,6 +70,14 @@ class Pairs(SliceDict):
     def __repr__(self):
         parts = (f"{name}: {tuple(part.shape)}" for name, part in self.items())
         return f"<{type(self).__name__} of {', '.join(parts)}>"
+
+
+def _check_has_rows(part, name):
+    if len(shape_of(part) or ()) == 0:
+        raise TypeError(
+            f"The {name} features must be an array, a sparse matrix, a tensor or a "
+            f"dataframe, got {type(part).__name__}. make_pairs turns lists into arrays."
+        )
 
 
 def _rows(part, key):

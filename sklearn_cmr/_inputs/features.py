@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
-from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._arrays import is_frame, named_errors, to_array
 from sklearn_cmr._inputs.items import (
     check_items,
     compare_items,
@@ -61,7 +61,13 @@ class NumericChecks:
                 f"PairTransformer({modality}=TfidfVectorizer())."
             )
         has_regions = may_have_regions and np.ndim(part) == 3
-        try:
+        if np.ndim(part) > 2 and not has_regions and hasattr(estimator, "encoders"):
+            raise ValueError(
+                f"The {name} cannot be used: found array with dim {np.ndim(part)}, "
+                "while two dimensions are expected. Pass a network that reads them, "
+                f"encoders={{{modality!r}: ...}}, or flatten them."
+            )
+        with named_errors(name, f"The {name}"):
             part = check_array(
                 part,
                 accept_sparse="csr",
@@ -71,16 +77,6 @@ class NumericChecks:
                 allow_nd=has_regions,
                 ensure_all_finite="allow-nan" if has_regions else True,
             )
-        except ValueError as error:
-            if name in str(error):
-                raise
-            hint = ""
-            if "Found array with dim" in str(error) and hasattr(estimator, "encoders"):
-                hint = (
-                    f" Pass a network that reads them, encoders={{{modality!r}: ...}}, "
-                    "or flatten them."
-                )
-            raise ValueError(f"The {name} cannot be used: {error}{hint}") from error
         if has_regions:
             _check_regions(part, name)
         self.check_values(part, name)
@@ -392,15 +388,16 @@ class FeatureReader:
     # -- one matrix ------------------------------------------------------------
 
     def _learn_plain(self, X):
-        checked = check_array(
-            to_array(X),
-            accept_sparse="csr",
-            dtype="numeric",
-            estimator=self.estimator,
-            input_name="X",
-            ensure_min_features=2,
-            **self.checks.matrix_options,
-        )
+        with named_errors("X"):
+            checked = check_array(
+                to_array(X),
+                accept_sparse="csr",
+                dtype="numeric",
+                estimator=self.estimator,
+                input_name="X",
+                ensure_min_features=2,
+                **self.checks.matrix_options,
+            )
         n_image = _find_split(X, checked.shape[1], self.estimator.n_image_features)
         self.checks.check_values(checked, "X")
         parts = PairLayout(checked).split(n_image)
@@ -411,14 +408,15 @@ class FeatureReader:
         estimator = self.estimator
         self._check_image_first(X)
         try:
-            X = validate_data(
-                estimator,
-                to_array(self._with_fitted_names(X)),
-                reset=False,
-                accept_sparse="csr",
-                dtype="numeric",
-                **self.checks.matrix_options,
-            )
+            with named_errors("X"):
+                X = validate_data(
+                    estimator,
+                    to_array(self._with_fitted_names(X)),
+                    reset=False,
+                    accept_sparse="csr",
+                    dtype="numeric",
+                    **self.checks.matrix_options,
+                )
         except ValueError as error:
             if "is expecting" not in str(error):
                 raise

@@ -417,7 +417,8 @@ container of pairs, or mapping of modalities
         """Return the hidden widths that a parameter gives, or gives a modality."""
         sizes = self._value_for(parameter, modality)
         if not np.iterable(sizes) or not all(
-            isinstance(size, Integral) and int(size) > 0 for size in sizes
+            isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0
+            for size in sizes
         ):
             raise ValueError(
                 f"{parameter} must be a sequence of positive integers, got {sizes!r}."
@@ -589,7 +590,7 @@ container of pairs, or mapping of modalities
             labels,
             is_paired=labels.shared,
             seed=held_out.seed,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),  # torch takes no integers of numpy
             min_batch_size=self._min_batch_size,
             count_epochs=self._count_epochs,
             count_patience=self._count_patience if self.early_stopping else None,

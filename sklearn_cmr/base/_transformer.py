@@ -13,13 +13,14 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cmr._inputs.arguments import read_arguments, split_arguments
 from sklearn_cmr._inputs.features import FeatureReader
 from sklearn_cmr._inputs.labels import check_label_names, read_labels
 from sklearn_cmr._inputs.layout import PairLayout, check_same_length, is_mapping
-from sklearn_cmr._inputs.outputs import PairOutputMixin
+from sklearn_cmr._inputs.outputs import PairOutputMixin, check_input_features
+from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
 from sklearn_cmr._lazy import public
 from sklearn_cmr._state import StateMixin
 from sklearn_cmr._warnings import stacklevel_of_caller
@@ -386,7 +387,7 @@ container of pairs, or mapping of modalities
             ``image__{name}{i}``, then ``text__{name}{i}``, with the class's name.
         """
         check_is_fitted(self)
-        _check_feature_names_in(self, input_features, generate_names=False)
+        check_input_features(self, input_features, generate_names=False)
         return np.array(
             [
                 f"{modality}__{name}"
@@ -412,6 +413,10 @@ container of pairs, or mapping of modalities
         return hasattr(self, "_n_features_out")
 
     # -- reading ---------------------------------------------------------------
+
+    def _validate_params(self):
+        super()._validate_params()
+        refuse_boolean_numbers(self)
 
     @property
     def _reader(self):

@@ -155,6 +155,11 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
         score : float
             The value of the metric.
         """
+        if not hasattr(estimator, "transform"):
+            raise TypeError(
+                f"The {self._title} needs an estimator whose transform encodes the "
+                f"modalities; got {estimator!r}. Call scorer(estimator, X, y)."
+            )
         function, sign, options = self._metric()
         by_pair = _relevance(function, options) == "pair"
         if y is None and not by_pair:

@@ -25,6 +25,7 @@ from sklearn_cmr._inputs.layout import (
     is_mapping,
     is_paired,
 )
+from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
 from sklearn_cmr._lazy import public
 from sklearn_cmr._state import StateMixin
 from sklearn_cmr.codes import pack_signs, refuse_booleans
@@ -89,10 +90,10 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
 
     algorithm_params : dict, default=None
         Parameters of the approximate algorithms, integers of at least 1. Those of
-        "hnsw" are ``n_links`` (32), ``ef_construction`` (80) and ``ef_search`` (128);
-        those of "ivf" ``n_lists`` (the square root of the number of items) and
-        ``n_probes`` (an eighth of them). Larger ``ef_search`` and ``n_probes`` miss
-        fewer neighbors and take more time. None takes these defaults.
+        "hnsw" are ``n_links`` (32, at least 2), ``ef_construction`` (80) and
+        ``ef_search`` (128); those of "ivf" ``n_lists`` (the square root of the number
+        of items) and ``n_probes`` (an eighth of them). Larger ``ef_search`` and
+        ``n_probes`` miss fewer neighbors and take more time. None takes these defaults.
 
     Attributes
     ----------
@@ -593,6 +594,10 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
             self._packed = header["is_packed"]
             self.n_features_in_ = header["n_features_in"]
             names = header["feature_names_in"]
+            if self.effective_metric_ not in ("cosine", "euclidean", "hamming"):
+                raise ValueError(f"unknown metric {self.effective_metric_!r}")
+            if names is not None and len(names) != self.n_features_in_:
+                raise ValueError(f"{len(names)} names of {self.n_features_in_} columns")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The header of {path} is damaged: {error}. Save the gallery anew."
@@ -638,6 +643,10 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
         return state
 
     # -- reading ---------------------------------------------------------------
+
+    def _validate_params(self):
+        super()._validate_params()
+        refuse_boolean_numbers(self)
 
     def _read(self, X, *, reset, keep=False):
         """Validate rows; return packed bits or floating numbers.

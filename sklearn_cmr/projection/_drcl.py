@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from sklearn_cmr._arrays import check_matrix
 from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
     AddModalityMixin,
@@ -802,7 +802,7 @@ class DRCLProjector(
                     f"{weight.classes_.tolist()}."
                 )
             weight = weight.prior_
-        weight = check_array(weight, dtype=np.float32, copy=True, input_name="prior")
+        weight = check_matrix(weight, "prior", dtype=np.float32, copy=True)
         if weight.shape != shape:
             raise ValueError(
                 f"The prior must have the shape (embedding_dim, n_classes) = {shape}, "

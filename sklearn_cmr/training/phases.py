@@ -4,8 +4,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from sklearn_cmr.training.samplers import Sampler, in_order, shuffled
@@ -89,8 +91,9 @@ class Player:
     rate_factors: Mapping[torch.nn.Parameter, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        is_valid = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        if not is_valid:
+        betas = list(self.betas) if np.iterable(self.betas) else []
+        is_valid = all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas)
+        if not is_valid or len(betas) != 2:
             raise ValueError(
                 "betas must be two numbers in [0, 1), the decay rates of Adam's first "
                 f"and second moment estimates; got {self.betas!r}."
