@@ -2,6 +2,8 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Hashable
+
 import numpy as np
 from sklearn.utils import column_or_1d
 
@@ -11,7 +13,12 @@ from sklearn_cmr._arrays import named_errors, to_array
 def as_column(values, name):
     """Return ids, or a mask, as an array; scikit-learn's check names no argument."""
     with named_errors(name):
-        return column_or_1d(to_array(values, name))
+        values = column_or_1d(to_array(values, name))
+    if values.dtype.kind == "O":
+        wrong = [each for each in values if not isinstance(each, Hashable)]
+        if wrong:
+            raise TypeError(f"{name} must be numbers or names, got {wrong[0]!r}.")
+    return values
 
 
 def read_ids(ids, n_rows):
