@@ -463,7 +463,7 @@ def _explained_errors(transformer, part, modality):
         yield
     except NotFittedError:
         raise
-    except (AttributeError, TypeError, RuntimeError) as error:
+    except (AttributeError, OverflowError, TypeError, RuntimeError) as error:
         raise TypeError(
             f"The {modality} transformer, {transformer}, failed on "
             f"{type(part).__name__} of shape {tuple(part.shape)}: {error}. Vectorizers "

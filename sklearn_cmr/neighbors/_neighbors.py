@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from sklearn_cmr._arrays import check_matrix, is_frame
+from sklearn_cmr._arrays import check_matrix, is_frame, named_errors
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     bare_names,
@@ -584,7 +584,8 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
             If the size, shape or dtype of a file is not as :meth:`save` left it. The
             rows themselves are not read.
         """
-        if mmap_mode not in ("r", None):
+        is_mode = isinstance(mmap_mode, str) and mmap_mode == "r"
+        if mmap_mode is not None and not is_mode:
             raise ValueError(f"mmap_mode must be 'r' or None, got {mmap_mode!r}.")
         header, gallery, ids = read_gallery(path, mmap_mode)
         try:
@@ -654,7 +655,8 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
         `reset` is for `fit`, `keep` for rows that become part of the gallery.
         """
         given = _one_modality(X)
-        _check_feature_names(self, given, reset=reset)
+        with named_errors("X"):
+            _check_feature_names(self, given, reset=reset)
         X = check_matrix(given, "X", order="C", copy=keep, estimator=self)
         is_code = X.dtype in (np.int8, np.uint8)
         if reset:

@@ -295,6 +295,24 @@ ROWS += [
             "ids cannot be used: ",
         ),
         (
+            "ids of sets",
+            lambda: _gallery(ids=[{1}] * N),
+            TypeError,
+            "ids must be numbers or names, got {1}",
+        ),
+        (
+            "dicts to remove",
+            lambda: _gallery(ids=NAMES).remove([{}]),
+            TypeError,
+            "ids must be numbers or names, got {}",
+        ),
+        (
+            "gallery of one name",
+            lambda: CrossModalNeighbors().fit(pd.DataFrame(IMAGE, columns=[*"aaaa"])),
+            ValueError,
+            "X cannot be used: Expected unique column names",
+        ),
+        (
             "ids of lists",
             lambda: _gallery(ids=[[1], [1, 2]] * 6),
             ValueError,
