@@ -235,13 +235,14 @@ container of pairs, or mapping of modalities
             self._inspect_training_set(features, labels)
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)
-            if continues:
-                self._check_continuation(labels)
             checkpoints, held_out = stack.enter_context(
                 open_checkpoints(self, features, labels, held_out, continues=continues)
             )
-            if not continues:
-                self.module_ = self._build_seeded(features, held_out.seed)
+            seed = held_out.seed
+            if continues:
+                self._check_continuation(labels)
+            else:
+                self.module_ = self._build_seeded(features, seed)
                 self._network_settings = self._read_network_settings()
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
@@ -603,9 +604,10 @@ container of pairs, or mapping of modalities
             standard_settings(device.type),
             opened as (checkpoints, held_out),
         ):
+            seed = held_out.seed
             reader.remember_modality(X, features[name], name)
             try:
-                with seeded_building(held_out.seed):
+                with seeded_building(seed):
                     width = features[name].shape[-1]
                     rows.grow(module, {name: width}, self._build_modality)
                 self._fit(features, labels, device, held_out, checkpoints)
