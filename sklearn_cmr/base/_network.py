@@ -260,15 +260,16 @@ container of pairs, or mapping of modalities
             self._inspect_training_set(features, labels)
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)
-            if continues:
-                self._check_continuation(labels)
             checkpoints, held_out = stack.enter_context(
                 open_checkpoints(self, features, labels, held_out, continues=continues)
             )
-            if not continues:
+            seed = held_out.seed
+            if continues:
+                self._check_continuation(labels)
+            else:
                 self._encoders_in = dict(self.encoders or {})
-                self._builds = [describe_build(self, features, held_out.seed)]
-                with seeded_building(held_out.seed):
+                self._builds = [describe_build(self, features, seed)]
+                with seeded_building(seed):
                     self.module_ = _encoders.build_networks(self, features)
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
@@ -633,10 +634,11 @@ container of pairs, or mapping of modalities
             standard_settings(device.type),
             opened as (checkpoints, held_out),
         ):
+            seed = held_out.seed
             reader.remember_modality(X, features[name], name)
             try:
-                build = describe_build(self, features, held_out.seed)
-                with seeded_building(held_out.seed):
+                build = describe_build(self, features, seed)
+                with seeded_building(seed):
                     _encoders.grow_networks(self, module, name)
                 self._builds = [*self._builds, build]
                 self._fit(features, labels, device, held_out, checkpoints)

@@ -2,9 +2,9 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import os
 from itertools import chain
 from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -405,7 +405,7 @@ container of pairs, or mapping of modalities
     def _separate_checkpoints(self, member, name):
         """Give a member a folder of its own in each folder of checkpoints."""
         folders = {
-            key: Path(value) / name
+            key: os.path.join(value, name)
             for key, value in member.get_params(deep=True).items()
             if f"__{key}".endswith("__checkpoint") and value is not None
         }
