@@ -67,6 +67,9 @@ class TieGroups:
 
     is_single : bool
         Whether every group is a single item.
+
+    n_groups, first : ndarray of shape (n_rows,)
+        Number of groups of each query, and the index of the first one.
     """
 
     rows: slice
@@ -81,7 +84,7 @@ class TieGroups:
 
     def __post_init__(self):
         ends = np.searchsorted(self.query, np.arange(len(self.totals) + 1))
-        self._first, self._n_groups = ends[:-1], np.diff(ends)
+        self.first, self.n_groups = ends[:-1], np.diff(ends)
         if self.is_single:
             self.found = np.arange(len(self.query)) - self._first_of_query()
         else:
@@ -100,9 +103,9 @@ class TieGroups:
     def sum(self, values):
         """Sum one value of each group over the groups of every query."""
         sums = np.zeros(len(self.totals))
-        has_groups = self._n_groups > 0
+        has_groups = self.n_groups > 0
         # Many times as fast as bincount, which waits for every sum before the next.
-        sums[has_groups] = np.add.reduceat(values, self._first[has_groups])
+        sums[has_groups] = np.add.reduceat(values, self.first[has_groups])
         return sums
 
     def sum_before(self, values):
@@ -120,7 +123,7 @@ class TieGroups:
 
     def _first_of_query(self):
         """Return for every group the index of the first one of its query."""
-        return np.repeat(self._first, self._n_groups)
+        return np.repeat(self.first, self.n_groups)
 
 
 @lru_cache(maxsize=1)
