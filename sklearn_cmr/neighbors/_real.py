@@ -85,7 +85,7 @@ class MatrixIndex:
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
     def ball(self, query, radius):
-        """Return the number of items within its radius of each query, and their rows."""
+        """Return how many items lie within the radius of each query, and their rows."""
         radius = radius.astype(np.float32)
 
         def search(block):
