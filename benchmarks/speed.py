@@ -27,6 +27,7 @@ from pathlib import Path
 import joblib
 import launches
 import numpy as np
+import retrieval
 import search as search_peers
 import torch
 from harness import (
@@ -327,7 +328,7 @@ def rank(function, directions, n_queries=None):
 
 def map_(options):
     """Mean average precision over the whole ranking, both directions."""
-    seconds = {}
+    seconds, all_metrics = {}, []
     for (size, shape), kind in product(RANKINGS.items(), ("cosine", "hamming")):
         if options.quick and size != "693 x 693":
             continue
@@ -357,6 +358,9 @@ def map_(options):
         yield from rows
         if largest:
             yield growth_row(seconds, kind, peak)
+        elif options.quick or size == "2,000 x 18,000":
+            all_metrics += retrieval.metrics(kind, size, directions, options)
+    yield from all_metrics
     for name, reason in rankings.MISSING.items():
         print(f"left out: {name} ({reason})", flush=True)
 
@@ -424,6 +428,9 @@ def search(options):
             rounds=options.rounds,
             per=n_queries,
         )
+    yield from retrieval.searches(options)
+    yield from retrieval.balls(options)
+    yield from retrieval.approximate(options)
 
 
 # -- 4. grid search ----------------------------------------------------------------

@@ -88,7 +88,8 @@ class _SharedLabel:
         return reduce(np.logical_or, shared).view(np.uint8)
 
     def n_relevant(self, rows, relevant):
-        return np.count_nonzero(relevant, axis=1)
+        # Several times as fast as with 64 bits, or by np.count_nonzero.
+        return relevant.sum(axis=1, dtype=np.uint32).astype(np.intp)
 
     def grades(self, rows, items=slice(None)):
         dtype = np.min_scalar_type(len(self.levels) - 1)
