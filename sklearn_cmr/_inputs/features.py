@@ -13,7 +13,13 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
-from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._arrays import (
+    MappedRows,
+    blocks_of,
+    is_frame,
+    read_rows,
+    to_array,
+)
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
@@ -47,6 +53,10 @@ class NumericChecks:
 
     def check_part(self, part, modality, estimator, *, may_have_regions=False):
         """Return the validated features of one modality."""
+        if isinstance(part, MappedRows) and len(part):
+            for block in blocks_of(part):
+                self.check_part(block, modality, estimator)
+            return part
         name = f"{modality} features"
         part = to_array(part, name)
         if _holds_strings(part):
@@ -129,6 +139,10 @@ class FeatureReader:
     checks : object, default=NumericChecks()
         Validates values, with the methods and the attribute of
         :class:`NumericChecks`.
+
+    leaves_unread : bool, default=False
+        Whether rows of a matrix in a file may stay there, as
+        :class:`~sklearn_cmr._arrays.MappedRows`.
     """
 
     def __init__(
@@ -141,6 +155,7 @@ class FeatureReader:
         reserved_names=(),
         other_readers=_NO_READERS,
         checks=_NUMERIC,
+        leaves_unread=False,
     ):
         self.estimator = estimator
         self.any_modalities = any_modalities
@@ -149,6 +164,7 @@ class FeatureReader:
         self.reserved_names = reserved_names
         self.other_readers = other_readers
         self.checks = checks
+        self.leaves_unread = leaves_unread
 
     @property
     def modality_names(self):
@@ -277,6 +293,7 @@ class FeatureReader:
             )
 
     def _check_part(self, part, modality):
+        part = part if self.leaves_unread else read_rows(part)
         try:
             return self.checks.check_part(
                 part,

@@ -61,6 +61,8 @@ class CrossModalTransformer(
     _region_modalities: tuple[str, ...] = ()
     # Whether all items need as many regions as those of the fit.
     _needs_same_regions = False
+    # Whether it takes rows of a matrix in a file, which are read when they are needed.
+    _leaves_unread = False
 
     # Encodings that differ by less than this share of their length count as the same.
     _tolerance = 1e-5
@@ -418,6 +420,7 @@ container of pairs, or mapping of modalities
             needs_same_regions=self._needs_same_regions,
             reserved_names=self._reserved_names,
             other_readers=other_readers,
+            leaves_unread=self._leaves_unread,
         )
 
     def _read_training_set(self, X, Y, y, *, reset=True):

@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import itertools
-import mmap
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import torch
 from scipy import sparse
 from torch.utils.data import Dataset, Subset
 
+from sklearn_cmr._arrays import MappedRows, is_memory_mapped
 from sklearn_cmr.training.samplers import EachByItself, in_order
 
 # Share of the free memory of an accelerator that resident features may take.
@@ -56,17 +56,30 @@ class Batch(NamedTuple):
 
 
 class _DeviceRows:
-    """A matrix on the device; other dtypes than float32 are cast batch by batch."""
+    """A matrix on the device; other dtypes than float32 are cast batch by batch.
 
-    def __init__(self, tensor):
+    Parameters
+    ----------
+    tensor : tensor
+
+    rows : int64 tensor, default=None
+        The rows of the tensor that the matrix consists of; all by default.
+    """
+
+    def __init__(self, tensor, rows=None):
         self.tensor = tensor
+        self.rows = rows
 
     def take(self, rows):
-        picked = self.tensor.index_select(0, rows.flatten())
+        places = rows.flatten()
+        places = places if self.rows is None else self.rows[places]
+        picked = self.tensor.index_select(0, places)
         return picked.float().view(*rows.shape, *picked.shape[1:])
 
     def cut(self, start, stop):
-        return self.tensor[start:stop].float()
+        if self.rows is None:
+            return self.tensor[start:stop].float()
+        return self.tensor.index_select(0, self.rows[start:stop]).float()
 
 
 class _HostRows:
@@ -89,13 +102,15 @@ class _HostRows:
 
 def _place_rows(X, device):
     """Choose where the rows of a validated feature matrix live."""
-    if sparse.issparse(X):
+    if isinstance(X, MappedRows) and device.type == "cpu" and _torch_reads(X.array):
+        return _DeviceRows(_as_tensor(X.array), torch.from_numpy(X.rows))
+    if sparse.issparse(X) or isinstance(X, MappedRows):
         return _HostRows(X, device)
     if X.dtype == bool:
         X = X.view(np.uint8)
     if device.type == "cpu":
         return _DeviceRows(_as_tensor(X)) if _torch_reads(X) else _HostRows(X, device)
-    if _is_memory_mapped(X) or not _fits(X, device):
+    if is_memory_mapped(X) or not _fits(X, device):
         return _HostRows(X, device)
     tensor = torch.empty(X.shape, dtype=torch.float32, device=device)
     for start in range(0, len(X), _ROWS_PER_MOVE):
@@ -117,14 +132,6 @@ def _as_tensor(X):
         # Rows are only ever read, so that a read-only array is safe to share.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(X)
-
-
-def _is_memory_mapped(X):
-    while X is not None:
-        if isinstance(X, (np.memmap, mmap.mmap)):
-            return True
-        X = getattr(X, "base", None)
-    return False
 
 
 def _fits(X, device):
