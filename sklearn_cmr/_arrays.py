@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 
 # Values of an array in a file that are read at once.
-_VALUES_AT_ONCE = 2**22
+_VALUES_AT_ONCE = 2**20
 
 
 def is_frame(X):

@@ -489,6 +489,15 @@ def test_steps_do_not_wait(estimator, data, device):
     assert n_waits[0] == n_waits[1]
 
 
+def test_long_epochs_do_not_wait(device):
+    n_waits = []
+    for n_samples in (20, 700):
+        with device.waits() as found:
+            fit(ACMRProjector(), pairs(n_samples), device.name, batch_size=2)
+        n_waits.append(found.n)
+    assert n_waits[0] == n_waits[1]
+
+
 @pytest.mark.parametrize(("estimator", "data"), STEADY)
 def test_rows_are_encoded_alone(estimator, data, device):
     image, text, y = data(2500)
