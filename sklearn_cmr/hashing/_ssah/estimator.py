@@ -950,5 +950,5 @@ def has_counts(X):
     for values in [X.data] if sparse.issparse(X) else blocks_of(X):
         if (values < 0).any():
             return False
-        n_nonzero += np.count_nonzero(values)
+        n_nonzero += int(np.count_nonzero(values))
     return 2 * n_nonzero < math.prod(X.shape)
