@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._arrays import is_frame, read_rows, to_array
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.features import FeatureReader, is_modality_name
 from sklearn_cmr._inputs.labels import check_label_names, for_scikit_learn
@@ -387,6 +387,7 @@ class PairTransformer(  # type: ignore[call-arg]
             any_modalities=True,
             reserved_names={*dir(type(self)), "n_image_features"},
             checks=UncheckedParts(options),
+            leaves_unread=True,
         )
 
     def _join(self, layout, outputs):
@@ -421,6 +422,7 @@ def _check_transformer(transformer, modality):
 
 def _as_input(part, transformer):
     """Return features as a transformer takes them: one column of strings as 1-D."""
+    part = read_rows(part)
     first = transformer
     while steps := _steps(first):
         first = steps[0][1]

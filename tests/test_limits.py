@@ -1,95 +1,127 @@
-"""Many fits, and many threads, in one process."""
+"""Features that are larger than the memory: what a process may take beside them."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import gc
 import os
-import threading
+import subprocess
+import sys
 from pathlib import Path
 
+import limits
 import numpy as np
 import pytest
-import torch
-from joblib import Parallel, delayed
+from sklearn.model_selection import GridSearchCV, KFold
 
-from tests.wrong_inputs.rows import IMAGE, PAIRS, TEXT, Y, make, refitted
+from sklearn_cmr import ACMRProjector, make_pairs
+from sklearn_cmr.metrics import map_scorer
 
-METHODS = ["AADAHHasher", "ACMRProjector", "CMGANProjector", "DRCLProjector"]
-METHODS += ["SSAHHasher"]
-N_FITS = 500
-LINUX = Path("/proc/self/status")
-
-
-def _resident():
-    """Return the memory of the process that is no file, in bytes."""
-    line = next(row for row in LINUX.read_text().splitlines() if "RssAnon" in row)
-    return 1024 * int(line.split()[1])
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not Path("/proc/self/status").exists(), reason="needs Linux to measure memory"
+    ),
+]
+ROOT = Path(limits.__file__).parents[1]
+N_CLASSES = 4
 
 
-def _open_things():
-    """Return the numbers of open files and of threads."""
-    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+def write(path, n_samples, n_features, dtype="float32"):
+    """Write features around means of classes, block by block; return the classes."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(N_CLASSES, size=n_samples)
+    means = rng.normal(size=(N_CLASSES, n_features))
+    X = np.lib.format.open_memmap(path, "w+", dtype, (n_samples, n_features))
+    for start in range(0, n_samples, 1000):
+        part = y[start : start + 1000]
+        noise = rng.standard_normal((len(part), n_features), dtype=np.float32)
+        X[start : start + len(part)] = means[part] + noise
+    return y
 
 
-def _count_objects():
-    gc.collect()
-    return len(gc.get_objects())
+def test_methods_train_on_files(tmp_path):
+    """The benchmark at a hundredth of its size."""
+    limits.write_data(tmp_path, limits.N_SAMPLES // 100)
+    rows = limits.run_apart(limits.METHODS, tmp_path, allowed=192 * 2**20)
+    assert list(rows) == list(limits.METHODS)
+    assert all(row["fit"]["peak"] < 192 * 2**20 for row in rows.values())
 
 
-def _use(name, seed):
-    estimator = make(name, random_state=seed, early_stopping=False)
-    estimator.fit(IMAGE, TEXT, Y).transform(PAIRS)
+_UNDER_A_LIMIT = """
+import sys
+import numpy as np
+import limits
+from sklearn_cmr import ACMRProjector
+
+n_bytes, folder = int(sys.argv[1]), sys.argv[2]
+params = {"hidden_layer_sizes": (16,), "embedding_dim": 8, "random_state": 0}
+estimator = ACMRProjector(**params, max_epochs=1)
+text, y = (np.load(f"{folder}/{name}.npy") for name in ("text", "y"))
+estimator.fit(text, text, y).transform(text, text)  # loads modules
+limits.limit_memory(n_bytes)
+for name in ("float32", "float64"):
+    image = np.load(f"{folder}/{name}.npy", mmap_mode="r")
+    n_rows = len(image)
+    with limits.peak_memory() as memory:
+        estimator.fit(image, text[:n_rows], y[:n_rows])
+        Z = estimator.transform_image(image)
+    assert Z.shape == (n_rows, 8)
+    print(memory.peak)
+    try:
+        np.array(image)
+    except MemoryError:
+        print("no copy")
+"""
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not LINUX.exists(), reason="reads what Linux says of a process")
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_many_fits_leave_nothing_behind():
-    for i in range(50):
-        _use(METHODS[i % len(METHODS)], i)
-    before, things, n_threads = _resident(), _open_things(), threading.active_count()
-    n_objects = _count_objects()
-    for i in range(N_FITS):
-        _use(METHODS[i % len(METHODS)], i)
-    # One that stays from each fit would be seen, as would its weights and moments.
-    assert _count_objects() - n_objects < N_FITS // 2
-    assert _resident() - before < 2**23
-    assert _open_things() == things
-    assert threading.active_count() == n_threads
-
-
-def _outputs(estimator):
-    return [*estimator.transform(PAIRS).values(), estimator.score(PAIRS, Y)]
-
-
-def _assert_equal(first, second):
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_threads_that_encode(name):
-    estimator = refitted(name)
-    expected = _outputs(estimator)
-    done = Parallel(n_jobs=8, backend="threading")(
-        delayed(_outputs)(estimator) for _ in range(16)
+def test_features_of_ten_times_the_memory(tmp_path):
+    """The limit holds: there, the features cannot be copied into the memory."""
+    np.save(tmp_path / "y.npy", write(tmp_path / "text.npy", 18_000, 20))
+    write(tmp_path / "float32.npy", 18_000, 4096)
+    write(tmp_path / "float64.npy", 9000, 4096, "float64")
+    allowed = (tmp_path / "float64.npy").stat().st_size // 10
+    run = subprocess.run(
+        [sys.executable, "-c", _UNDER_A_LIMIT, str(allowed), str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([".", "benchmarks"])},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
-    for found in done:
-        _assert_equal(found, expected)
+    assert run.returncode == 0, run.stderr
+    first, refused, second, refused_again = run.stdout.splitlines()
+    assert refused == refused_again == "no copy"
+    assert max(int(first), int(second)) < allowed
 
 
-def _fit(name, seed):
-    return refitted(name, random_state=seed, max_epochs=2)
+def score_and_memory(estimator, X, y):
+    """Return what the worker holds while the rows of its fold are there."""
+    memory = limits.memory_of_process("RssAnon")
+    return {"map": map_scorer(estimator, X, y), "memory": memory}
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_threads_that_fit(name):
-    state = torch.get_rng_state()
-    done = Parallel(n_jobs=4, backend="threading")(
-        delayed(_fit)(name, seed) for seed in range(4)
+def test_workers_of_a_search_share_the_file(tmp_path):
+    """A fold's rows are read batch by batch, and not copied before."""
+    n_samples, n_features = 3000, 8192
+    y = write(tmp_path / "image.npy", n_samples, n_features)
+    image = np.load(tmp_path / "image.npy", mmap_mode="r")
+    text = np.eye(N_CLASSES)[y] + np.random.default_rng(0).normal(size=(n_samples, 4))
+    params = {"hidden_layer_sizes": (8,), "embedding_dim": 4, "max_epochs": 1}
+    search = GridSearchCV(
+        ACMRProjector(**params, random_state=0),
+        {"margin": [0.3, 0.5]},
+        scoring=score_and_memory,
+        cv=KFold(2, shuffle=True, random_state=0),
+        refit=False,
+        n_jobs=2,
+        error_score="raise",
     )
-    for seed, estimator in enumerate(done):
-        _assert_equal(_outputs(estimator), _outputs(_fit(name, seed)))
-    assert torch.equal(torch.get_rng_state(), state)
+    memory = {}
+    for n_rows in (200, n_samples):
+        search.fit(make_pairs(image[:n_rows], text[:n_rows]), y[:n_rows])
+        found = [search.cv_results_[f"split{i}_test_memory"] for i in range(2)]
+        memory[n_rows] = np.max(found)
+    assert memory[n_samples] - memory[200] < image.nbytes / 4
+    # The scores are those of the same rows in memory.
+    scores = search.cv_results_["mean_test_map"]
+    search.set_params(n_jobs=None).fit(make_pairs(np.array(image), text), y)
+    np.testing.assert_allclose(search.cv_results_["mean_test_map"], scores)

@@ -7,14 +7,17 @@ from numbers import Integral
 from sklearn.utils import _safe_indexing
 from skorch.helper import SliceDict
 
-from sklearn_cmr._arrays import is_frame
+from sklearn_cmr._arrays import is_frame, read_rows, take_rows
 from sklearn_cmr._inputs.layout import check_same_length, shape_of
 
 
 class Pairs(SliceDict):
     """Mapping from modalities to their features, sliced by rows.
 
-    :func:`~sklearn_cmr.make_pairs` checks the features and makes the container.
+    :func:`~sklearn_cmr.make_pairs` checks the features and makes the container. Rows
+    that are selected of a matrix in a file (:class:`numpy.memmap`) are read when a
+    modality is taken out of the container. The estimators of this package that train
+    networks read them batch by batch.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ class Pairs(SliceDict):
         if isinstance(key, str):
             if key not in self:
                 raise KeyError(f"{key!r} is no modality of {self!r}")
-            return super().__getitem__(key)
+            return read_rows(super().__getitem__(key))
         if isinstance(key, Integral):
             raise TypeError(
                 f"Pairs are indexed by the name of a modality or by several rows; got "
@@ -44,7 +47,8 @@ class Pairs(SliceDict):
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]  # scikit-learn selects rows by X[rows, ...]
         try:
-            return Pairs(**{name: _rows(part, key) for name, part in self.items()})
+            parts = {name: _rows(part, key) for name, part in self.unread().items()}
+            return Pairs(**parts)
         except (IndexError, TypeError, ValueError, RuntimeError) as error:
             raise IndexError(
                 f"The rows of {self!r} cannot be selected by this "
@@ -56,9 +60,33 @@ class Pairs(SliceDict):
         _check_has_rows(value, key)
         super().__setitem__(key, value)
 
+    def unread(self):
+        """Return a dict of the features, those in files as unread rows."""
+        return {name: dict.__getitem__(self, name) for name in self}
+
+    # A dict would hand out the unread rows.
+
+    def __iter__(self):
+        return super().__iter__()
+
+    def items(self):
+        """Return the modalities and their features."""
+        return {name: self[name] for name in self}.items()
+
+    def values(self):
+        """Return the features."""
+        return {name: self[name] for name in self}.values()
+
+    def get(self, key, default=None):
+        """Return the features of a modality, or the default if there are none."""
+        return self[key] if key in self else default
+
+    def __reduce__(self):
+        return _rebuild, (self.unread(),)
+
     def copy(self):
         """Return a container of the same features."""
-        return Pairs(**self)
+        return Pairs(**self.unread())
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
@@ -68,8 +96,12 @@ class Pairs(SliceDict):
         )
 
     def __repr__(self):
-        parts = (f"{name}: {tuple(part.shape)}" for name, part in self.items())
+        parts = (f"{name}: {tuple(part.shape)}" for name, part in self.unread().items())
         return f"<{type(self).__name__} of {', '.join(parts)}>"
+
+
+def _rebuild(parts):
+    return Pairs(**parts)
 
 
 def _check_has_rows(part, name):
@@ -81,4 +113,4 @@ def _check_has_rows(part, name):
 
 
 def _rows(part, key):
-    return _safe_indexing(part, key) if is_frame(part) else part[key]
+    return _safe_indexing(part, key) if is_frame(part) else take_rows(part, key)

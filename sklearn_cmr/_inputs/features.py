@@ -13,7 +13,14 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
-from sklearn_cmr._arrays import is_frame, named_errors, to_array
+from sklearn_cmr._arrays import (
+    MappedRows,
+    blocks_of,
+    is_frame,
+    named_errors,
+    read_rows,
+    to_array,
+)
 from sklearn_cmr._inputs.items import (
     check_items,
     compare_items,
@@ -53,6 +60,10 @@ class NumericChecks:
 
     def check_part(self, part, modality, estimator, *, may_have_regions=False):
         """Return the validated features of one modality."""
+        if isinstance(part, MappedRows) and len(part):
+            for block in blocks_of(part):
+                self.check_part(block, modality, estimator)
+            return part
         name = f"{modality} features"
         part = to_array(part, name)
         if _holds_strings(part):
@@ -152,6 +163,10 @@ class FeatureReader:
     checks : object, default=NumericChecks()
         Validates values, with the methods and the attribute of
         :class:`NumericChecks`.
+
+    leaves_unread : bool, default=False
+        Whether rows of a matrix in a file may stay there, as
+        :class:`~sklearn_cmr._arrays.MappedRows`.
     """
 
     def __init__(
@@ -165,6 +180,7 @@ class FeatureReader:
         reserved_names=(),
         other_readers=_NO_READERS,
         checks=_NUMERIC,
+        leaves_unread=False,
     ):
         self.estimator = estimator
         self.any_modalities = any_modalities
@@ -174,6 +190,7 @@ class FeatureReader:
         self.reserved_names = reserved_names
         self.other_readers = other_readers
         self.checks = checks
+        self.leaves_unread = leaves_unread
 
     @property
     def modality_names(self):
@@ -310,8 +327,10 @@ class FeatureReader:
         }
 
     def _check_part(self, part, modality, has_encoder):
+        part = part if self.leaves_unread else read_rows(part)
         try:
             if has_encoder:
+                part = read_rows(part)
                 return self.checks.check_items(part, modality, self.estimator)
             return self.checks.check_part(
                 part,

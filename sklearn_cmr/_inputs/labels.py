@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
-from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._arrays import is_frame, take_rows, to_array
 from sklearn_cmr._inputs.layout import (
     check_same_length,
     has_two_dimensions,
@@ -407,7 +407,7 @@ def _drop_unlabeled(features, y, name):
         stacklevel=stacklevel_of_caller(),
     )
     rows = np.flatnonzero(labeled)
-    usable = {modality: part[rows] for modality, part in features.items()}
+    usable = {modality: take_rows(X, rows) for modality, X in features.items()}
     return usable, _safe_indexing(y, rows)
 
 

@@ -291,6 +291,8 @@ class PairLayout:
         if self.kind == "arrays":
             return {"image": X, "text": self.Y}
         if self.kind == "mapping":
+            # Pairs leave rows of files unread.
+            X = X.unread() if hasattr(X, "unread") else X
             # In one order, so that the order of the keys does not matter.
             known = [modality for modality in MODALITIES if modality in X]
             others = [name for name in X if name not in MODALITIES]

@@ -128,6 +128,8 @@ class NetworkTransformer(CrossModalTransformer):
     # Looser than for closed forms, where small differences are meaningful. Trained
     # networks give them only where something, such as an outlier, shrinks them.
     _tolerance = 1e-2
+    # Batches and blocks are cut out of the file.
+    _leaves_unread = True
     # A modality is an entry of a ModuleDict.
     _reserved_names = frozenset({*dir(torch.nn.ModuleDict), "training"})
 

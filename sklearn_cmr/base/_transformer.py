@@ -69,6 +69,8 @@ class CrossModalTransformer(
     _needs_same_regions = False
     # Modalities that an encoder of the caller reads: (n_samples, ...).
     _encoded_modalities: Collection[str] = ()
+    # Whether it takes rows of a matrix in a file, which are read when they are needed.
+    _leaves_unread = False
 
     # Encodings that differ by less than this share of their length count as the same.
     _tolerance = 1e-5
@@ -431,6 +433,7 @@ container of pairs, or mapping of modalities
             encoded_modalities=self._encoded_modalities,
             reserved_names=self._reserved_names,
             other_readers=other_readers,
+            leaves_unread=self._leaves_unread,
         )
 
     def _read_training_set(self, X, Y, y, *, reset=True):

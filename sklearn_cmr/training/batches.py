@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import itertools
-import mmap
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import torch
 from scipy import sparse
 from torch.utils.data import Dataset, Subset
 
+from sklearn_cmr._arrays import MappedRows, is_memory_mapped
 from sklearn_cmr.training.samplers import EachByItself, in_order
 
 # Share of the free memory of an accelerator that resident features may take.
@@ -57,18 +57,35 @@ class Batch(NamedTuple):
 
 
 class _DeviceRows:
-    """An array on the device that is cast to the type of a batch by the batch."""
+    """An array on the device that is cast to the type of a batch by the batch.
 
-    def __init__(self, tensor, dtype=torch.float32):
-        self.tensor, self.dtype = tensor, dtype
+    Parameters
+    ----------
+    tensor : tensor
+
+    dtype : torch.dtype, default=torch.float32
+        Type of the batches.
+
+    rows : int64 tensor, default=None
+        The rows of the tensor that the array consists of; all by default.
+    """
+
+    def __init__(self, tensor, dtype=torch.float32, rows=None):
+        self.tensor, self.dtype, self.rows = tensor, dtype, rows
         self.shape = tuple(tensor.shape)
+        if rows is not None:
+            self.shape = (len(rows), *self.shape[1:])
 
     def take(self, rows):
-        picked = self.tensor.index_select(0, rows.flatten())
+        places = rows.flatten()
+        places = places if self.rows is None else self.rows[places]
+        picked = self.tensor.index_select(0, places)
         return picked.to(self.dtype).view(*rows.shape, *picked.shape[1:])
 
     def cut(self, start, stop):
-        return self.tensor[start:stop].to(self.dtype)
+        if self.rows is None:
+            return self.tensor[start:stop].to(self.dtype)
+        return self.tensor.index_select(0, self.rows[start:stop]).to(self.dtype)
 
 
 class _HostRows:
@@ -93,7 +110,9 @@ class _HostRows:
 
 def _place_rows(X, device, dtype=torch.float32):
     """Choose where the rows of validated features live; batches have the dtype."""
-    if sparse.issparse(X):
+    if isinstance(X, MappedRows) and device.type == "cpu" and _torch_reads(X.array):
+        return _DeviceRows(_as_tensor(X.array), dtype, torch.from_numpy(X.rows))
+    if sparse.issparse(X) or isinstance(X, MappedRows):
         return _HostRows(X, device, dtype)
     if X.dtype == bool:
         X = X.view(np.uint8)
@@ -105,7 +124,7 @@ def _place_rows(X, device, dtype=torch.float32):
     stored: np.dtype = np.dtype(np.float32)
     if dtype is torch.int64:
         stored = X.dtype if X.dtype in _TORCH_DTYPES else np.dtype(np.int64)
-    if _is_memory_mapped(X) or not _fits(X, device, stored):
+    if is_memory_mapped(X) or not _fits(X, device, stored):
         return _HostRows(X, device, dtype)
     stored_as = getattr(torch, stored.name)
     tensor = torch.empty(X.shape, dtype=stored_as, device=device)
@@ -128,14 +147,6 @@ def _as_tensor(X):
         # Rows are only ever read, so that a read-only array is safe to share.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(X)
-
-
-def _is_memory_mapped(X):
-    while X is not None:
-        if isinstance(X, (np.memmap, mmap.mmap)):
-            return True
-        X = getattr(X, "base", None)
-    return False
 
 
 def _fits(X, device, stored):

@@ -14,8 +14,6 @@ from sklearn_cmr.training.batches import BatchIterator, whole_dataset
 from sklearn_cmr.training.callbacks import ProgressBar, make_early_stopping
 from sklearn_cmr.training.phases import EpochState, Terms
 
-# Steps whose loss terms are kept as single tensors before they are summed.
-_STEPS_PER_SUM = 256
 # Rows of the last batch of an epoch whose encodings are checked.
 _ROWS_CHECKED = 64
 # What skorch records of an epoch besides the values for users.
@@ -545,32 +543,27 @@ def _load_moments(optimizer, names, moments):
 
 
 class _TermMeans:
-    """Mean of every loss term over the rows of an epoch, without waiting for it."""
+    """Mean of every loss term over the rows of an epoch, without waiting for it.
+
+    The terms of a step are added up at once. Kept, the many small tensors would lie
+    between the large ones of later steps, and the memory could not be used again.
+    """
 
     def __init__(self):
-        self.pending: dict[str, list[torch.Tensor]] = {}
-        self.weights: dict[str, list[float]] = {}
         self.names: dict[str, list[str]] = {}
         self.sums: dict[str, torch.Tensor] = {}
-        self.n_rows: dict[str, float] = {}
+        self.n_rows: dict[str, int] = {}
 
     def add(self, player, terms, n_rows):
         self.names[player] = list(terms)
-        self.pending.setdefault(player, []).extend(terms.values())
-        self.weights.setdefault(player, []).append(n_rows)
-        if len(self.weights[player]) == _STEPS_PER_SUM:
-            self._sum_up(player)
-
-    def _sum_up(self, player):
-        weights = self.weights.pop(player)
-        values = torch.stack(self.pending.pop(player)).view(len(weights), -1)
-        sums = values.new_tensor(weights) @ values
-        self.sums[player] = self.sums.get(player, 0) + sums
-        self.n_rows[player] = self.n_rows.get(player, 0) + sum(weights)
+        values = torch.stack(list(terms.values()))
+        if player in self.sums:
+            self.sums[player].add_(values, alpha=n_rows)
+        else:
+            self.sums[player] = values * n_rows
+        self.n_rows[player] = self.n_rows.get(player, 0) + n_rows
 
     def compute(self):
-        for player in list(self.pending):
-            self._sum_up(player)
         means: dict[str, float] = {}
         for player, sums in self.sums.items():
             values = (sums / self.n_rows[player]).tolist()

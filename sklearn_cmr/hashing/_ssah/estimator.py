@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import math
 from functools import partial
 from numbers import Integral, Real
 
@@ -10,6 +11,7 @@ from scipy import sparse
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
+from sklearn_cmr._arrays import blocks_of
 from sklearn_cmr._inputs.labels import check_labels
 from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
@@ -984,6 +986,9 @@ def _predict_labels(encoder, X):
 
 def has_counts(X):
     """Tell whether features look like word counts: nonnegative and mostly 0."""
-    values = X.data if sparse.issparse(X) else X
-    n_nonzero = np.count_nonzero(values)
-    return bool((values >= 0).all() and 2 * n_nonzero < np.prod(X.shape))
+    n_nonzero = 0
+    for values in [X.data] if sparse.issparse(X) else blocks_of(X):
+        if (values < 0).any():
+            return False
+        n_nonzero += int(np.count_nonzero(values))
+    return 2 * n_nonzero < math.prod(X.shape)
