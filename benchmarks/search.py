@@ -58,9 +58,9 @@ def clustered_rows(n_items, rng):
     return centers[rng.integers(20, size=n_items)] + noise / 2
 
 
-def random_rows(n_items, rng):
+def random_rows(n_items, rng, width=WIDTH):
     """Return normally distributed numbers."""
-    return rng.standard_normal((n_items, WIDTH), dtype=np.float32)
+    return rng.standard_normal((n_items, width), dtype=np.float32)
 
 
 def own_search(gallery, metric, algorithm):

@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from functools import partial
 from itertools import product
@@ -26,6 +27,7 @@ from pathlib import Path
 import joblib
 import launches
 import numpy as np
+import retrieval
 import search as search_peers
 import torch
 from harness import (
@@ -46,6 +48,7 @@ from loops.common import make_data
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
+from skorch.callbacks import Callback
 
 from sklearn_cmr import (
     AADAHHasher,
@@ -231,6 +234,58 @@ def largest_batches(options):
         )
 
 
+class EpochClock(Callback):
+    """Note the times at the beginning of every epoch: wall, thread, process."""
+
+    phases: list = []  # of the class: fits work on copies
+
+    def on_train_begin(self, net, **kwargs):
+        self.phases.append([])
+
+    def on_epoch_begin(self, net, **kwargs):
+        now = time.perf_counter(), time.thread_time(), time.process_time()
+        self.phases[-1].append(now)
+
+
+def checkpoints(options):
+    """Checkpoints: an epoch with one, compared with an epoch without."""
+    epochs = 4
+    size = SMALL if options.quick else WIDE
+    data = SIZES[size]()
+    for name, (_, estimator) in METHODS.items():
+        if options.methods and name not in options.methods:
+            continue
+        if name == "DRCL, published" and not options.full:
+            continue
+        estimator = with_epochs(estimator, epochs).set_params(device=options.device)
+        times = {False: [], True: []}
+        for _, is_stored in product(range(options.rounds), times):
+            EpochClock.phases.clear()
+            with tempfile.TemporaryDirectory() as folder, limited_threads(1):
+                estimator.set_params(
+                    callbacks=[EpochClock()], checkpoint=folder if is_stored else None
+                )
+                fit(estimator, data)
+                sizes = [path.stat().st_size for path in Path(folder).iterdir()]
+                n_bytes = max(sizes, default=0)
+            # The first epoch of a phase also provides the memory.
+            lengths = [np.diff(phase[1:], axis=0) for phase in EpochClock.phases]
+            times[is_stored].append(np.concatenate(lengths))
+        without, stored = (np.median(np.concatenate(own), 0) for own in times.values())
+        wall, thread, process = stored / without - 1
+        yield Row(
+            "Checkpoints, an epoch",
+            f"{name}, {size}",
+            "without checkpoint",
+            without[0],
+            without[0] / stored[0],
+            None if options.quick else 1 / 1.02,
+            clock="wall",
+            note=f"{n_bytes / 1e6:,.1f} MB; wall {wall:+.1%}, CPU of the training "
+            f"thread {thread:+.1%}, with that of the writing one {process:+.1%}",
+        )
+
+
 # -- 2. mean average precision -----------------------------------------------------
 
 RANKINGS = {
@@ -273,7 +328,7 @@ def rank(function, directions, n_queries=None):
 
 def map_(options):
     """Mean average precision over the whole ranking, both directions."""
-    seconds = {}
+    seconds, all_metrics = {}, []
     for (size, shape), kind in product(RANKINGS.items(), ("cosine", "hamming")):
         if options.quick and size != "693 x 693":
             continue
@@ -303,6 +358,9 @@ def map_(options):
         yield from rows
         if largest:
             yield growth_row(seconds, kind, peak)
+        elif options.quick or size == "2,000 x 18,000":
+            all_metrics += retrieval.metrics(kind, size, directions, options)
+    yield from all_metrics
     for name, reason in rankings.MISSING.items():
         print(f"left out: {name} ({reason})", flush=True)
 
@@ -370,6 +428,9 @@ def search(options):
             rounds=options.rounds,
             per=n_queries,
         )
+    yield from retrieval.searches(options)
+    yield from retrieval.balls(options)
+    yield from retrieval.approximate(options)
 
 
 # -- 4. grid search ----------------------------------------------------------------
@@ -599,6 +660,7 @@ def import_(options):
 SECTIONS = {
     "train": train,
     "steps": steps,
+    "checkpoints": checkpoints,
     "map": map_,
     "search": search,
     "grid": grid,

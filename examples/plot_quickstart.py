@@ -20,15 +20,14 @@ retrieve digits. Type your own::
 import sys
 
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_cmr import ACMRProjector, PairTransformer
+from sklearn_cmr import ACMRProjector, CrossModalRetriever, PairTransformer
 from sklearn_cmr.datasets import load_captioned_digits
-from sklearn_cmr.metrics import map_i2t_scorer, map_t2i_scorer
+from sklearn_cmr.metrics import RetrievalDisplay, map_i2t_scorer, map_t2i_scorer
 
 pairs, y = load_captioned_digits(return_X_y=True)
 train, test, y_train, y_test = train_test_split(pairs, y, stratify=y, random_state=0)
@@ -40,46 +39,36 @@ model = make_pipeline(
     PairTransformer(image=StandardScaler(), text=text_features),
     ACMRProjector(random_state=0, verbose=1),
 )
+retriever = CrossModalRetriever(model, n_neighbors=10)
 
 # %%
 # Train and score
 # ---------------
 # Every test image queries the test texts, and every test text the test images.
 
-model.fit(train, y_train)
-print(f"image -> text  mAP {map_i2t_scorer(model, test, y_test):.3f}")
-print(f"text -> image  mAP {map_t2i_scorer(model, test, y_test):.3f}")
+retriever.fit(train, y_train)
+print(f"image -> text  mAP {map_i2t_scorer(retriever, test, y_test):.3f}")
+print(f"text -> image  mAP {map_t2i_scorer(retriever, test, y_test):.3f}")
 
 # %%
 # Retrieve
 # --------
-# A mapping with one key encodes one modality alone. The digits are ranked by the cosine
-# similarity between their embeddings and those of the words.
+# The gallery are the test images. The digits are ranked by the cosine similarity
+# between their embeddings and those of the words.
 
-N_FOUND = 10
 typed = " ".join(sys.argv[1:])
 queries = [typed] if typed else ["a round nought", "the figure four", "lucky seven"]
 
-gallery = model.transform({"image": test["image"]})["image"]
-words = model.transform({"text": np.array(queries, dtype=object)})["text"]
-gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
-found = np.argsort(-words @ gallery.T, axis=1)[:, :N_FOUND]
-
+retriever.index(image=test["image"])
+found, distances = retriever.query(text=queries)
 for query, items in zip(queries, found, strict=True):
     print(f"{query!r} finds the digits {' '.join(map(str, y_test[items]))}")
 
 # %%
 # The digits that the words retrieve, best first:
 
-fig, axes = plt.subplots(
-    len(queries), N_FOUND, figsize=(N_FOUND, 1.5 * len(queries)), squeeze=False
-)
-for row, query, items in zip(axes, queries, found, strict=True):
-    row[0].set_title(f"“{query}”", loc="left")
-    for ax, item in zip(row, items, strict=True):
-        ax.imshow(test["image"][item].reshape(8, 8), cmap="gray_r")
-        ax.set(xticks=[], yticks=[])
-fig.tight_layout()
-fig.savefig("quickstart.png", dpi=100)
+pictures = test["image"].reshape(-1, 8, 8)
+display = RetrievalDisplay(queries, pictures[found]).plot()
+display.figure_.savefig("quickstart.png", dpi=90)
 print("The picture is in quickstart.png")
 plt.show()

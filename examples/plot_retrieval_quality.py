@@ -5,8 +5,8 @@ Look at the quality of retrieval
 
 One number such as the mAP does not show which queries work well. This example trains
 :class:`~sklearn_cmr.ACMRProjector` on handwritten digits and sentences about them, and
-examines the result: a table, curves, the common space, and the items that single
-queries retrieve.
+examines the result: a table, curves, classes, the common space, and the items that
+single queries retrieve.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -22,13 +22,15 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_cmr import ACMRProjector, PairTransformer
+from sklearn_cmr import ACMRProjector, CrossModalRetriever, PairTransformer
 from sklearn_cmr.datasets import load_captioned_digits
 from sklearn_cmr.metrics import (
+    ClassScoreDisplay,
     CommonSpaceDisplay,
     PrecisionRecallDisplay,
     RetrievalDisplay,
     TopKPrecisionDisplay,
+    TopKRecallDisplay,
     TrainingCurveDisplay,
     cross_modal_report,
 )
@@ -40,26 +42,34 @@ model = make_pipeline(
     PairTransformer(image=StandardScaler(), text=text_features),
     ACMRProjector(early_stopping=True, random_state=0),
 )
-model.fit(train, y_train)
-TrainingCurveDisplay.from_estimator(model)
+retriever = CrossModalRetriever(model).fit(train, y_train)
+TrainingCurveDisplay.from_estimator(retriever.model_)
 
 # %%
 # All metrics, both directions
 # ----------------------------
 # Every test image queries the test texts, and every test text the test images.
 
-Z = model.transform(test)
+Z = retriever.transform(test)
 print(cross_modal_report(Z, y_test, k=[10, 40]))
 
 # %%
-# Precision over recall, and over the length of the list
-# -------------------------------------------------------
+# Precision over recall, and both over the length of the list
+# -----------------------------------------------------------
 # A class has about 45 items in the test set, so that the precision of longer lists must
-# fall. A curve that falls earlier shows that items were missed.
+# fall, and no shorter list can have them all. A curve that falls earlier shows that
+# items were missed.
 
-fig, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
 PrecisionRecallDisplay.from_predictions(Z, y_test, ax=axes[0])
 TopKPrecisionDisplay.from_predictions(Z, y_test, k=100, ax=axes[1])
+TopKRecallDisplay.from_predictions(Z, y_test, k=100, ax=axes[2])
+
+# %%
+# Which digits are found
+# ----------------------
+
+ClassScoreDisplay.from_predictions(Z, y_test)
 
 # %%
 # The common space
@@ -78,14 +88,14 @@ display.figure_.savefig("common_space.png", dpi=90)
 # above says how rare they are.
 
 options = {"items": {"image": test["image"].reshape(-1, 8, 8)}, "random_state": 3}
-display = RetrievalDisplay.from_estimator(model, test, y_test, **options)
+display = RetrievalDisplay.from_estimator(retriever, test, y_test, **options)
 display.figure_.savefig("retrieval.png", dpi=90)
 
 # %%
 # In the other direction, images retrieve sentences:
 
 RetrievalDisplay.from_estimator(
-    model, test, y_test, direction="i2t", queries=3, k=5, **options
+    retriever, test, y_test, direction="i2t", queries=3, k=5, **options
 )
 print("The pictures are in common_space.png and retrieval.png")
 plt.show()

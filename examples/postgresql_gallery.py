@@ -6,17 +6,8 @@ Search a gallery of codes in PostgreSQL
 A gallery that outgrows one process goes into an engine that exists already. This
 example trains a hasher, stores the codes of the images in a table of PostgreSQL, and
 finds the images that are nearest to texts by a query in SQL. The result is that of
-:class:`~sklearn_cmr.CrossModalRetriever`, item by item.
-
-When to move:
-
-- up to about 10^8 codes, one machine and one writer: ``CrossModalNeighbors`` with faiss
-  in memory, or mapped into memory with ``load``;
-- a gallery that is larger than the memory, on one machine: LanceDB, which searches
-  vectors of uint8 on the disk by the Hamming distance;
-- items that a team changes, next to its other tables: PostgreSQL, as here;
-- more than one machine: the binary vectors of Milvus, or the bit vectors of
-  Elasticsearch.
+:class:`~sklearn_cmr.CrossModalRetriever`, item by item. ``docs/databases.rst`` says
+when to move, and where to.
 
 The order of the bits: ``pack_codes`` puts the first column of a code into the highest
 bit of the first byte, as ``numpy.packbits`` does. The first character of a bit string

@@ -34,9 +34,23 @@ __all__ = [
     "PairTransformer",
     "SSAHHasher",
     "SemanticMatchingProjector",
+    "TRUSTED_TYPES",
     "make_pairs",
     "show_versions",
 ]
+
+# What skops has to be told to trust: our classes that may be in a file, and splitters
+# of searches.
+TRUSTED_TYPES = (
+    *(f"sklearn_cmr.{n}" for n in __all__ if n not in ("TRUSTED_TYPES", "make_pairs")),
+    "sklearn_cmr.metrics.MapScorer",
+    "sklearn_cmr.metrics.RetrievalScorer",
+    "sklearn_cmr.pairs.Pairs",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.ShuffleSplit",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.model_selection._split.StratifiedShuffleSplit",
+)
 
 __version__ = "0.1.0.dev0"
 
@@ -57,6 +71,6 @@ __getattr__, __dir__ = lazy_names(
             "SemanticMatchingProjector",
         ],
     },
-    ["base", "codes", "compose", "datasets", "ensemble", "hashing", "metrics"]
-    + ["neighbors", "nn", "pairs", "projection", "training"],
+    ["base", "codes", "compose", "datasets", "ensemble", "export", "hashing"]
+    + ["metrics", "neighbors", "nn", "pairs", "projection", "training"],
 )

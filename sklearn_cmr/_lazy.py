@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used."""
+"""Public names: imported when they are first used, and written into files."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -41,3 +41,29 @@ def lazy_names(package, modules, submodules=()):
         return sorted({*vars(sys.modules[package]), *module_of, *submodules})
 
     return getattr_, dir_
+
+
+def public(package):
+    """Return a decorator that tells a class where users find it.
+
+    Files name a class by this path. Private modules can then be renamed and moved, and
+    files stay readable.
+
+    Parameters
+    ----------
+    package : str
+        Module that users import the class from.
+
+    Returns
+    -------
+    decorator : callable
+    """
+
+    def place(cls):
+        # doctest takes a class from another module for imported, unless it is in here.
+        examples = vars(sys.modules[cls.__module__]).setdefault("__test__", {})
+        examples[cls.__name__] = cls
+        cls.__module__ = package
+        return cls
+
+    return place

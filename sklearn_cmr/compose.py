@@ -2,10 +2,12 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import (
@@ -14,9 +16,9 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._arrays import is_frame, read_rows, to_array
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.features import FeatureReader, is_modality_name
 from sklearn_cmr._inputs.labels import check_label_names, for_scikit_learn
@@ -25,8 +27,12 @@ from sklearn_cmr._inputs.layout import (
     bare_names,
     check_same_length,
     is_mapping,
+    shape_of,
 )
-from sklearn_cmr._inputs.outputs import PairOutputMixin
+from sklearn_cmr._inputs.outputs import PairOutputMixin, check_input_features
+from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
+from sklearn_cmr._lazy import public
+from sklearn_cmr._state import StateMixin
 
 _TRANSFORMER = [StrOptions({"passthrough"}), HasMethods(["fit", "transform"])]
 
@@ -46,7 +52,8 @@ class UncheckedParts:
     def check_part(self, part, modality, estimator, *, may_have_regions=False):
         """Return features with rows."""
         name = f"{modality} features"
-        part = part if hasattr(part, "shape") else np.asarray(to_array(part, name))
+        if shape_of(part) is None:
+            part = np.asarray(to_array(part, name))
         if len(part.shape) == 0:
             raise ValueError(f"The {name} have no rows: got {part!r}.")
         return part
@@ -55,7 +62,9 @@ class UncheckedParts:
         """Accept all values: scaling them may be what the transformer is for."""
 
 
+@public("sklearn_cmr")
 class PairTransformer(  # type: ignore[call-arg]
+    StateMixin,
     PairOutputMixin,
     TransformerMixin,
     BaseEstimator,
@@ -171,10 +180,36 @@ class PairTransformer(  # type: ignore[call-arg]
                     params[f"{name}__{key}"] = value
         return params
 
+    def set_params(self, **params):
+        """Set parameters, also those of the transformers.
+
+        Parameters
+        ----------
+        **params : dict
+            Names as :meth:`get_params` returns them.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        for key in params:
+            name, _, own = key.partition("__")
+            if own and isinstance(params.get(name, getattr(self, name, None)), str):
+                raise ValueError(
+                    f"Invalid parameter {key!r}: {name!r} has no transformer, but "
+                    f"{getattr(self, name)!r}."
+                )
+        return super().set_params(**params)
+
     @staticmethod
     def _is_parameter(name):
         """Return whether an attribute is a parameter, by scikit-learn's naming rule."""
         return is_modality_name(name) and name.strip("_") == name
+
+    def _validate_params(self):
+        super()._validate_params()
+        refuse_boolean_numbers(self)
 
     def _transformers(self):
         """Return the transformers by modality, unfitted."""
@@ -295,7 +330,8 @@ class PairTransformer(  # type: ignore[call-arg]
         for name, part in self._reader().read(layout, reset=False).items():
             fitted = self.transformers_[name]
             if not _passes(fitted):
-                output = fitted.transform(_as_input(part, fitted))
+                with _explained_errors(fitted, part, name):
+                    output = fitted.transform(_as_input(part, fitted))
                 part = _check_rows(output, part, name, fitted)
             outputs[name] = part
         return self._join(layout, outputs)
@@ -314,7 +350,7 @@ class PairTransformer(  # type: ignore[call-arg]
             ``image__*``, then ``text__*``, with the names from the transformers.
         """
         check_is_fitted(self)
-        given = list(_check_feature_names_in(self, input_features))
+        given = list(check_input_features(self, input_features))
         names: list[str] = []
         start = 0
         for modality, fitted in self.transformers_.items():
@@ -351,6 +387,7 @@ class PairTransformer(  # type: ignore[call-arg]
             any_modalities=True,
             reserved_names={*dir(type(self)), "n_image_features"},
             checks=UncheckedParts(options),
+            leaves_unread=True,
         )
 
     def _join(self, layout, outputs):
@@ -385,6 +422,7 @@ def _check_transformer(transformer, modality):
 
 def _as_input(part, transformer):
     """Return features as a transformer takes them: one column of strings as 1-D."""
+    part = read_rows(part)
     first = transformer
     while steps := _steps(first):
         first = steps[0][1]
@@ -414,13 +452,32 @@ def _fit_transform(transformer, part, y, modality):
     """Fit the transformer of a modality and apply it."""
     part = _as_input(part, transformer)
     y = for_scikit_learn(y)
-    try:
+    with _explained_errors(transformer, part, modality):
         if hasattr(transformer, "fit_transform"):
             return transformer.fit_transform(part, y)
         return transformer.fit(part, y).transform(part)
+
+
+@contextmanager
+def _explained_errors(transformer, part, modality):
+    """Say what was passed to a transformer where it fails on something unexpected."""
+    try:
+        yield
+    except NotFittedError:
+        raise
+    except (AttributeError, OverflowError, TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"The {modality} transformer, {transformer}, failed on "
+            f"{type(part).__name__} of shape {tuple(part.shape)}: {error}. Vectorizers "
+            "take strings, most other transformers a matrix of numbers."
+        ) from error
     except ValueError as error:
-        if len(part.shape) != 3:
+        if type(error) is not ValueError:
             raise
+        if len(part.shape) != 3:
+            raise ValueError(
+                f"The {modality} transformer, {transformer}, failed: {error}"
+            ) from error
         raise ValueError(
             f"The {modality} features have regions, an array of shape {part.shape}, "
             f"and their transformer, {transformer}, failed: {error} Most transformers "
@@ -431,6 +488,11 @@ def _fit_transform(transformer, part, y, modality):
 
 def _check_rows(output, part, modality, transformer):
     """Raise unless a transformer returned one row for each row of its input."""
+    if not shape_of(output):
+        raise TypeError(
+            f"The {modality} transformer, {transformer}, must return an array, a "
+            f"sparse matrix or a dataframe, got {type(output).__name__}."
+        )
     if output.shape[0] != part.shape[0]:
         raise ValueError(
             f"The {modality} transformer, {transformer}, made {output.shape[0]} rows "

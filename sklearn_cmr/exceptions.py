@@ -2,7 +2,51 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-__all__ = ["ImplicitSplitWarning"]
+from sklearn.exceptions import InconsistentVersionWarning
+
+__all__ = ["FileVersionWarning", "ImplicitSplitWarning"]
+
+
+class FileVersionWarning(InconsistentVersionWarning):
+    """Warn that a file was written by other versions than it is loaded with.
+
+    Results may differ. To be sure, load the file with the versions that wrote it, or
+    fit again.
+
+    Parameters
+    ----------
+    estimator_name : str
+
+    written, present : dict of str to str
+        Versions by package, of the file and of the process that loads it.
+
+    Attributes
+    ----------
+    estimator_name, written, present : see Parameters
+
+    current_sklearn_version, original_sklearn_version : str
+        As in scikit-learn's warning.
+    """
+
+    def __init__(self, *, estimator_name, written, present):
+        super().__init__(
+            estimator_name=estimator_name,
+            current_sklearn_version=present.get("sklearn"),
+            original_sklearn_version=written.get("sklearn"),
+        )
+        self.written, self.present = written, present
+
+    def __str__(self):
+        differences = [
+            f"{name} {version} (here {self.present.get(name)})"
+            for name, version in self.written.items()
+            if version != self.present.get(name)
+        ]
+        return (
+            f"This {self.estimator_name} was saved with {', '.join(differences)}. Its "
+            "results may differ. Load it with the versions that saved it, or fit it "
+            "again."
+        )
 
 
 class ImplicitSplitWarning(UserWarning):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from sklearn_cmr._arrays import is_frame
+from sklearn_cmr._arrays import is_frame, to_array
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     check_same_index,
     check_same_length,
     check_unpaired,
     join_frames,
+    shape_of,
 )
 from sklearn_cmr._lazy import lazy_names
 
@@ -105,9 +106,9 @@ def _sliceable(part, name):
         return part.tocsr()
     if is_frame(part):
         return part
-    if hasattr(part, "to_numpy") or not hasattr(part, "shape"):
+    if hasattr(part, "to_numpy") or shape_of(part) is None:
         # A series would be sliced by its labels.
-        part = np.asarray(part)
+        part = np.asarray(to_array(part, f"{name} features"))
     if len(part.shape) == 0:
         raise ValueError(f"The {name} features have no rows: got {part!r}.")
     return part

@@ -63,6 +63,8 @@ class LinearProjector(ProjectorMixin, NetworkTransformer):
         n_iter_no_change=10,
         tol=0.0,
         warm_start=False,
+        checkpoint=None,
+        checkpoint_every=1,
         random_state=None,
         verbose=0,
         device="auto",

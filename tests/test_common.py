@@ -300,7 +300,7 @@ def test_exceptions_of_the_wording_are_needed():
 
 
 def _own(cls):
-    return [c for c in cls.__mro__ if c.__module__.startswith("sklearn_cmr.")]
+    return [c for c in cls.__mro__ if c.__module__.split(".")[0] == "sklearn_cmr"]
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)

@@ -15,6 +15,8 @@ ROOMS = (
     "base",
     "datasets",
     "ensemble",
+    "exceptions",
+    "export",
     "hashing",
     "metrics",
     "neighbors",

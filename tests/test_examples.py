@@ -65,6 +65,16 @@ def test_quality_example_prints_a_report_and_draws(run_example, tmp_path):
 
 
 @pytest.mark.slow
+def test_own_networks_learn_from_pixels_and_words(run_example, tmp_path):
+    out = run_example("plot_own_encoders.py")
+    trained, random = map(float, re.findall(r"mAP (\d\.\d+)", out))
+    assert trained > 0.88
+    assert trained > random + 0.03
+    assert int(re.search(r"(\d+)% of the 30 first images", out)[1]) > 90
+    assert 1000 < (tmp_path / "own_encoders.png").stat().st_size < 100_000
+
+
+@pytest.mark.slow
 def test_wikipedia_example_runs_on_generated_data_without_a_connection(
     run_example, monkeypatch
 ):
@@ -168,6 +178,12 @@ def test_wikipedia_example_beats_semantic_matching(run_example, monkeypatch, rea
         )
     }
     assert means["ACMR"] > means["semantic matching"]
+
+
+@pytest.mark.slow
+def test_lancedb_finds_the_same_neighbors(run_example):
+    out = run_example("lancedb_gallery.py")
+    assert "100 of 100 neighbors are the same" in out
 
 
 @pytest.fixture

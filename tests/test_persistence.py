@@ -6,7 +6,6 @@ import copy
 import pickle
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -16,7 +15,6 @@ from sklearn.base import clone
 from skorch.callbacks import EarlyStopping
 
 from sklearn_cmr import ACMRProjector
-from sklearn_cmr.base import _network
 
 
 @pytest.fixture(scope="module")
@@ -118,20 +116,6 @@ def test_pickle_holds_weights_and_history_alone(data):
     n_weights = sum(tensor.nbytes for tensor in weights)
     assert n_bytes[0] < n_weights + 10_000
     assert n_bytes[0] + 2 * 0.9 * n_weights < n_bytes[1]  # Adam's two moments
-
-
-def test_pickle_moves_the_module_to_the_cpu(data, monkeypatch):
-    estimator = fit(data)
-    module = estimator.module_
-    assert estimator.__getstate__()["module_"] is module  # nothing to move
-    monkeypatch.setattr(_network, "device_of", lambda _: SimpleNamespace(type="cuda"))
-    moved = []
-    monkeypatch.setattr(
-        torch.nn.Module, "cpu", lambda module: moved.append(module) or module
-    )
-    state = estimator.__getstate__()
-    assert moved == [state["module_"]]
-    assert state["module_"] is not estimator.module_ is module
 
 
 # -- GPU -----------------------------------------------------------------------

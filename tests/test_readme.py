@@ -1,4 +1,4 @@
-"""The example of the README prints what the README shows."""
+"""The examples of the README print what the README shows."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -11,17 +11,27 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.slow
-def test_first_example_prints_what_is_shown(capsys):
-    code, shown = re.search(
-        r"```python\n(.*?)```\n\n```text\n(.*?)```", README.read_text(), re.DOTALL
-    ).groups()
-    exec(compile(code, str(README), "exec"), {})
-    printed = capsys.readouterr().out
+def test_examples_print_what_is_shown(capsys):
+    blocks = r"```python\n(.*?)```\n\n```text\n(.*?)```"
+    examples = re.findall(blocks, README.read_text(), re.DOTALL)
+    assert len(examples) == 2
+    names = {}  # the second one goes on with what the first one made
     number = r"\d+\.\d+"
-    assert re.sub(number, "", printed) == re.sub(number, "", shown)
-    values = [[float(v) for v in re.findall(number, text)] for text in (printed, shown)]
-    # The last digits depend on the processor's matrix products.
-    assert values[0] == pytest.approx(values[1], abs=0.02)
+    for code, shown in examples:
+        exec(compile(code, str(README), "exec"), names)
+        printed = capsys.readouterr().out
+        assert re.sub(number, "", printed) == re.sub(number, "", shown)
+        found, expected = (
+            [float(value) for value in re.findall(number, text)]
+            for text in (printed, shown)
+        )
+        # The last digits depend on the processor's matrix products.
+        assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_the_first_example_is_short():
+    code = README.read_text().partition("```python\n")[2].partition("```")[0]
+    assert len(list(filter(None, code.splitlines()))) <= 15
 
 
 def test_figures_of_quality_are_those_of_the_page():

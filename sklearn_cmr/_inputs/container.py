@@ -7,14 +7,17 @@ from numbers import Integral
 from sklearn.utils import _safe_indexing
 from skorch.helper import SliceDict
 
-from sklearn_cmr._arrays import is_frame
-from sklearn_cmr._inputs.layout import check_same_length
+from sklearn_cmr._arrays import is_frame, read_rows, take_rows
+from sklearn_cmr._inputs.layout import check_same_length, shape_of
 
 
 class Pairs(SliceDict):
     """Mapping from modalities to their features, sliced by rows.
 
-    :func:`~sklearn_cmr.make_pairs` checks the features and makes the container.
+    :func:`~sklearn_cmr.make_pairs` checks the features and makes the container. Rows
+    that are selected of a matrix in a file (:class:`numpy.memmap`) are read when a
+    modality is taken out of the container. The estimators of this package that train
+    networks read them batch by batch.
 
     Parameters
     ----------
@@ -26,12 +29,16 @@ class Pairs(SliceDict):
     __module__ = "sklearn_cmr.pairs"
 
     def __init__(self, **modalities):
+        for name, part in modalities.items():
+            _check_has_rows(part, name)
         check_same_length(modalities)
         super().__init__(**modalities)
 
     def __getitem__(self, key):
         if isinstance(key, str):
-            return super().__getitem__(key)
+            if key not in self:
+                raise KeyError(f"{key!r} is no modality of {self!r}")
+            return read_rows(super().__getitem__(key))
         if isinstance(key, Integral):
             raise TypeError(
                 f"Pairs are indexed by the name of a modality or by several rows; got "
@@ -39,11 +46,47 @@ class Pairs(SliceDict):
             )
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]  # scikit-learn selects rows by X[rows, ...]
-        return Pairs(**{name: _rows(part, key) for name, part in self.items()})
+        try:
+            parts = {name: _rows(part, key) for name, part in self.unread().items()}
+            return Pairs(**parts)
+        except (IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise IndexError(
+                f"The rows of {self!r} cannot be selected by this "
+                f"{type(key).__name__}: {error}. Pass a slice, the numbers of rows, or "
+                "a mask with one entry for each row."
+            ) from error
+
+    def __setitem__(self, key, value):
+        _check_has_rows(value, key)
+        super().__setitem__(key, value)
+
+    def unread(self):
+        """Return a dict of the features, those in files as unread rows."""
+        return {name: dict.__getitem__(self, name) for name in self}
+
+    # A dict would hand out the unread rows.
+
+    def __iter__(self):
+        return super().__iter__()
+
+    def items(self):
+        """Return the modalities and their features."""
+        return {name: self[name] for name in self}.items()
+
+    def values(self):
+        """Return the features."""
+        return {name: self[name] for name in self}.values()
+
+    def get(self, key, default=None):
+        """Return the features of a modality, or the default if there are none."""
+        return self[key] if key in self else default
+
+    def __reduce__(self):
+        return _rebuild, (self.unread(),)
 
     def copy(self):
         """Return a container of the same features."""
-        return Pairs(**self)
+        return Pairs(**self.unread())
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
@@ -53,9 +96,21 @@ class Pairs(SliceDict):
         )
 
     def __repr__(self):
-        parts = (f"{name}: {tuple(part.shape)}" for name, part in self.items())
+        parts = (f"{name}: {tuple(part.shape)}" for name, part in self.unread().items())
         return f"<{type(self).__name__} of {', '.join(parts)}>"
 
 
+def _rebuild(parts):
+    return Pairs(**parts)
+
+
+def _check_has_rows(part, name):
+    if len(shape_of(part) or ()) == 0:
+        raise TypeError(
+            f"The {name} features must be an array, a sparse matrix, a tensor or a "
+            f"dataframe, got {type(part).__name__}. make_pairs turns lists into arrays."
+        )
+
+
 def _rows(part, key):
-    return _safe_indexing(part, key) if is_frame(part) else part[key]
+    return _safe_indexing(part, key) if is_frame(part) else take_rows(part, key)

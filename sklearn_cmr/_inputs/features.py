@@ -13,7 +13,20 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import validate_data
 
-from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._arrays import (
+    MappedRows,
+    blocks_of,
+    is_frame,
+    named_errors,
+    read_rows,
+    to_array,
+)
+from sklearn_cmr._inputs.items import (
+    check_items,
+    compare_items,
+    describe_items,
+    n_values,
+)
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     PairLayout,
@@ -47,6 +60,10 @@ class NumericChecks:
 
     def check_part(self, part, modality, estimator, *, may_have_regions=False):
         """Return the validated features of one modality."""
+        if isinstance(part, MappedRows) and len(part):
+            for block in blocks_of(part):
+                self.check_part(block, modality, estimator)
+            return part
         name = f"{modality} features"
         part = to_array(part, name)
         if _holds_strings(part):
@@ -55,7 +72,13 @@ class NumericChecks:
                 f"PairTransformer({modality}=TfidfVectorizer())."
             )
         has_regions = may_have_regions and np.ndim(part) == 3
-        try:
+        if np.ndim(part) > 2 and not has_regions and hasattr(estimator, "encoders"):
+            raise ValueError(
+                f"The {name} cannot be used: found array with dim {np.ndim(part)}, "
+                "while two dimensions are expected. Pass a network that reads them, "
+                f"encoders={{{modality!r}: ...}}, or flatten them."
+            )
+        with named_errors(name, f"The {name}"):
             part = check_array(
                 part,
                 accept_sparse="csr",
@@ -65,10 +88,6 @@ class NumericChecks:
                 allow_nd=has_regions,
                 ensure_all_finite="allow-nan" if has_regions else True,
             )
-        except ValueError as error:
-            if name in str(error):
-                raise
-            raise ValueError(f"The {name} cannot be used: {error}") from error
         if has_regions:
             _check_regions(part, name)
         self.check_values(part, name)
@@ -91,6 +110,16 @@ class NumericChecks:
                 f"{name} hold values as large as {largest:.3g}, beyond the range of "
                 "float32, in which the networks compute. Scale the features first."
             )
+
+    def check_items(self, part, modality, estimator):
+        """Return the validated items of a modality that an encoder of the caller reads.
+
+        They may have any shape, and integers stay integers.
+        """
+        name = f"{modality} features"
+        part = check_items(part, name, estimator)
+        self.check_values(part, name)
+        return part
 
 
 _NUMERIC = NumericChecks()
@@ -119,6 +148,11 @@ class FeatureReader:
     needs_same_regions : bool, default=False
         Whether items must have as many regions as those of the fit.
 
+    encoded_modalities : collection of str, default=()
+        Modalities that an encoder of the caller reads: features of shape
+        (n_samples, ...), which may be integers. They are those of the fit afterwards,
+        whose shapes and dtypes the estimator has in `_items_in`.
+
     reserved_names : container of str, default=()
         Names that no modality may have.
 
@@ -129,6 +163,10 @@ class FeatureReader:
     checks : object, default=NumericChecks()
         Validates values, with the methods and the attribute of
         :class:`NumericChecks`.
+
+    leaves_unread : bool, default=False
+        Whether rows of a matrix in a file may stay there, as
+        :class:`~sklearn_cmr._arrays.MappedRows`.
     """
 
     def __init__(
@@ -138,17 +176,21 @@ class FeatureReader:
         any_modalities=False,
         region_modalities=(),
         needs_same_regions=False,
+        encoded_modalities=(),
         reserved_names=(),
         other_readers=_NO_READERS,
         checks=_NUMERIC,
+        leaves_unread=False,
     ):
         self.estimator = estimator
         self.any_modalities = any_modalities
         self.region_modalities = region_modalities
         self.needs_same_regions = needs_same_regions
+        self.encoded_modalities = encoded_modalities
         self.reserved_names = reserved_names
         self.other_readers = other_readers
         self.checks = checks
+        self.leaves_unread = leaves_unread
 
     @property
     def modality_names(self):
@@ -181,7 +223,7 @@ class FeatureReader:
         check_same_index(parts)
         if layout.kind == "mapping":
             check_keys(parts, need_both=reset)
-        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        checked = self._check_parts(parts, reset)
         self._check_same_length(checked)
         self._learn_or_compare(layout, parts, checked, reset)
         return checked
@@ -197,7 +239,7 @@ class FeatureReader:
                 f"{modality!r}."
             )
         check_unpaired({modality: X})
-        part = self._check_part(X, modality)
+        part = self._check_part(X, modality, modality in self.estimator._items_in)
         self._compare_part(X, part, modality)
         return part
 
@@ -210,7 +252,7 @@ class FeatureReader:
                 "its training by fit with warm_start=True."
             )
         check_unpaired({name: X})
-        return self._check_part(X, name)
+        return self._check_part(X, name, name in self.encoded_modalities)
 
     def remember_modality(self, X, part, name):
         """Store width and names of a modality that was added to the estimator.
@@ -230,9 +272,10 @@ class FeatureReader:
         estimator._names_added = estimator._names_added | {
             name: prefixed_names(X.columns, name) if is_frame(X) else None
         }
-        if len(part.shape) == 3:
-            estimator._n_regions_in = estimator._n_regions_in | {name: part.shape[1]}
-        setattr(estimator, f"n_{name}_features_in_", _width(part))
+        estimator._n_regions_in = estimator._n_regions_in | self._regions({name: part})
+        if name in self.encoded_modalities:
+            estimator._items_in = estimator._items_in | describe_items({name: part})
+        setattr(estimator, f"n_{name}_features_in_", self._width(part, name))
 
     # -- containers with names -------------------------------------------------
 
@@ -246,7 +289,7 @@ class FeatureReader:
             return {name: self.read_modality(X, name) for name, X in parts.items()}
         for name in parts:
             self._check_name(name)
-        checked = {name: self._check_part(part, name) for name, part in parts.items()}
+        checked = self._check_parts(parts, reset)
         self._learn_or_compare(layout, parts, checked, reset)
         return checked
 
@@ -276,8 +319,19 @@ class FeatureReader:
                 "names, or one modality to transform_modality."
             )
 
-    def _check_part(self, part, modality):
+    def _check_parts(self, parts, reset):
+        encoded = self.encoded_modalities if reset else self.estimator._items_in
+        return {
+            name: self._check_part(part, name, name in encoded)
+            for name, part in parts.items()
+        }
+
+    def _check_part(self, part, modality, has_encoder):
+        part = part if self.leaves_unread else read_rows(part)
         try:
+            if has_encoder:
+                part = read_rows(part)
+                return self.checks.check_items(part, modality, self.estimator)
             return self.checks.check_part(
                 part,
                 modality,
@@ -302,7 +356,8 @@ class FeatureReader:
             for name, part in checked.items():
                 self._compare_part(parts[name], part, name)
             return
-        header = np.empty((0, sum(map(_width, checked.values()))))
+        widths = [self._width(part, name) for name, part in checked.items()]
+        header = np.empty((0, sum(widths)))
         names, frame = layout.column_names, layout.X
         if names is None and all(is_frame(part) for part in parts.values()):
             frame = next(iter(parts.values()))
@@ -327,28 +382,41 @@ class FeatureReader:
         for name in self.modality_names:
             vars(estimator).pop(f"n_{name}_features_in_", None)
         for name, part in checked.items():
-            setattr(estimator, f"n_{name}_features_in_", _width(part))
+            setattr(estimator, f"n_{name}_features_in_", self._width(part, name))
         estimator.modalities_ = tuple(checked)
         estimator._names_added = {}
-        estimator._n_regions_in = {
-            name: part.shape[1]
-            for name, part in checked.items()
-            if len(part.shape) == 3
-        }
+        estimator._n_regions_in = self._regions(checked)
+        encoded = {m: checked[m] for m in checked if m in self.encoded_modalities}
+        estimator._items_in = describe_items(encoded)
         validate_data(estimator, header, reset=True, skip_check_array=True)
+
+    def _width(self, part, modality):
+        """Return the number of features; of items for an encoder, that of values."""
+        if modality in self.encoded_modalities:
+            return n_values(part)
+        return _width(part)
+
+    def _regions(self, parts):
+        """Return the number of regions of the items that have them."""
+        return {
+            name: part.shape[1]
+            for name, part in parts.items()
+            if len(part.shape) == 3 and name not in self.encoded_modalities
+        }
 
     # -- one matrix ------------------------------------------------------------
 
     def _learn_plain(self, X):
-        checked = check_array(
-            to_array(X),
-            accept_sparse="csr",
-            dtype="numeric",
-            estimator=self.estimator,
-            input_name="X",
-            ensure_min_features=2,
-            **self.checks.matrix_options,
-        )
+        with named_errors("X"):
+            checked = check_array(
+                to_array(X),
+                accept_sparse="csr",
+                dtype="numeric",
+                estimator=self.estimator,
+                input_name="X",
+                ensure_min_features=2,
+                **self.checks.matrix_options,
+            )
         n_image = _find_split(X, checked.shape[1], self.estimator.n_image_features)
         self.checks.check_values(checked, "X")
         parts = PairLayout(checked).split(n_image)
@@ -359,14 +427,15 @@ class FeatureReader:
         estimator = self.estimator
         self._check_image_first(X)
         try:
-            X = validate_data(
-                estimator,
-                to_array(self._with_fitted_names(X)),
-                reset=False,
-                accept_sparse="csr",
-                dtype="numeric",
-                **self.checks.matrix_options,
-            )
+            with named_errors("X"):
+                X = validate_data(
+                    estimator,
+                    to_array(self._with_fitted_names(X)),
+                    reset=False,
+                    accept_sparse="csr",
+                    dtype="numeric",
+                    **self.checks.matrix_options,
+                )
         except ValueError as error:
             if "is expecting" not in str(error):
                 raise
@@ -408,19 +477,22 @@ class FeatureReader:
         """Raise if names or width of one modality are not those of the fit."""
         estimator = self.estimator
         expected = getattr(estimator, f"n_{modality}_features_in_")
+        item = estimator._items_in.get(modality)
         fitted = self._fitted_names(modality) if is_frame(raw) else None
         if fitted is not None:
             names = prefixed_names(raw.columns, modality)
             # What looks like the prefix may belong to the name.
             if [f"{modality}__{name}" for name in raw.columns] != fitted:
                 _compare_names(names, fitted, modality)
-        if modality in self.region_modalities:
+        if item is not None:
+            compare_items(part, item, modality, type(estimator).__name__)
+        elif modality in self.region_modalities:
             self._compare_regions(part, modality)
-        if _width(part) != expected:
+        width = _width(part) if item is None else n_values(part)
+        if width != expected:
             raise ValueError(
-                f"X has {_width(part)} {modality} features, but "
-                f"{type(estimator).__name__} is expecting {expected} {modality} "
-                "features as input."
+                f"X has {width} {modality} features, but {type(estimator).__name__} is "
+                f"expecting {expected} {modality} features as input."
             )
 
     def _compare_regions(self, part, modality):

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
-from sklearn_cmr._arrays import is_frame, to_array
+from sklearn_cmr._arrays import is_frame, take_rows, to_array
 from sklearn_cmr._inputs.layout import (
     check_same_length,
     has_two_dimensions,
@@ -144,6 +144,8 @@ def read_labels(
     parts = {}
     for name in features:
         part, own = {name: features[name]}, y[name]
+        if own is None:
+            raise ValueError(f"The {name} labels are None. Pass one for each row.")
         check_consistent_length(features[name], own)
         if missing == "drop":
             part, own = _drop_unlabeled(part, own, f"the {name} labels")
@@ -170,6 +172,11 @@ def _check_is_list(y, estimator):
         raise ValueError(
             f"got a single string as y: {y!r}. Pass one label for each row, or "
             "a sparse or dense indicator of labels."
+        )
+    if sparse.issparse(y) and y.ndim != 2:
+        raise ValueError(
+            f"y is a sparse array of shape {y.shape}. Pass classes as a dense 1-D "
+            "array, or a sparse indicator of labels, which is 2-D."
         )
     if shape_of_labels(y)[:1] == (0,):
         raise ValueError(f"{type(estimator).__name__} needs labels, but y has no rows.")
@@ -219,7 +226,8 @@ def _kind(y):
     """Return whether labels are numbers, strings or other objects."""
     if y.dtype == object and y.size and isinstance(y.flat[0], str):
         return "text"  # as a series has them; types are not mixed
-    return {"U": "text", "S": "bytes", "O": "object"}.get(y.dtype.kind, "number")
+    kinds = {"U": "text", "S": "bytes", "O": "object", "V": "record"}
+    return (kinds | {"M": "date", "m": "duration"}).get(y.dtype.kind, "number")
 
 
 def check_labels(y, estimator, classes=None):
@@ -320,7 +328,7 @@ def as_label_array(y, name="y"):
     given = y
     is_ragged = False
     try:
-        y = np.asarray(to_array(y))
+        y = np.asarray(to_array(y, name))
     except ValueError:  # lists of different lengths
         is_ragged = True
     if is_ragged or (
@@ -399,7 +407,7 @@ def _drop_unlabeled(features, y, name):
         stacklevel=stacklevel_of_caller(),
     )
     rows = np.flatnonzero(labeled)
-    usable = {modality: part[rows] for modality, part in features.items()}
+    usable = {modality: take_rows(X, rows) for modality, X in features.items()}
     return usable, _safe_indexing(y, rows)
 
 

@@ -15,10 +15,17 @@ from sklearn_cmr._arrays import is_frame
 MODALITIES = ("image", "text")
 
 
+def shape_of(X):
+    """Return the shape of an array, a tensor or a dataframe, None for what has none."""
+    shape = getattr(X, "shape", None)  # of classes and modules it may be a function
+    return tuple(shape) if isinstance(shape, tuple) else None
+
+
 def shape_of_labels(y):
     """Return the shape of `y`, where lists of different lengths count as items."""
-    if hasattr(y, "shape"):
-        return tuple(y.shape)
+    shape = shape_of(y)
+    if shape is not None:
+        return shape
     try:
         return np.asarray(y).shape
     except ValueError:
@@ -284,6 +291,8 @@ class PairLayout:
         if self.kind == "arrays":
             return {"image": X, "text": self.Y}
         if self.kind == "mapping":
+            # Pairs leave rows of files unread.
+            X = X.unread() if hasattr(X, "unread") else X
             # In one order, so that the order of the keys does not matter.
             known = [modality for modality in MODALITIES if modality in X]
             others = [name for name in X if name not in MODALITIES]

@@ -11,9 +11,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cmr._inputs.layout import PairLayout, check_same_length
+from sklearn_cmr._lazy import public
 from sklearn_cmr.codes import pack_bits
 
 
+@public("sklearn_cmr.base")
 class ProjectorMixin:
     """Output of estimators with a real-valued common space.
 
@@ -88,7 +90,7 @@ class ProjectorMixin:
     def _label_probabilities(self, X, modality):
         self._check_label_head()
         function = self._encoding_function(self.module_, modality, "probabilities")
-        return self._apply(function, X)
+        return self._apply(function, X, modality)
 
     def _represent(self, Z):
         """Return embeddings in the form of the output."""
@@ -104,6 +106,7 @@ class ProjectorMixin:
         return tags
 
 
+@public("sklearn_cmr.base")
 class HasherMixin:
     """Output of estimators with binary codes, the signs of what `_encode` returns."""
 
@@ -200,6 +203,7 @@ def code_form(output):
     return _CODE_FORMS[output]
 
 
+@public("sklearn_cmr.base")
 class LabelProbabilityMixin:
     """Label probabilities of estimators that learn to predict them.
 
@@ -264,6 +268,7 @@ class LabelProbabilityMixin:
         return tags
 
 
+@public("sklearn_cmr.base")
 class AddModalityMixin:
     """A further modality for estimators whose modalities train apart."""
 

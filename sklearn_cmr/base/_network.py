@@ -2,12 +2,16 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import copy
 import math
+import os
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import ExitStack
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -17,18 +21,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import (
-    BatchScoring,
-    Callback,
-    Checkpoint,
-    EarlyStopping,
-    EpochScoring,
-)
 
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
+from sklearn_cmr.base import _encoders
+from sklearn_cmr.base._callbacks import check_callbacks
+from sklearn_cmr.base._checkpoints import open_checkpoints
+from sklearn_cmr.base._state import describe_build, freeze, from_state, to_state
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
@@ -60,6 +62,7 @@ _PATIENCE = 1 / 3
 _MIN_PATIENCE = 10
 
 
+@public("sklearn_cmr.base")
 class NetworkTransformer(CrossModalTransformer):
     """Train networks to encode modalities.
 
@@ -84,22 +87,31 @@ class NetworkTransformer(CrossModalTransformer):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "device": [str, torch.device],
         "callbacks": [list, None],
+        "encoders": [dict, None],
+        "lr_encoder": [Interval(Real, 0, None, closed="neither"), dict, None],
     }
     # The held-out rows are for direct calls: metadata routing does not pass them on.
     __metadata_request__fit = {"X_val": UNUSED, "y_val": UNUSED}
 
     callbacks: list | None
+    device: Any  # a str or a torch.device; in files, a dict
+    encoders: dict | None
     # Of the mixin for the kind of output.
     _check_output: Any
     _encoding_function: Any
     module_: Any  # a ModuleDict of ModuleDicts
     history_: list[dict]
-    _network_settings: dict[str, Any]
+    _builds: list[dict[str, Any]]
     _moments: dict[str, dict]
+    # The caller's encoders, and shapes and dtypes of their items, as in the fit.
+    _items_in: Mapping[str, tuple[tuple[int, ...], str]] = MappingProxyType({})
+    _encoders_in: Mapping[str, Any] = MappingProxyType({})
 
     # -- what a method may state about itself ------------------------------------
 
@@ -109,9 +121,15 @@ class NetworkTransformer(CrossModalTransformer):
     _min_batch_size = 1
     # Parameters that shape the networks, and so cannot change in a warm start.
     _network_parameters: tuple[str, ...] = ("hidden_layer_sizes",)
+    # Values of parameters with which networks are rebuilt for the weights of a file. It
+    # needs to name only those whose values at the fit may have changed or gone since.
+    _rebuilt_with: dict[str, Any] = {}
+    _packages_of_state = ("sklearn_cmr", "sklearn", "torch")
     # Looser than for closed forms, where small differences are meaningful. Trained
     # networks give them only where something, such as an outlier, shrinks them.
     _tolerance = 1e-2
+    # Batches and blocks are cut out of the file.
+    _leaves_unread = True
     # A modality is an entry of a ModuleDict.
     _reserved_names = frozenset({*dir(torch.nn.ModuleDict), "training"})
 
@@ -119,16 +137,24 @@ class NetworkTransformer(CrossModalTransformer):
     def _any_modalities(self):  # type: ignore[override]
         return self._rows.accepts_unpaired
 
+    @property
+    def _encoded_modalities(self):  # type: ignore[override]
+        return tuple(self.encoders or ())
+
     # -- hooks of a method -----------------------------------------------------
 
     @abstractmethod
     def _build(self, n_features, n_classes):
         """Return the module: everything that learns, as named children.
 
+        Loading a file calls it again, on a copy with the parameters of the fit. It may
+        read these, `classes_`, and what `_inspect_training_set` has stored.
+
         Parameters
         ----------
         n_features : dict of str to int
-            Width of each modality.
+            Width of each modality; where the caller has an encoder for it, the width of
+            its output, which stands for the features in all hooks and losses.
 
         n_classes : int
 
@@ -209,29 +235,48 @@ container of pairs, or mapping of modalities
         FloatingPointError
             If a loss or a weight becomes infinite or NaN.
 
+        OSError
+            If the folder `checkpoint` cannot be read or written, or if another fit
+            trains with it.
+
         Notes
         -----
         After any error, an interruption included, the estimator has the epochs that
         were finished. If there are none, it is as it was before.
+
+        With `checkpoint`, the fit continues that of the folder, with the same
+        parameters and data. Where others are found, it raises `ValueError`. If the
+        folder has the finished fit, nothing is trained again.
         """
-        self._check_callbacks()
+        check_callbacks(self.callbacks, self.early_stopping)
         self._check_output(is_fitted=False)
         device = resolve_device(self.device)
-        with restored_on_failure(self), standard_settings(device.type):
+        with (
+            restored_on_failure(self),
+            standard_settings(device.type),
+            ExitStack() as stack,
+        ):
             continues = self.warm_start and self.__sklearn_is_fitted__()
+            _encoders.check(self.encoders, _encoders.known_names(self, X, continues))
             features, labels = self._read_training_set(X, Y, y, reset=not continues)
             self._inspect_training_set(features, labels)
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             held_out = self._read_held_out(X_val, y_val, features, labels, seed)
+            checkpoints, held_out = stack.enter_context(
+                open_checkpoints(self, features, labels, held_out, continues=continues)
+            )
+            seed = held_out.seed
             if continues:
                 self._check_continuation(labels)
             else:
-                self.module_ = self._build_seeded(features, seed)
-                self._network_settings = self._read_network_settings()
+                self._encoders_in = dict(self.encoders or {})
+                self._builds = [describe_build(self, features, seed)]
+                with seeded_building(seed):
+                    self.module_ = _encoders.build_networks(self, features)
                 self._n_features_out = self._n_components
                 self.__dict__.pop("history_", None)
                 self._moments = {}
-            self._fit(features, labels, device, held_out)
+            self._fit(features, labels, device, held_out, checkpoints)
         self._review_history(tuple(features))
         self._warn_of_collapse(features)
         return self
@@ -248,8 +293,9 @@ container of pairs, or mapping of modalities
         -------
         encoder : torch.nn.Module
             Maps a float32 tensor of shape (n_samples, n_features) to the embeddings, or
-            to the real values in [-1, 1] whose signs are the codes. It is the network
-            itself, no copy.
+            to the real values in [-1, 1] whose signs are the codes. A modality with a
+            network in `encoders` has items of any shape, and integers as int64. It is
+            the network itself, no copy.
 
         Raises
         ------
@@ -308,13 +354,17 @@ container of pairs, or mapping of modalities
                 self._set_callback_parameter(key, value)
         return self
 
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        module = state.get("module_")
-        if module is not None and device_of(module).type != "cpu":
-            # A model trained on an accelerator must load where there is none.
-            state["module_"] = copy.deepcopy(module).cpu()
-        return state
+    # -- files -----------------------------------------------------------------
+
+    def _to_state(self):
+        return to_state(self)
+
+    def _from_state(self, state):
+        from_state(self, state)
+
+    def _needed_of(self, state):
+        fitted = ("_builds", "_moments", "classes_") if "module_" in state else ()
+        return (*self._get_param_names(), *fitted)
 
     # -- parameters ------------------------------------------------------------
 
@@ -348,55 +398,6 @@ container of pairs, or mapping of modalities
                 for item in self.callbacks or []
             ]
 
-    def _check_callbacks(self):
-        for item in self.callbacks or []:
-            is_named = (
-                isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-            )
-            callback = item[1] if is_named else item
-            is_class = isinstance(callback, type) and issubclass(callback, Callback)
-            if not is_class and not isinstance(callback, Callback):
-                raise TypeError(
-                    "callbacks must hold skorch callbacks, or pairs of a name and one, "
-                    f"got {item!r}."
-                )
-            if is_class:
-                callback = callback()
-            self._check_scoring(callback)
-            monitor = getattr(callback, "monitor", None)
-            if (
-                isinstance(callback, (EarlyStopping, Checkpoint))
-                and str(monitor).startswith("valid")
-                and not self.early_stopping
-            ):
-                raise ValueError(
-                    f"The callback {type(callback).__name__} monitors {monitor!r}, "
-                    "which is recorded with early_stopping=True only. Set it on the "
-                    "estimator, or monitor 'train_loss' (Checkpoint: "
-                    "'train_loss_best')."
-                )
-
-    def _check_scoring(self, callback):
-        if isinstance(callback, BatchScoring):
-            raise ValueError(
-                "BatchScoring needs predictions, which the training does not make. Use "
-                "EpochScoring with a function scoring(net, X, y)."
-            )
-        if not isinstance(callback, EpochScoring):
-            return
-        if not callable(callback.scoring):
-            raise ValueError(
-                "EpochScoring needs a function scoring(net, X, y), such as "
-                "sklearn_cmr.metrics.map_scorer, where X are features by modality; got "
-                f"scoring={callback.scoring!r}."
-            )
-        if not callback.on_train and not self.early_stopping:
-            raise ValueError(
-                "EpochScoring scores held-out rows, which are there with "
-                "early_stopping=True only. Set it on the estimator, or on_train=True "
-                "on the callback."
-            )
-
     def _value_for(self, parameter, modality):
         """Return the value of a parameter, maybe a dict, for one modality."""
         value = getattr(self, parameter)
@@ -419,7 +420,8 @@ container of pairs, or mapping of modalities
         """Return the hidden widths that a parameter gives, or gives a modality."""
         sizes = self._value_for(parameter, modality)
         if not np.iterable(sizes) or not all(
-            isinstance(size, Integral) and int(size) > 0 for size in sizes
+            isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0
+            for size in sizes
         ):
             raise ValueError(
                 f"{parameter} must be a sequence of positive integers, got {sizes!r}."
@@ -544,11 +546,14 @@ container of pairs, or mapping of modalities
 
     # -- training --------------------------------------------------------------
 
-    def _fit(self, features, labels, device, held_out):  # type: ignore[override]
+    def _fit(  # type: ignore[override]
+        self, features, labels, device, held_out, checkpoints=None
+    ):
         """Train the networks, and store the history of the finished epochs."""
         module = self.module_
         task = self._make_task(features, labels, device, held_out)
         module.to(device)
+        _encoders.try_out(self, module, features)
         trainer = Trainer(
             module,
             seed=held_out.seed,
@@ -556,6 +561,7 @@ container of pairs, or mapping of modalities
             moments=self._moments,
             keep_moments=self.warm_start,
             callbacks=self.callbacks,
+            checkpoints=checkpoints,
             tol=self.tol,
             label=type(self).__name__,
             encode=self._encode_with,
@@ -563,7 +569,7 @@ container of pairs, or mapping of modalities
         )
         diverged = False
         try:
-            trainer.fit(self._phases(module, task))
+            trainer.fit(_encoders.phases(self, module, task))
         except FloatingPointError:
             diverged = True
             raise
@@ -577,21 +583,17 @@ container of pairs, or mapping of modalities
                 is_continuable = self.warm_start and not diverged
                 self._moments = trainer.moments if is_continuable else {}
 
-    def _build_seeded(self, features, seed):
-        n_features = {name: part.shape[-1] for name, part in features.items()}
-        with seeded_building(seed):
-            return self._build(n_features, len(self.classes_))
-
     def _make_task(self, features, labels, device, held_out):
         """Put the rows on the device, hold some of them out, and make the task."""
-        splits, joint = self._rows.split(features, labels, device, held_out)
+        integers = _encoders.integer_modalities(self)
+        splits, joint = self._rows.split(features, labels, device, held_out, integers)
         return Task(
             splits,
             joint,
             labels,
             is_paired=labels.shared,
             seed=held_out.seed,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),  # torch takes no integers of numpy
             min_batch_size=self._min_batch_size,
             count_epochs=self._count_epochs,
             count_patience=self._count_patience if self.early_stopping else None,
@@ -619,15 +621,29 @@ container of pairs, or mapping of modalities
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         fraction = self.validation_fraction if self.early_stopping else None
+        held_out = HeldOut(fraction, seed)
         module = self.module_
-        settings = standard_settings(device.type)
-        with restored_on_failure(self, keeps_progress=False), settings:
+        opened = open_checkpoints(
+            self,
+            features,
+            labels,
+            held_out,
+            continues=True,
+            part=f"modality_{quote(name, safe='')}",
+        )
+        with (
+            restored_on_failure(self, keeps_progress=False),
+            standard_settings(device.type),
+            opened as (checkpoints, held_out),
+        ):
+            seed = held_out.seed
             reader.remember_modality(X, features[name], name)
             try:
+                build = describe_build(self, features, seed)
                 with seeded_building(seed):
-                    width = features[name].shape[-1]
-                    rows.grow(module, {name: width}, self._build_modality)
-                self._fit(features, labels, device, HeldOut(fraction, seed))
+                    _encoders.grow_networks(self, module, name)
+                self._builds = [*self._builds, build]
+                self._fit(features, labels, device, held_out, checkpoints)
             except BaseException:
                 rows.shrink(module, name)
                 raise
@@ -652,12 +668,11 @@ container of pairs, or mapping of modalities
                 warnings.simplefilter("ignore", UndefinedMetricWarning)
             return mean_map(encodings, y, metric=self._score_metric)
 
-    def _read_network_settings(self):
-        return {name: _freeze(getattr(self, name)) for name in self._network_parameters}
-
     def _check_continuation(self, labels):
-        for name, value in self._read_network_settings().items():
-            fitted = self._network_settings[name]
+        _encoders.check_same(self.encoders, self._encoders_in)
+        for name in self._network_parameters:
+            value = freeze(getattr(self, name))
+            fitted = self._builds[0]["settings"][name]
             if isinstance(value, dict) and isinstance(fitted, dict):
                 # It may name modalities that are added later.
                 value = {key: value[key] for key in fitted if key in value}
@@ -735,27 +750,20 @@ container of pairs, or mapping of modalities
 
     def _encode(self, X, modality):
         self._check_output(is_fitted=True)
-        return self._apply(self._encoding_function(self.module_, modality), X)
+        return self._apply(self._encoding_function(self.module_, modality), X, modality)
 
     def _encode_with(self, module, X, modality):
         """Encode with networks in training, as `transform` does after it."""
         function = self._encoding_function(module, modality)
-        return self._represent(encode_in_blocks(function, X, device_of(module)))
+        dtype = _encoders.dtype_of(self, modality)
+        return self._represent(encode_in_blocks(function, X, device_of(module), dtype))
 
-    def _apply(self, function, X):
-        """Apply a function of a float32 tensor to all rows, block by block."""
-        return encode_in_blocks(function, X, device_of(self.module_))
+    def _apply(self, function, X, modality):
+        """Apply a function to all rows of a modality, block by block."""
+        dtype = _encoders.dtype_of(self, modality)
+        return encode_in_blocks(function, X, device_of(self.module_), dtype)
 
 
 def _is_perfect(accuracies):
     recent = accuracies[len(accuracies) // 2 :]
     return len(recent) >= _UNBEATEN_EPOCHS and min(recent) > _UNBEATEN_ACCURACY
-
-
-def _freeze(value):
-    """Return a parameter as it is now, lists as the tuples that mean the same."""
-    if isinstance(value, dict):
-        return {key: _freeze(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return tuple(value)
-    return value

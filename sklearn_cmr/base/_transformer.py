@@ -4,6 +4,7 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections.abc import Collection
 from contextlib import contextmanager
 from numbers import Integral
 
@@ -12,13 +13,16 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cmr._inputs.arguments import read_arguments, split_arguments
 from sklearn_cmr._inputs.features import FeatureReader
 from sklearn_cmr._inputs.labels import check_label_names, read_labels
 from sklearn_cmr._inputs.layout import PairLayout, check_same_length, is_mapping
-from sklearn_cmr._inputs.outputs import PairOutputMixin
+from sklearn_cmr._inputs.outputs import PairOutputMixin, check_input_features
+from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
+from sklearn_cmr._lazy import public
+from sklearn_cmr._state import StateMixin
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base._mixins import MIXINS, HasherMixin, ProjectorMixin
 from sklearn_cmr.metrics._directions import mean_map
@@ -31,7 +35,9 @@ _ROWS_COMPARED = 256
 _MANY_THE_SAME = 0.98
 
 
+@public("sklearn_cmr.base")
 class CrossModalTransformer(
+    StateMixin,
     PairOutputMixin,
     TransformerMixin,
     BaseEstimator,
@@ -61,6 +67,10 @@ class CrossModalTransformer(
     _region_modalities: tuple[str, ...] = ()
     # Whether all items need as many regions as those of the fit.
     _needs_same_regions = False
+    # Modalities that an encoder of the caller reads: (n_samples, ...).
+    _encoded_modalities: Collection[str] = ()
+    # Whether it takes rows of a matrix in a file, which are read when they are needed.
+    _leaves_unread = False
 
     # Encodings that differ by less than this share of their length count as the same.
     _tolerance = 1e-5
@@ -379,7 +389,7 @@ container of pairs, or mapping of modalities
             ``image__{name}{i}``, then ``text__{name}{i}``, with the class's name.
         """
         check_is_fitted(self)
-        _check_feature_names_in(self, input_features, generate_names=False)
+        check_input_features(self, input_features, generate_names=False)
         return np.array(
             [
                 f"{modality}__{name}"
@@ -406,6 +416,10 @@ container of pairs, or mapping of modalities
 
     # -- reading ---------------------------------------------------------------
 
+    def _validate_params(self):
+        super()._validate_params()
+        refuse_boolean_numbers(self)
+
     @property
     def _reader(self):
         return self._make_reader(self._other_readers())
@@ -416,8 +430,10 @@ container of pairs, or mapping of modalities
             any_modalities=self._any_modalities,
             region_modalities=self._region_modalities,
             needs_same_regions=self._needs_same_regions,
+            encoded_modalities=self._encoded_modalities,
             reserved_names=self._reserved_names,
             other_readers=other_readers,
+            leaves_unread=self._leaves_unread,
         )
 
     def _read_training_set(self, X, Y, y, *, reset=True):

@@ -5,8 +5,10 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
+
+from sklearn_cmr._arrays import check_matrix
 
 
 @validate_params(
@@ -335,9 +337,7 @@ def make_cross_modal_regions(
 def _check_weights(weights, n_classes):
     if weights is None:
         return np.full(n_classes, 1 / n_classes)
-    weights = check_array(
-        weights, ensure_2d=False, dtype=np.float64, input_name="weights"
-    )
+    weights = check_matrix(weights, "weights", ensure_2d=False, dtype=np.float64)
     if weights.shape != (n_classes,) or weights.min() <= 0:
         raise ValueError(
             f"weights must hold one positive number for each of the {n_classes} "

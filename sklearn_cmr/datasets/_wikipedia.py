@@ -6,18 +6,23 @@ import hashlib
 import logging
 import os
 import shutil
+import time
+import warnings
 import zlib
 from http.client import HTTPException
 from io import BytesIO
 from numbers import Integral, Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.error import URLError
+from urllib.request import urlopen
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.pairs import make_pairs
 
 logger = logging.getLogger(__name__)
@@ -43,7 +48,13 @@ N. Vasconcelos, "A New Approach to Cross-Modal Multimedia Retrieval", ACM Intern
 Conference on Multimedia, 2010. https://doi.org/10.1145/1873951.1873987
 """
 
-_URL = "http://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip"
+_URL = "https://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip"
+# Bytes of the archive, which has the pictures too, and of each file that is taken out
+# of it: several times those of the published ones.
+_MAX_ARCHIVE = 2**33
+_MAX_EXTRACTED = 2**26
+# Bytes that are read from the server at once.
+_BLOCK = 2**20
 _FEATURES = "raw_features.mat"
 _LISTS = {"train": "trainset_txt_img_cat.list", "test": "testset_txt_img_cat.list"}
 _FILES = (_FEATURES, *_LISTS.values())
@@ -78,6 +89,7 @@ _CATEGORIES_SHA256 = {
         "return_X_y": ["boolean"],
         "n_retries": [Interval(Integral, 0, None, closed="left")],
         "delay": [Interval(Real, 0, None, closed="left")],
+        "timeout": [Interval(Real, 0, None, closed="neither")],
     },
     prefer_skip_nested_validation=True,
 )
@@ -90,6 +102,7 @@ def fetch_wikipedia(
     return_X_y=False,
     n_retries=3,
     delay=1.0,
+    timeout=60.0,
 ):
     """Load the Wikipedia articles and their pictures (image-text classification).
 
@@ -130,6 +143,10 @@ def fetch_wikipedia(
     delay : float, default=1.0
         Number of seconds between retries.
 
+    timeout : float, default=60.0
+        Number of seconds to wait for an answer of the server, and for each next part of
+        the archive.
+
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
@@ -158,7 +175,8 @@ def fetch_wikipedia(
     ------
     OSError
         If the data are missing and cannot or must not be downloaded, or if a file is
-        not the published one. A download that is not the published one is removed.
+        not the published one or far too large. A download that is not the published one
+        is removed.
 
     See Also
     --------
@@ -202,7 +220,7 @@ def fetch_wikipedia(
                 f"{', '.join(missing)} not found in {folder} and `download_if_missing` "
                 "is False."
             )
-        _download(url or _URL, folder, n_retries, delay)
+        _download(url or _URL, folder, n_retries, delay, timeout)
     try:
         parts = _read(folder)
     except ValueError as error:
@@ -220,22 +238,27 @@ def fetch_wikipedia(
     return Bunch(**data, target_names=np.array(_CATEGORIES), DESCR=_DESCR)
 
 
-def _download(url, folder, n_retries, delay):
-    from sklearn.datasets import fetch_file
-
+def _download(url, folder, n_retries, delay, timeout):
     logger.info("Downloading %s to %s", url, folder)
     folder.mkdir(exist_ok=True)
     # Only files that were checked are moved to the folder; the rest is removed.
     with TemporaryDirectory(dir=folder, prefix="download_") as scratch:
+        archive = Path(scratch, "archive.zip")
         try:
-            archive = fetch_file(
-                url,
-                folder=scratch,
-                local_filename="archive.zip",
-                n_retries=n_retries,
-                delay=delay,
-            )
-        except (OSError, HTTPException) as error:
+            while True:
+                try:
+                    _retrieve(url, archive, timeout)
+                    break
+                except (URLError, TimeoutError):
+                    if n_retries == 0:
+                        raise
+                    warnings.warn(
+                        f"Retry downloading from url: {url}",
+                        stacklevel=stacklevel_of_caller(),
+                    )
+                    n_retries -= 1
+                    time.sleep(delay)
+        except (OSError, HTTPException, ValueError) as error:
             raise OSError(
                 f"{url} could not be downloaded: {error}. Try again later, set `url` "
                 f"to a mirror, or put {', '.join(_FILES)} into {folder} by hand."
@@ -252,6 +275,20 @@ def _download(url, folder, n_retries, delay):
             os.replace(Path(scratch, name), folder / name)
 
 
+def _retrieve(url, path, timeout):
+    """Download a file, by blocks; `urlretrieve` has neither timeout nor limit."""
+    with urlopen(url, timeout=timeout) as response, open(path, "wb") as copy:
+        n_bytes = 0
+        while block := response.read(_BLOCK):
+            n_bytes += len(block)
+            if n_bytes > _MAX_ARCHIVE:
+                raise OSError(f"it is larger than {_MAX_ARCHIVE} bytes")
+            copy.write(block)
+        expected = response.headers.get("Content-Length")
+    if expected is not None and n_bytes < int(expected):
+        raise URLError(f"got only {n_bytes} out of {expected} bytes")
+
+
 def _extract(archive, folder):
     with ZipFile(archive) as members:
         # The files may lie at any depth.
@@ -259,6 +296,12 @@ def _extract(archive, folder):
         for name in _FILES:
             if name not in paths:
                 raise ValueError(f"{name} is not in the archive.")
+            # More than this is not read from it, whatever follows.
+            size = members.getinfo(paths[name]).file_size
+            if size > _MAX_EXTRACTED:
+                raise ValueError(
+                    f"{name} takes {size} bytes, more than {_MAX_EXTRACTED}."
+                )
             with members.open(paths[name]) as source, open(folder / name, "wb") as copy:
                 shutil.copyfileobj(source, copy)
 

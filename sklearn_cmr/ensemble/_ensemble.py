@@ -2,6 +2,8 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import os
+from itertools import chain
 from numbers import Integral
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from sklearn_cmr._inputs.arguments import read_arguments
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
     CrossModalTransformer,
     HasherMixin,
@@ -29,6 +32,7 @@ from sklearn_cmr.base._transformer import restored_on_failure
 _ROWS_ALIGNED = 2**14
 
 
+@public("sklearn_cmr")
 class CrossModalEnsemble(
     LabelProbabilityMixin, CrossModalTransformer, _BaseComposition
 ):
@@ -124,6 +128,9 @@ class CrossModalEnsemble(
     The majority has the `n_bits` that were asked for, and ranks better than one hasher
     of as many bits: it is the default. Concatenated codes rank better still, also
     better than one hasher of as many bits, where longer codes are no burden.
+
+    Where an estimator has a folder `checkpoint`, each member has a folder in it,
+    ``member_0`` and so on, so that a killed fit of the ensemble continues.
 
     Members learn in processes of their own if `n_jobs` is not 1. On a GPU, each process
     has a context and a copy of the features there.
@@ -306,6 +313,11 @@ class CrossModalEnsemble(
         return any(step._needs_same_regions for step in self._last_steps())
 
     @property
+    def _encoded_modalities(self):  # type: ignore[override]
+        names = (step._encoded_modalities for step in self._last_steps())
+        return tuple(dict.fromkeys(chain.from_iterable(names)))
+
+    @property
     def _reserved_names(self):  # type: ignore[override]
         return frozenset().union(*(s._reserved_names for s in self._last_steps()))
 
@@ -377,16 +389,33 @@ container of pairs, or mapping of modalities
     def _make_members(self):
         """Return the unfitted members by name, in rounds over the estimators."""
         rng = check_random_state(self.random_state)
-        members = {}
+        members: dict = {}
         for i in range(self.n_estimators):
             for name, estimator in self._named():
                 if i == 0 or _seed_names(estimator):
                     member = clone(estimator)
                     seeds = {key: _draw_seed(rng) for key in _seed_names(member)}
-                    members[f"{name}_{i}"] = member.set_params(**seeds)
+                    member.set_params(**seeds)
+                    self._separate_checkpoints(member, f"member_{len(members)}")
+                    members[f"{name}_{i}"] = member
                 else:
                     members[f"{name}_{i}"] = members[f"{name}_0"]
         return members
+
+    def _separate_checkpoints(self, member, name):
+        """Give a member a folder of its own in each folder of checkpoints."""
+        folders = {
+            key: os.path.join(value, name)
+            for key, value in member.get_params(deep=True).items()
+            if f"__{key}".endswith("__checkpoint") and value is not None
+        }
+        if folders and self.random_state is None:
+            raise ValueError(
+                "Members with the parameter checkpoint need random_state of the "
+                "ensemble: without it, the next fit draws other seeds for them, and "
+                "cannot continue. Pass an int."
+            )
+        member.set_params(**folders)
 
     def _read_held_out(self, X_val, y_val):
         """Return the held-out rows as keyword arguments of the members' `fit`."""

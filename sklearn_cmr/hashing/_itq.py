@@ -14,6 +14,8 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.extmath import svd_flip
 
+from sklearn_cmr._inputs.parameters import explained_errors
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import CrossModalTransformer, HasherMixin
 
 
@@ -71,6 +73,7 @@ def quantize_iteratively(V, R, n_iter):
     return R, losses
 
 
+@public("sklearn_cmr")
 class ITQHasher(HasherMixin, CrossModalTransformer):
     r"""Iterative quantization (ITQ) of the embeddings of a projector.
 
@@ -224,6 +227,10 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
     def _any_modalities(self):  # type: ignore[override]
         return getattr(_last_step(self._make_projector()), "_any_modalities", False)
 
+    @property
+    def _encoded_modalities(self):  # type: ignore[override]
+        return getattr(_last_step(self._make_projector()), "_encoded_modalities", ())
+
     def _make_projector(self):
         if self.projector is not None:
             return clone(self.projector)
@@ -234,8 +241,10 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
 
     def _fit(self, features, labels):
         y = None if labels is None else labels.as_given()
-        self.projector_ = self._make_projector().fit(features, y)
-        embeddings = {name: self._embed(X, name) for name, X in features.items()}
+        projector = self._make_projector()
+        with explained_errors(projector, "projector"):
+            self.projector_ = projector.fit(features, y)
+            embeddings = {name: self._embed(X, name) for name, X in features.items()}
         widths = {name: Z.shape[1] for name, Z in embeddings.items()}
         if len(set(widths.values())) > 1:
             raise ValueError(
@@ -246,9 +255,10 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
         U = np.concatenate(
             [normalize(Z - self.means_[name]) for name, Z in embeddings.items()]
         )
-        W = principal_axes(U, self.n_bits)
+        n_bits = int(self.n_bits)  # True counts as 1
+        W = principal_axes(U, n_bits)
         rng = check_random_state(self.random_state)
-        R, _ = linalg.qr(rng.normal(size=(self.n_bits, self.n_bits)))
+        R, _ = linalg.qr(rng.normal(size=(n_bits, n_bits)))
         R, self.quantization_losses_ = quantize_iteratively(U @ W, R, self.n_iter)
         self.rotation_ = W @ R
 

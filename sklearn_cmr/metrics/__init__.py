@@ -29,6 +29,8 @@ from sklearn_cmr.metrics._displays import (
 from sklearn_cmr.metrics._ranks import mean_rank, median_rank, reciprocal_rank, rsum
 from sklearn_cmr.metrics._report import cross_modal_report
 from sklearn_cmr.metrics._scorers import (
+    MapScorer,  # noqa: F401 - files name it
+    RetrievalScorer,  # noqa: F401
     make_map_scorer,
     make_retrieval_scorer,
     map_i2t_scorer,

@@ -285,4 +285,4 @@ def compare_retrieval(
     for row, p in zip(table.values(), adjusted, strict=True):
         queries = row.pop("queries")
         row |= {"p (Holm)": float(p), "queries": queries}
-    return table if output_dict else _format(table, digits)
+    return table if output_dict else _format(table, int(digits))

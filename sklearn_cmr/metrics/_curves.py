@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions, validate_params
-from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_cmr._arrays import to_array
 from sklearn_cmr.metrics._evaluation import (
     MAP_CONSTRAINTS,
     QUERY_CONSTRAINTS,
     SET_CONSTRAINTS,
+    check_weights,
     warn_degenerate,
 )
 from sklearn_cmr.metrics._measures import interpolated_precision
@@ -36,13 +35,7 @@ class _QueryWeights:
 
     def __init__(self, retrieval, sample_weight, zero_relevant):
         queries = np.empty(retrieval.n_query)
-        self.weights = _check_sample_weight(
-            to_array(sample_weight, "sample_weight"),
-            queries,
-            dtype=np.float64,
-            ensure_non_negative=True,
-            copy=True,
-        )
+        self.weights = check_weights(sample_weight, queries, copy=True)
         self.n_relevant = np.empty(retrieval.n_query, dtype=np.int64)
         self.skips = zero_relevant == "skip"
 

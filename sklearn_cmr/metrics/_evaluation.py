@@ -11,7 +11,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_cmr._arrays import to_array
+from sklearn_cmr._arrays import named_errors, to_array
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.metrics._retrieval import Retrieval
 
@@ -160,15 +160,34 @@ def _median(values, weights):
     return (lower + upper) / 2
 
 
-def check_cutoffs(k, n_gallery):
-    """Return one or several cut-offs as an array, none beyond the gallery."""
+def check_cutoffs(k, n_gallery=None):
+    """Return one or several cut-offs as an array, none beyond a given gallery."""
     if k is None:
         return np.array([n_gallery])
-    cutoffs = np.atleast_1d(np.asarray(k))
+    try:
+        cutoffs = np.atleast_1d(np.asarray(k))
+    except ValueError:  # lists of different lengths
+        cutoffs = np.empty(0)
     is_valid = cutoffs.ndim == 1 and cutoffs.dtype.kind in "iu" and cutoffs.size > 0
     if not is_valid or cutoffs.min() < 1:
         raise ValueError(f"k must be a positive integer or several of them, got {k!r}.")
-    return np.minimum(cutoffs, n_gallery)
+    return cutoffs if n_gallery is None else np.minimum(cutoffs, n_gallery)
+
+
+def check_weights(sample_weight, queries, **options):
+    """Return the weights of queries by scikit-learn's check, whose options it takes."""
+    sample_weight = to_array(sample_weight, "sample_weight")
+    dtype = getattr(sample_weight, "dtype", None)
+    if getattr(dtype, "kind", "O") not in "biufO":
+        raise ValueError(f"sample_weight must hold numbers, got the dtype {dtype}.")
+    with named_errors("sample_weight"):
+        return _check_sample_weight(
+            sample_weight,
+            queries,
+            dtype=np.float64,
+            ensure_non_negative=True,
+            **options,
+        )
 
 
 def warn_degenerate(n_relevant, n_gallery, zero_relevant, score="1"):
@@ -205,12 +224,7 @@ def average_queries(
 ):
     """Apply `zero_relevant` and average over queries unless `per_query`."""
     if sample_weight is not None:
-        sample_weight = _check_sample_weight(
-            to_array(sample_weight, "sample_weight"),
-            values,
-            dtype=np.float64,
-            ensure_non_negative=True,
-        )
+        sample_weight = check_weights(sample_weight, values)
     if zero_relevant != "zero":
         values[n_relevant == 0] = np.nan
     if per_query:

@@ -115,7 +115,8 @@ def normalized_gain(groups, k):
 
 def _first_groups(groups):
     """Return the rows with any group, and the first group of each."""
-    return np.unique(groups.query, return_index=True)
+    rows = np.flatnonzero(groups.n_groups)
+    return rows, groups.first[rows]
 
 
 def hit_rate(groups, k):

@@ -8,9 +8,9 @@ from functools import cached_property, partial, reduce
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import assert_all_finite, check_array, gen_batches
+from sklearn.utils import assert_all_finite, gen_batches
 
-from sklearn_cmr._arrays import to_array
+from sklearn_cmr._arrays import check_matrix
 from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.codes import as_words, pack_bits
@@ -88,7 +88,8 @@ class _SharedLabel:
         return reduce(np.logical_or, shared).view(np.uint8)
 
     def n_relevant(self, rows, relevant):
-        return np.count_nonzero(relevant, axis=1)
+        # Several times as fast as with 64 bits, or by np.count_nonzero.
+        return relevant.sum(axis=1, dtype=np.uint32).astype(np.intp)
 
     def grades(self, rows, items=slice(None)):
         dtype = np.min_scalar_type(len(self.levels) - 1)
@@ -108,13 +109,11 @@ class _Matrix:
     """
 
     def __init__(self, matrix, n_query, n_gallery):
-        if not issparse(matrix):
-            matrix = to_array(matrix, "relevance")
-        matrix = check_array(
+        matrix = check_matrix(
             matrix,
+            "relevance",
             accept_sparse="csr",
             dtype=np.float64,
-            input_name="relevance",
             copy=issparse(matrix),
         )
         if matrix.shape != (n_query, n_gallery):
@@ -157,6 +156,11 @@ class _Matrix:
 
 
 def _check_one_labels(y, n_items, name, owner):
+    if issparse(y) and y.ndim != 2:
+        raise ValueError(
+            f"{name} is a sparse array of shape {y.shape}. Pass classes as a dense 1-D "
+            "array, or a sparse indicator of labels, which is 2-D."
+        )
     if issparse(y):
         y = y.tocsr()
     else:

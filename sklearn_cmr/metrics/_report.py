@@ -71,8 +71,7 @@ def _measure_pairs(groups, *, cutoffs):
     return np.column_stack([hit_rate(groups, cutoffs), reciprocal, rank, rank])
 
 
-def _name_columns(k, relevance):
-    cutoffs = np.atleast_1d(np.asarray(k))
+def _name_columns(cutoffs, relevance):
     if relevance == "pair":
         return [*(f"Hit@{n}" for n in cutoffs), "MRR", "median rank", "mean rank"]
     names = ("mAP", "P", "R", "NDCG")
@@ -419,7 +418,7 @@ def cross_modal_report(
     tasks = _list_tasks(queries, found, intra_modal=intra_modal)
     if mixed:
         tasks |= _list_mixed_tasks(queries, found)
-    columns = _name_columns(k, relevance)
+    columns = _name_columns(check_cutoffs(k), relevance)
     measure = _measure_pairs
     if relevance == "label":
         measure = partial(_measure_labels, normalizer=normalizer)
@@ -458,4 +457,4 @@ def cross_modal_report(
             row["per query"] = dict(zip(columns, values.T, strict=True))
     across = [f"{a} -> {b}" for a, b in list_directions(queries[0], found[0])]
     report["mean"] = _mean_of_directions([report[name] for name in across])
-    return report if output_dict else _format(report, digits)
+    return report if output_dict else _format(report, int(digits))

@@ -18,6 +18,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from sklearn_cmr._inputs.labels import as_label_array
 from sklearn_cmr._inputs.layout import MODALITIES
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.metrics._average_precision import (
     map_at_r,
@@ -154,6 +155,11 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
         score : float
             The value of the metric.
         """
+        if not hasattr(estimator, "transform"):
+            raise TypeError(
+                f"The {self._title} needs an estimator whose transform encodes the "
+                f"modalities; got {estimator!r}. Call scorer(estimator, X, y)."
+            )
         function, sign, options = self._metric()
         by_pair = _relevance(function, options) == "pair"
         if y is None and not by_pair:
@@ -213,6 +219,7 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
         return hash(repr(self))
 
 
+@public("sklearn_cmr.metrics")
 class MapScorer(_DirectionScorer):
     """Score retrieval by the mean average precision, see :func:`make_map_scorer`."""
 
@@ -250,6 +257,7 @@ class MapScorer(_DirectionScorer):
         return f"make_map_scorer({params})"
 
 
+@public("sklearn_cmr.metrics")
 class RetrievalScorer(_DirectionScorer):
     """Score retrieval by any metric, see :func:`make_retrieval_scorer`."""
 

@@ -37,13 +37,22 @@ def _largest(X):
     )
 
 
+def _exponents(X):
+    """Return exponents of powers of two that are larger than the lengths of the rows.
+
+    Distances of lengths below 1 are sorted fastest.
+    """
+    n_columns = X.shape[1]
+    return np.frexp(_largest(X))[1] + ((n_columns - 1).bit_length() + 1) // 2
+
+
 def _scale_rows(X):
-    """Copy X padded and in float64, each row scaled to a largest value near 1.
+    """Copy X padded and in float64, each row scaled to a length below 1.
 
     Powers of two are exact, and the products of the scaled rows cannot overflow.
     """
     limit = np.finfo(np.float64).maxexp - 2
-    exponent = np.clip(-np.frexp(_largest(X))[1], -limit, limit)
+    exponent = np.clip(-_exponents(X), -limit, limit)
     scaled = _pad_rows(X, np.float64)
     scaled[: len(X)] *= np.ldexp(1.0, exponent)[:, None]
     return scaled
@@ -88,7 +97,7 @@ class _InnerProduct:
         self.dtype = _score_dtype(query, gallery)
         self.query = query
         self.n_gallery = len(gallery)
-        exponent = int(np.frexp(_largest(gallery).max())[1])
+        exponent = int(_exponents(gallery).max())
         self.gallery = np.ldexp(_pad_rows(gallery, np.float64), -exponent)
 
     def distances(self, rows):

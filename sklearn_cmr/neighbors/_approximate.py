@@ -17,6 +17,7 @@ PARAMETERS: dict[str, dict] = {
     "ivf": {"n_lists": None, "n_probes": None},
 }
 
+_MAX_PARAMETER = 2**31 - 1  # of a C integer
 # Rows per list that faiss wants to learn the lists from.
 _ROWS_PER_LIST = 39
 
@@ -32,7 +33,14 @@ def read_parameters(algorithm, given, n_items):
             f"{sorted(map(str, unknown))}."
         )
     for name, value in given.items():
-        check_scalar(value, f"algorithm_params[{name!r}]", Integral, min_val=1)
+        # faiss crashes on graphs with one link.
+        check_scalar(
+            value,
+            f"algorithm_params[{name!r}]",
+            Integral,
+            min_val=2 if name == "n_links" else 1,
+            max_val=_MAX_PARAMETER,
+        )
     parameters |= given
     if algorithm == "ivf":
         largest = max(1, n_items // _ROWS_PER_LIST)

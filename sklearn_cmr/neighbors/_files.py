@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
+from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,9 @@ def read_gallery(folder, mmap_mode):
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
         form = header["format"]
-        (n_rows, n_columns), kind = header["shape"], header["dtype"]
-        kind_of_ids = header["dtype_of_ids"]
+        n_rows, n_columns = map(index, header["shape"])
+        kind, kind_of_ids = np.dtype(header["dtype"]), header["dtype_of_ids"]
+        kind_of_ids = None if kind_of_ids is None else np.dtype(kind_of_ids)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} is damaged: {error}. Save the gallery anew."
@@ -127,10 +129,10 @@ def _read_array(path, shape, kind, mmap_mode):
             f"{path} is damaged or incomplete: {error}. Save the gallery anew."
         ) from error
     found = getattr(array, "shape", None), getattr(array, "dtype", None)
-    if found != (shape, np.dtype(kind)):
+    if found != (shape, kind):
         raise ValueError(
             f"{path} holds an array of shape {found[0]} and dtype {found[1]}, but the "
-            f"header says {shape} and {np.dtype(kind)}. The files are not of one "
+            f"header says {shape} and {kind}. The files are not of one "
             "gallery: save it anew."
         )
     return array

@@ -2,6 +2,8 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Hashable
+
 import numpy as np
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
@@ -23,6 +25,10 @@ def as_names(names, parameter):
         raise ValueError(
             f"{parameter} must be all numbers or all strings, but mixes them."
         )
+    if array.dtype.kind == "O":
+        wrong = [each for each in array if not isinstance(each, Hashable)]
+        if wrong:
+            raise TypeError(f"{parameter} must be numbers or names, got {wrong[0]!r}.")
     return array
 
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from sklearn_cmr._arrays import check_matrix, is_frame
+from sklearn_cmr._arrays import check_matrix, is_frame, named_errors
 from sklearn_cmr._inputs.layout import (
     MODALITIES,
     bare_names,
@@ -25,6 +25,9 @@ from sklearn_cmr._inputs.layout import (
     is_mapping,
     is_paired,
 )
+from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
+from sklearn_cmr._lazy import public
+from sklearn_cmr._state import StateMixin
 from sklearn_cmr.codes import pack_signs, refuse_booleans
 from sklearn_cmr.neighbors._approximate import (
     PARAMETERS,
@@ -47,7 +50,8 @@ _FOUND = 2**20
 _BALLS = 2**10
 
 
-class CrossModalNeighbors(BaseEstimator):
+@public("sklearn_cmr")
+class CrossModalNeighbors(StateMixin, BaseEstimator):
     """Find the nearest neighbors of queries in a gallery.
 
     The gallery holds the embeddings or codes of one modality, the queries are those of
@@ -86,10 +90,10 @@ class CrossModalNeighbors(BaseEstimator):
 
     algorithm_params : dict, default=None
         Parameters of the approximate algorithms, integers of at least 1. Those of
-        "hnsw" are ``n_links`` (32), ``ef_construction`` (80) and ``ef_search`` (128);
-        those of "ivf" ``n_lists`` (the square root of the number of items) and
-        ``n_probes`` (an eighth of them). Larger ``ef_search`` and ``n_probes`` miss
-        fewer neighbors and take more time. None takes these defaults.
+        "hnsw" are ``n_links`` (32, at least 2), ``ef_construction`` (80) and
+        ``ef_search`` (128); those of "ivf" ``n_lists`` (the square root of the number
+        of items) and ``n_probes`` (an eighth of them). Larger ``ef_search`` and
+        ``n_probes`` miss fewer neighbors and take more time. None takes these defaults.
 
     Attributes
     ----------
@@ -134,10 +138,11 @@ class CrossModalNeighbors(BaseEstimator):
 
     "hnsw" and "ivf" compute the distances of the items that they find as the others do,
     and always find `n_neighbors`. ``benchmarks/search.py --approximate`` prints their
-    recall: the share of the exact neighbors that they find. Their index takes long to
-    build, also after each change of the gallery, and is not stored. The graph depends
-    on the number of threads. A radius search and a search in a subset are exact
-    whatever the algorithm.
+    recall: the share of the exact neighbors that they find. On its
+    generated codes, many of which are equal, "hnsw" finds half of them and "ivf" all.
+    Their index takes long to build, also after each change of the gallery, and is not
+    stored. The graph depends on the number of threads. A radius search and a search in
+    a subset are exact whatever the algorithm.
 
     Examples
     --------
@@ -580,7 +585,8 @@ class CrossModalNeighbors(BaseEstimator):
             If the size, shape or dtype of a file is not as :meth:`save` left it. The
             rows themselves are not read.
         """
-        if mmap_mode not in ("r", None):
+        is_mode = isinstance(mmap_mode, str) and mmap_mode == "r"
+        if mmap_mode is not None and not is_mode:
             raise ValueError(f"mmap_mode must be 'r' or None, got {mmap_mode!r}.")
         header, gallery, ids = read_gallery(path, mmap_mode)
         try:
@@ -590,6 +596,10 @@ class CrossModalNeighbors(BaseEstimator):
             self._packed = header["is_packed"]
             self.n_features_in_ = header["n_features_in"]
             names = header["feature_names_in"]
+            if self.effective_metric_ not in ("cosine", "euclidean", "hamming"):
+                raise ValueError(f"unknown metric {self.effective_metric_!r}")
+            if names is not None and len(names) != self.n_features_in_:
+                raise ValueError(f"{len(names)} names of {self.n_features_in_} columns")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The header of {path} is damaged: {error}. Save the gallery anew."
@@ -626,9 +636,9 @@ class CrossModalNeighbors(BaseEstimator):
         tags.input_tags.dict = True
         return tags
 
-    def __getstate__(self):
+    def _to_state(self):
         # Rebuilt from the gallery, possibly without faiss.
-        state = super().__getstate__() | {"_index": None, "_known_ids": None}
+        state = vars(self) | {"_index": None, "_known_ids": None}
         if "_blocks" in state:
             # Rows that are mapped from a file are written like others.
             state["_blocks"] = [np.asarray(self._gallery())]
@@ -636,13 +646,18 @@ class CrossModalNeighbors(BaseEstimator):
 
     # -- reading ---------------------------------------------------------------
 
+    def _validate_params(self):
+        super()._validate_params()
+        refuse_boolean_numbers(self)
+
     def _read(self, X, *, reset, keep=False):
         """Validate rows; return packed bits or floating numbers.
 
         `reset` is for `fit`, `keep` for rows that become part of the gallery.
         """
         given = _one_modality(X)
-        _check_feature_names(self, given, reset=reset)
+        with named_errors("X"):
+            _check_feature_names(self, given, reset=reset)
         X = check_matrix(given, "X", order="C", copy=keep, estimator=self)
         is_code = X.dtype in (np.int8, np.uint8)
         if reset:

@@ -85,10 +85,11 @@ class MatrixIndex:
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
     def ball(self, query, radius):
-        """Return the number of items within a radius of each query, and their rows."""
+        """Return how many items lie within the radius of each query, and their rows."""
+        radius = radius.astype(np.float32)
 
         def search(block):
-            return self._find_within(query[block], np.float32(radius))
+            return self._find_within(query[block], radius[block])
 
         found = map_blocks(search, len(query), len(self.X), _QUERIES)
         counts, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -133,8 +134,8 @@ class MatrixIndex:
         squares = np.einsum("ij,ij->i", query, query)[:, None]
         return distances.reshape(shape) + squares, rows.reshape(shape)
 
-    def _find_within(self, query, limit):
-        limits = limit - np.einsum("ij,ij->i", query, query)[:, None]
+    def _find_within(self, query, radius):
+        limits = (radius - np.einsum("ij,ij->i", query, query))[:, None]
         found = []
         for items, block in self._scan(query, max(1, _PAIRS // len(query))):
             near = (block <= limits).ravel().nonzero()[0]
@@ -158,7 +159,8 @@ class FaissIndex:
         return self.index.search(query, k)
 
     def ball(self, query, radius):
-        ends, _, rows = self.index.range_search(query, radius)
+        # One radius for all queries: some find more candidates than they need.
+        ends, _, rows = self.index.range_search(query, float(radius.max()))
         return np.diff(ends.astype(np.int64)), rows
 
 
@@ -216,8 +218,8 @@ class RealSearch:
     def ball(self, query, radius):
         """Return queries, distances and rows of the pairs within a radius, unsorted."""
         prepared, length = self._prepare(query)
-        reach = self._reach(length, radius).max()
-        counts, rows = self.index.ball(prepared, min(reach, np.finfo(np.float32).max))
+        reach = np.minimum(self._reach(length, radius), np.finfo(np.float32).max)
+        counts, rows = self.index.ball(prepared, reach)
         owners = np.repeat(np.arange(len(query)), counts)
         distances = self._distances(query, owners, rows)
         near = distances <= radius

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
+from contextlib import nullcontext
 from numbers import Integral
 
 import numpy as np
@@ -15,17 +16,26 @@ from sklearn.utils._set_output import _safe_set_output
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sklearn_cmr._arrays import to_array
 from sklearn_cmr._inputs.arguments import split_arguments
-from sklearn_cmr._inputs.layout import check_unpaired, is_mapping
+from sklearn_cmr._inputs.layout import check_unpaired, is_mapping, shape_of
 from sklearn_cmr._inputs.outputs import PairOutputMixin
+from sklearn_cmr._inputs.parameters import explained_errors, refuse_boolean_numbers
+from sklearn_cmr._lazy import public
+from sklearn_cmr._state import StateMixin
 from sklearn_cmr.neighbors._neighbors import CrossModalNeighbors
 
 # What a fitted model may have, and a fitted retriever then has too.
 _OF_THE_MODEL = ("classes_", "n_features_in_", "feature_names_in_")
 
 
+@public("sklearn_cmr")
 class CrossModalRetriever(  # type: ignore[call-arg]
-    PairOutputMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+    StateMixin,
+    PairOutputMixin,
+    TransformerMixin,
+    BaseEstimator,
+    auto_wrap_output_keys=None,
 ):
     """Retrieve items of one modality for queries of another one.
 
@@ -57,10 +67,10 @@ class CrossModalRetriever(  # type: ignore[call-arg]
 
     algorithm_params : dict, default=None
         Parameters of the approximate algorithms, integers of at least 1. Those of
-        "hnsw" are ``n_links`` (32), ``ef_construction`` (80) and ``ef_search`` (128);
-        those of "ivf" ``n_lists`` (the square root of the number of items) and
-        ``n_probes`` (an eighth of them). Larger ``ef_search`` and ``n_probes`` miss
-        fewer neighbors and take more time. None takes these defaults.
+        "hnsw" are ``n_links`` (32, at least 2), ``ef_construction`` (80) and
+        ``ef_search`` (128); those of "ivf" ``n_lists`` (the square root of the number
+        of items) and ``n_probes`` (an eighth of them). Larger ``ef_search`` and
+        ``n_probes`` miss fewer neighbors and take more time. None takes these defaults.
 
     chunk_size : int, default=16384
         Number of rows that are encoded at once, at least 1. It bounds the memory, where
@@ -174,7 +184,8 @@ container of pairs, or mapping of modalities
         library = getattr(self, "_sklearn_output_config", {}).get("transform")
         if library is not None:
             _safe_set_output(model, transform=library)
-        model.fit(X, y, **fit_params)
+        with explained_errors(model, "model") if is_mapping(X) else nullcontext():
+            model.fit(X, y, **fit_params)
         self._adopt(model)
         return self
 
@@ -488,6 +499,7 @@ container of pairs, or mapping of modalities
         ImportError
             If pandas is needed and not installed.
         """
+        check_scalar(as_frame, "as_frame", bool)
         distances, ids = self.kneighbors(modality, n_neighbors, subset=subset)
         if not as_frame:
             return ids, distances
@@ -569,6 +581,10 @@ container of pairs, or mapping of modalities
 
     # -- inside ------------------------------------------------------------------
 
+    def _validate_params(self):
+        super()._validate_params()
+        refuse_boolean_numbers(self)
+
     def _adopt(self, model):
         """Take a fitted model, and forget what belongs to an earlier one."""
         self.model_ = model
@@ -610,12 +626,20 @@ container of pairs, or mapping of modalities
         ((modality, X),) = given.items()
         check_unpaired(given)
         X = X.tocsr() if sparse.issparse(X) else X
+        if not isinstance(X, (list, tuple)):  # as strings they take less memory
+            X = to_array(X, f"{modality} features")
+            if shape_of(X) is None:
+                raise TypeError(
+                    f"The {modality} features must be an array, a list, a sparse "
+                    f"matrix or a dataframe, got {type(X).__name__}."
+                )
         model = self._fitted_model()
         # A batch without rows, too: the model says what is wrong with it.
-        parts = [
-            np.asarray(model.transform({modality: _take(X, rows)})[modality])
-            for rows in gen_batches(max(1, _num_samples(X)), self.chunk_size)
-        ]
+        with explained_errors(model, "model"):
+            parts = [
+                np.asarray(model.transform({modality: _take(X, rows)})[modality])
+                for rows in gen_batches(max(1, _num_samples(X)), self.chunk_size)
+            ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_cmr._inputs.layout import MODALITIES
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import (
     LabelProbabilityMixin,
@@ -268,6 +269,7 @@ def discriminator_loss(module, batch, state):
 # -- the estimator -----------------------------------------------------------------
 
 
+@public("sklearn_cmr")
 class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     r"""Adversarial cross-modal retrieval (ACMR).
 
@@ -445,6 +447,14 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         Whether :meth:`fit` continues the previous training, with the same classes,
         modalities and network sizes.
 
+    checkpoint : str or path-like, default=None
+        Folder of checkpoints, from which :meth:`fit` continues when it was killed or
+        interrupted: with the same parameters and data, it ends with the same weights,
+        on a CPU bit for bit. None takes none.
+
+    checkpoint_every : int, default=1
+        Number of epochs from one checkpoint to the next one, >= 1.
+
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the held-out rows, the order of the rows and all
         other random draws. Pass an int for the same result in every call.
@@ -458,6 +468,20 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     callbacks : list of skorch callbacks, default=None
         Further skorch callbacks, or pairs of a name and a callback. They are copied;
         `callbacks_` has the copies.
+
+    encoders : dict of str to torch.nn.Module or callable, default=None
+        Networks of your own by modality, such as a convolution of images of shape
+        (n, 3, h, w) or an embedding of token ids of shape (n, length). What they return
+        takes the place of the features, and they learn with the layers of the method.
+        A module is copied in :meth:`fit` with its weights; its parameters without
+        `requires_grad` stay as they are. A callable gets the number of features, or the
+        shape of an item with more than one dimension, and returns a module. Integers
+        are passed as int64, all other numbers as float32. Every value of an item counts
+        as a feature.
+
+    lr_encoder : float or dict, default=None
+        Learning rate of all networks in `encoders`, or by modality. None, and a
+        modality that a dict leaves out, takes the rate of the layers that follow.
 
     n_image_features : int, default=None
         Number of leading image columns where one matrix holds both modalities. None
@@ -675,10 +699,14 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
+        checkpoint=None,
+        checkpoint_every=1,
         random_state=None,
         verbose=0,
         device="auto",
         callbacks=None,
+        encoders=None,
+        lr_encoder=None,
         n_image_features=None,
     ):
         self.embedding_dim = embedding_dim
@@ -715,10 +743,14 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
         self.callbacks = callbacks
+        self.encoders = encoders
+        self.lr_encoder = lr_encoder
         self.n_image_features = n_image_features
 
     def _build(self, n_features, n_classes):

@@ -11,9 +11,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import svd_flip
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import CrossModalTransformer, ProjectorMixin
 
 
+@public("sklearn_cmr")
 class CCAProjector(ProjectorMixin, CrossModalTransformer):
     r"""Canonical correlation analysis (CCA), or partial least squares (PLS).
 

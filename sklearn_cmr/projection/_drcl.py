@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from sklearn_cmr._arrays import check_matrix
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
     AddModalityMixin,
     LabelProbabilityMixin,
@@ -263,10 +264,19 @@ class BestPrior:
             self.weight = prior.weight.detach().clone()
         return {"quality": quality}
 
+    def state_dict(self):
+        """Return what a checkpoint stores."""
+        return {"quality": self.quality, "weight": self.weight}
+
+    def load_state_dict(self, state):
+        """Continue from a checkpoint."""
+        self.quality, self.weight = state["quality"], state["weight"]
+
 
 # -- the estimator -----------------------------------------------------------------
 
 
+@public("sklearn_cmr")
 class DRCLProjector(
     AddModalityMixin, LabelProbabilityMixin, ProjectorMixin, NetworkTransformer
 ):
@@ -435,6 +445,14 @@ class DRCLProjector(
         Whether :meth:`fit` continues the previous training, with the same classes,
         modalities and network sizes.
 
+    checkpoint : str or path-like, default=None
+        Folder of checkpoints, from which :meth:`fit` continues when it was killed or
+        interrupted: with the same parameters and data, it ends with the same weights,
+        on a CPU bit for bit. None takes none.
+
+    checkpoint_every : int, default=1
+        Number of epochs from one checkpoint to the next one, >= 1.
+
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the held-out rows, the order of the rows and all
         other random draws. Pass an int for the same result in every call.
@@ -448,6 +466,20 @@ class DRCLProjector(
     callbacks : list of skorch callbacks, default=None
         Further skorch callbacks, or pairs of a name and a callback. They are copied;
         `callbacks_` has the copies.
+
+    encoders : dict of str to torch.nn.Module or callable, default=None
+        Networks of your own by modality, such as a convolution of images of shape
+        (n, 3, h, w) or an embedding of token ids of shape (n, length). What they return
+        takes the place of the features, and they learn with the layers of the method.
+        A module is copied in :meth:`fit` with its weights; its parameters without
+        `requires_grad` stay as they are. A callable gets the number of features, or the
+        shape of an item with more than one dimension, and returns a module. Integers
+        are passed as int64, all other numbers as float32. Every value of an item counts
+        as a feature.
+
+    lr_encoder : float or dict, default=None
+        Learning rate of all networks in `encoders`, or by modality. None, and a
+        modality that a dict leaves out, takes the rate of the layers that follow.
 
     n_image_features : int, default=None
         Number of leading image columns where one matrix holds both modalities. None
@@ -593,6 +625,8 @@ class DRCLProjector(
     """
 
     _rows = Separate()
+    # A file has the weights of the prior, wherever they came from.
+    _rebuilt_with = {"prior": "select"}
     _parameter_constraints: dict = {
         **NetworkTransformer._parameter_constraints,
         **ProjectorMixin._parameter_constraints,
@@ -654,10 +688,14 @@ class DRCLProjector(
         n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
+        checkpoint=None,
+        checkpoint_every=1,
         random_state=None,
         verbose=0,
         device="auto",
         callbacks=None,
+        encoders=None,
+        lr_encoder=None,
         n_image_features=None,
     ):
         self.embedding_dim = embedding_dim
@@ -692,10 +730,14 @@ class DRCLProjector(
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
         self.callbacks = callbacks
+        self.encoders = encoders
+        self.lr_encoder = lr_encoder
         self.n_image_features = n_image_features
 
     # -- networks and prior ----------------------------------------------------
@@ -760,7 +802,7 @@ class DRCLProjector(
                     f"{weight.classes_.tolist()}."
                 )
             weight = weight.prior_
-        weight = check_array(weight, dtype=np.float32, copy=True, input_name="prior")
+        weight = check_matrix(weight, "prior", dtype=np.float32, copy=True)
         if weight.shape != shape:
             raise ValueError(
                 f"The prior must have the shape (embedding_dim, n_classes) = {shape}, "

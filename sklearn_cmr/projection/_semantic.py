@@ -10,6 +10,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sklearn_cmr._inputs.labels import for_scikit_learn
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
     CrossModalTransformer,
     LabelProbabilityMixin,
@@ -17,6 +18,7 @@ from sklearn_cmr.base import (
 )
 
 
+@public("sklearn_cmr")
 class SemanticMatchingProjector(
     LabelProbabilityMixin, ProjectorMixin, CrossModalTransformer
 ):

@@ -2,6 +2,14 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from sklearn_cmr.training.backbones import (
+    Backbone,
+    BackboneEncoder,
+    backbones_of,
+    behind_backbones,
+    network_and_features,
+    network_of,
+)
 from sklearn_cmr.training.batches import (
     Batch,
     BatchIterator,
@@ -24,6 +32,8 @@ from sklearn_cmr.training.trainer import Trainer
 
 __all__ = [
     "AnchorSampler",
+    "Backbone",
+    "BackboneEncoder",
     "Batch",
     "BatchIterator",
     "ClassBalanced",
@@ -39,11 +49,15 @@ __all__ = [
     "Task",
     "Trainer",
     "UnpairedDataset",
+    "backbones_of",
+    "behind_backbones",
     "device_of",
     "encode_dataset",
     "encode_in_blocks",
     "indicator_of",
     "joint_sampler",
+    "network_and_features",
+    "network_of",
     "resolve_device",
     "seeded_building",
     "standard_settings",

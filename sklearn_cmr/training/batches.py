@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import itertools
-import mmap
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import torch
 from scipy import sparse
 from torch.utils.data import Dataset, Subset
 
+from sklearn_cmr._arrays import MappedRows, is_memory_mapped
 from sklearn_cmr.training.samplers import EachByItself, in_order
 
 # Share of the free memory of an accelerator that resident features may take.
@@ -30,9 +31,9 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    features : dict of str to float32 tensor of shape (..., n_rows, n_features)
+    features : mapping of str to float32 tensor of shape (..., n_rows, n_features)
         One entry for each modality; (..., n_rows, n_regions, n_features) of items with
-        regions.
+        regions. What an encoder of the caller reads may have any shape, and int64.
 
     y : float32 tensor of shape (..., n_rows, n_classes)
         Label indicator.
@@ -49,59 +50,88 @@ class Batch(NamedTuple):
         is dropped with it; the engine neither reads nor writes it.
     """
 
-    features: dict[str, torch.Tensor]
+    features: Mapping[str, torch.Tensor]
     y: torch.Tensor
     rows: torch.Tensor
     cache: dict[str, Any]
 
 
 class _DeviceRows:
-    """A matrix on the device; other dtypes than float32 are cast batch by batch."""
+    """An array on the device that is cast to the type of a batch by the batch.
 
-    def __init__(self, tensor):
-        self.tensor = tensor
+    Parameters
+    ----------
+    tensor : tensor
+
+    dtype : torch.dtype, default=torch.float32
+        Type of the batches.
+
+    rows : int64 tensor, default=None
+        The rows of the tensor that the array consists of; all by default.
+    """
+
+    def __init__(self, tensor, dtype=torch.float32, rows=None):
+        self.tensor, self.dtype, self.rows = tensor, dtype, rows
+        self.shape = tuple(tensor.shape)
+        if rows is not None:
+            self.shape = (len(rows), *self.shape[1:])
 
     def take(self, rows):
-        picked = self.tensor.index_select(0, rows.flatten())
-        return picked.float().view(*rows.shape, *picked.shape[1:])
+        places = rows.flatten()
+        places = places if self.rows is None else self.rows[places]
+        picked = self.tensor.index_select(0, places)
+        return picked.to(self.dtype).view(*rows.shape, *picked.shape[1:])
 
     def cut(self, start, stop):
-        return self.tensor[start:stop].float()
+        if self.rows is None:
+            return self.tensor[start:stop].to(self.dtype)
+        return self.tensor.index_select(0, self.rows[start:stop]).to(self.dtype)
 
 
 class _HostRows:
-    """A matrix on the host (sparse, mapped from a file, or too large to move)."""
+    """An array on the host (sparse, mapped from a file, or too large to move)."""
 
-    def __init__(self, X, device):
+    def __init__(self, X, device, dtype=torch.float32):
         self.X, self.device = X, device
+        self.dtype = np.dtype(str(dtype).removeprefix("torch."))
+        self.shape = X.shape
 
     def take(self, rows):
         picked = self.X[rows.flatten().numpy()]
         if sparse.issparse(picked):
             # Cast first: dense, it would be twice as large, and copied once more.
-            picked = picked.astype(np.float32, copy=False).toarray()
-        tensor = torch.from_numpy(np.ascontiguousarray(picked, dtype=np.float32))
+            picked = picked.astype(self.dtype, copy=False).toarray()
+        tensor = torch.from_numpy(np.ascontiguousarray(picked, dtype=self.dtype))
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         tensor = tensor.to(self.device, non_blocking=True)
         return tensor.view(*rows.shape, *tensor.shape[1:])
 
 
-def _place_rows(X, device):
-    """Choose where the rows of a validated feature matrix live."""
-    if sparse.issparse(X):
-        return _HostRows(X, device)
+def _place_rows(X, device, dtype=torch.float32):
+    """Choose where the rows of validated features live; batches have the dtype."""
+    if isinstance(X, MappedRows) and device.type == "cpu" and _torch_reads(X.array):
+        return _DeviceRows(_as_tensor(X.array), dtype, torch.from_numpy(X.rows))
+    if sparse.issparse(X) or isinstance(X, MappedRows):
+        return _HostRows(X, device, dtype)
     if X.dtype == bool:
         X = X.view(np.uint8)
     if device.type == "cpu":
-        return _DeviceRows(_as_tensor(X)) if _torch_reads(X) else _HostRows(X, device)
-    if _is_memory_mapped(X) or not _fits(X, device):
-        return _HostRows(X, device)
-    tensor = torch.empty(X.shape, dtype=torch.float32, device=device)
+        if _torch_reads(X):
+            return _DeviceRows(_as_tensor(X), dtype)
+        return _HostRows(X, device, dtype)
+    # Integers that stay integers, such as bytes of images, are moved as they are.
+    stored: np.dtype = np.dtype(np.float32)
+    if dtype is torch.int64:
+        stored = X.dtype if X.dtype in _TORCH_DTYPES else np.dtype(np.int64)
+    if is_memory_mapped(X) or not _fits(X, device, stored):
+        return _HostRows(X, device, dtype)
+    stored_as = getattr(torch, stored.name)
+    tensor = torch.empty(X.shape, dtype=stored_as, device=device)
     for start in range(0, len(X), _ROWS_PER_MOVE):
-        block = np.asarray(X[start : start + _ROWS_PER_MOVE], dtype=np.float32)
+        block = np.asarray(X[start : start + _ROWS_PER_MOVE], dtype=stored)
         tensor[start : start + len(block)] = _as_tensor(block)
-    return _DeviceRows(tensor)
+    return _DeviceRows(tensor, dtype)
 
 
 def _torch_reads(X):
@@ -119,19 +149,11 @@ def _as_tensor(X):
         return torch.from_numpy(X)
 
 
-def _is_memory_mapped(X):
-    while X is not None:
-        if isinstance(X, (np.memmap, mmap.mmap)):
-            return True
-        X = getattr(X, "base", None)
-    return False
-
-
-def _fits(X, device):
+def _fits(X, device, stored):
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return 4 * X.size < _RESIDENT_SHARE * free
+    return stored.itemsize * X.size < _RESIDENT_SHARE * free
 
 
 class RowDataset(skorch.dataset.Dataset):
@@ -144,23 +166,36 @@ class RowDataset(skorch.dataset.Dataset):
     ----------
     features : dict of str to {ndarray, CSR} of shape (n_samples, n_features)
         Validated features, or (n_samples, n_regions, n_features) of items with
-        regions. None of them is copied whole on a CPU.
+        regions, or (n_samples, ...) for an encoder of the caller. None of them is
+        copied whole on a CPU.
 
     indicator : uint8 ndarray of shape (n_samples, n_classes)
         Labels.
 
     device : torch.device
         Device of the batches.
+
+    integers : container of str, default=()
+        Modalities whose features are int64 in a batch, and not float32.
     """
 
-    def __init__(self, features, indicator, device):
+    def __init__(self, features, indicator, device, integers=()):
         super().__init__(features, indicator, length=len(indicator))
         self.device = device
-        self.features = {name: _place_rows(X, device) for name, X in features.items()}
+        self.features = {
+            name: _place_rows(
+                X, device, torch.int64 if name in integers else torch.float32
+            )
+            for name, X in features.items()
+        }
         self.labels = _DeviceRows(torch.from_numpy(indicator).to(device))
 
     def __getitem__(self, row):
         return self.take(torch.as_tensor([row]))
+
+    def shape_of(self, modality):
+        """Return the shape of the features of a modality."""
+        return self.features[modality].shape
 
     @property
     def on_device(self):

@@ -54,6 +54,13 @@ class ProgressBar(Callback):
         if sys.stderr.isatty() or "ipykernel" in sys.modules:
             self.bar_ = tqdm(total=self.total, desc=self.label, unit="epoch")
 
+    def leave_out(self, n_epochs):
+        """Count fewer epochs to come: earlier ones are in a checkpoint."""
+        self.total -= n_epochs
+        if self.bar_ is not None:
+            self.bar_.total = self.total
+            self.bar_.refresh()
+
     def on_epoch_end(self, net, **kwargs):
         self.done_ += 1
         values = net.latest_values()

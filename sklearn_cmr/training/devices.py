@@ -141,8 +141,9 @@ def _set_own_threads(number):
 
 
 # Networks are initialized from torch's global generator, which fits in parallel
-# threads would otherwise draw from in turns.
-_build_lock = threading.Lock()
+# threads would otherwise draw from in turns. Building may load an estimator, which
+# builds networks in turn.
+_build_lock = threading.RLock()
 
 
 @contextmanager
@@ -151,4 +152,19 @@ def seeded_building(seed):
     with _build_lock, torch.random.fork_rng(devices=[]):
         # The generator of the CPU alone: those of accelerators are the caller's.
         torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def seeded_drawing(seed, device):
+    """Draw from the global generators, of a device too, after seeding them.
+
+    The caller's generators stay untouched.
+    """
+    is_cuda = device.type == "cuda"
+    with _build_lock, torch.random.fork_rng(devices=[device] if is_cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if is_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

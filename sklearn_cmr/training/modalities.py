@@ -171,7 +171,7 @@ class Paired:
 
     accepts_unpaired = False
 
-    def split(self, features, labels, device, held_out):
+    def split(self, features, labels, device, held_out, integers=()):
         """Return the rows of every modality, and of all together.
 
         Parameters
@@ -185,6 +185,9 @@ class Paired:
 
         held_out : HeldOut
 
+        integers : container of str, default=()
+            Modalities whose features stay integers.
+
         Returns
         -------
         splits : dict of str to Split
@@ -192,7 +195,7 @@ class Paired:
         joint : Split or None
         """
         first, *_ = labels.parts.values()
-        joint = _split_rows(features, first, device, held_out)
+        joint = _split_rows(features, first, device, held_out, integers)
         return dict.fromkeys(features, joint), joint
 
 
@@ -201,17 +204,17 @@ class Joint:
 
     accepts_unpaired = True
 
-    def split(self, features, labels, device, held_out):
+    def split(self, features, labels, device, held_out, integers=()):
         """Return the rows of every modality, and of all together; see Paired."""
         given = held_out.labels
         if labels.shared and (given is None or given.shared):
-            return Paired().split(features, labels, device, held_out)
-        splits, _ = Separate().split(features, labels, device, held_out)
+            return Paired().split(features, labels, device, held_out, integers)
+        splits, _ = Separate().split(features, labels, device, held_out, integers)
         train: Dataset = UnpairedDataset({m: own.train for m, own in splits.items()})
         if labels.shared:
             # The caller holds out rows that are no pairs; those to learn from are.
             first, *_ = labels.parts.values()
-            train = RowDataset(features, first.indicator, device)
+            train = RowDataset(features, first.indicator, device, integers)
             splits = {m: own._replace(train=train) for m, own in splits.items()}
         parts = {m: own.held_out for m, own in splits.items()}
         is_held_out = all(part is not None for part in parts.values())
@@ -223,10 +226,12 @@ class Separate:
 
     accepts_unpaired = True
 
-    def split(self, features, labels, device, held_out):
+    def split(self, features, labels, device, held_out, integers=()):
         """Return the rows of every modality; see Paired."""
         splits = {
-            name: _split_rows({name: part}, labels.parts[name], device, held_out)
+            name: _split_rows(
+                {name: part}, labels.parts[name], device, held_out, integers
+            )
             for name, part in features.items()
         }
         return splits, None
@@ -266,13 +271,13 @@ class Separate:
                 del networks[name]
 
 
-def _split_rows(features, labels, device, held_out):
+def _split_rows(features, labels, device, held_out, integers):
     """Return aligned rows, split into those to train on and those held out."""
-    dataset = RowDataset(features, labels.indicator, device)
+    dataset = RowDataset(features, labels.indicator, device, integers)
     if set(features) <= set(held_out.features):
         given = {name: held_out.features[name] for name in features}
         own = held_out.labels.parts[next(iter(features))]
-        return Split(dataset, RowDataset(given, own.indicator, device))
+        return Split(dataset, RowDataset(given, own.indicator, device, integers))
     if held_out.fraction is None:
         return Split(dataset)
     rows = np.arange(len(labels.indicator))

@@ -14,8 +14,6 @@ from sklearn_cmr.training.batches import BatchIterator, whole_dataset
 from sklearn_cmr.training.callbacks import ProgressBar, make_early_stopping
 from sklearn_cmr.training.phases import EpochState, Terms
 
-# Steps whose loss terms are kept as single tensors before they are summed.
-_STEPS_PER_SUM = 256
 # Rows of the last batch of an epoch whose encodings are checked.
 _ROWS_CHECKED = 64
 # What skorch records of an epoch besides the values for users.
@@ -63,6 +61,9 @@ class PairNet(NeuralNet):
         ``encode(module, X, modality)`` returns the encoding of an array of features,
         for callbacks that score.
 
+    checkpoints : PhaseCheckpoints, default=None
+        Where the training continues from, and what stores it after every epoch.
+
     **kwargs : dict
         Parameters of :class:`skorch.NeuralNet`.
 
@@ -93,6 +94,7 @@ class PairNet(NeuralNet):
         tol=0.0,
         label="fit",
         encode=None,
+        checkpoints=None,
         **kwargs,
     ):
         self.phase = phase
@@ -104,6 +106,7 @@ class PairNet(NeuralNet):
         self.tol = tol
         self.label = label
         self.encode = encode
+        self.checkpoints = checkpoints
         # Scoring callbacks encode for themselves: no step leaves predictions.
         kwargs = {"criterion": torch.nn.Identity, "use_caching": False} | kwargs
         super().__init__(
@@ -142,7 +145,8 @@ class PairNet(NeuralNet):
         return self
 
     def _names_of(self, player):
-        return [self.names_[parameter] for parameter in player.parameters]
+        groups = player.groups().values()
+        return [self.names_[parameter] for own in groups for parameter in own]
 
     def initialize_callbacks(self):
         """Put what the phase needs before copies of the caller's callbacks."""
@@ -216,7 +220,12 @@ class PairNet(NeuralNet):
         X, y = getattr(rows, "X", None), getattr(rows, "y", None)
         try:
             self.notify("on_train_begin", X=X, y=y)
-            self.fit_loop(self.phase.dataset)
+            if self.checkpoints is not None:
+                self.checkpoints.continue_epochs(self)
+                self.good_weights_.keep()
+                self._keep_moments()
+            n_left = self.phase.max_epochs - len(self.history)
+            self.fit_loop(self.phase.dataset, epochs=n_left)
         except KeyboardInterrupt:
             if not self._is_stopped_early():
                 self.good_weights_.restore()
@@ -284,8 +293,9 @@ class PairNet(NeuralNet):
         for player, optimizer in self.turns_:
             last = player.lr_at(max(self.epoch_ - 1, self.first_epoch))
             for group in optimizer.param_groups:
-                if group["lr"] == last:
-                    group["lr"] = player.lr_at(self.epoch_)
+                factor = group["rate_factor"]
+                if group["lr"] == last * factor:
+                    group["lr"] = player.lr_at(self.epoch_) * factor
 
     def on_epoch_end(self, net, **kwargs):
         """Record the values of the phase, count the epoch and copy its weights."""
@@ -300,13 +310,22 @@ class PairNet(NeuralNet):
             self.record_best("valid_map", lower_is_better=False)
         self.epoch_ += 1
         self.good_weights_.keep()
+        self._keep_moments()
+        # An epoch with a duration is finished.
+        self.history.record("dur", time.monotonic() - self.start_)
+
+    def _keep_moments(self):
         if self.keep_moments:
             self.moments_ = {
                 player.name: _moments_of(optimizer, self._names_of(player))
                 for player, optimizer in self.turns_
             }
-        # An epoch with a duration is finished.
-        self.history.record("dur", time.monotonic() - self.start_)
+
+    def notify(self, method_name, **kwargs):
+        """Call a method of the net and of all callbacks; then store their states."""
+        super().notify(method_name, **kwargs)
+        if method_name == "on_epoch_end" and self.checkpoints is not None:
+            self.checkpoints.keep_epoch(self)
 
     def train_step(self, batch, **fit_params):
         """Take one step of every player that is due on this batch.
@@ -524,32 +543,27 @@ def _load_moments(optimizer, names, moments):
 
 
 class _TermMeans:
-    """Mean of every loss term over the rows of an epoch, without waiting for it."""
+    """Mean of every loss term over the rows of an epoch, without waiting for it.
+
+    The terms of a step are added up at once. Kept, the many small tensors would lie
+    between the large ones of later steps, and the memory could not be used again.
+    """
 
     def __init__(self):
-        self.pending: dict[str, list[torch.Tensor]] = {}
-        self.weights: dict[str, list[float]] = {}
         self.names: dict[str, list[str]] = {}
         self.sums: dict[str, torch.Tensor] = {}
-        self.n_rows: dict[str, float] = {}
+        self.n_rows: dict[str, int] = {}
 
     def add(self, player, terms, n_rows):
         self.names[player] = list(terms)
-        self.pending.setdefault(player, []).extend(terms.values())
-        self.weights.setdefault(player, []).append(n_rows)
-        if len(self.weights[player]) == _STEPS_PER_SUM:
-            self._sum_up(player)
-
-    def _sum_up(self, player):
-        weights = self.weights.pop(player)
-        values = torch.stack(self.pending.pop(player)).view(len(weights), -1)
-        sums = values.new_tensor(weights) @ values
-        self.sums[player] = self.sums.get(player, 0) + sums
-        self.n_rows[player] = self.n_rows.get(player, 0) + sum(weights)
+        values = torch.stack(list(terms.values()))
+        if player in self.sums:
+            self.sums[player].add_(values, alpha=n_rows)
+        else:
+            self.sums[player] = values * n_rows
+        self.n_rows[player] = self.n_rows.get(player, 0) + n_rows
 
     def compute(self):
-        for player in list(self.pending):
-            self._sum_up(player)
         means: dict[str, float] = {}
         for player, sums in self.sums.items():
             values = (sums / self.n_rows[player]).tolist()

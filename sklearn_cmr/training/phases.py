@@ -2,10 +2,12 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from sklearn_cmr.training.samplers import Sampler, in_order, shuffled
@@ -67,6 +69,13 @@ class Player:
 
     weight_decay : float
         Half of it times the squared weights is added to the loss.
+
+    base_lr : float, default=None
+        Learning rate before any decay; None is that of the first epoch.
+
+    rate_factors : dict of torch.nn.Parameter to float
+        Factors of the learning rate, for parameters with a rate of their own. They
+        follow its decays.
     """
 
     name: str
@@ -78,10 +87,13 @@ class Player:
     begins: int = 0
     monitor: str | None = None
     weight_decay: float = 0.0
+    base_lr: float | None = None
+    rate_factors: Mapping[torch.nn.Parameter, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        is_valid = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        if not is_valid:
+        betas = list(self.betas) if np.iterable(self.betas) else []
+        is_valid = all(isinstance(beta, Real) and 0 <= beta < 1 for beta in betas)
+        if not is_valid or len(betas) != 2:
             raise ValueError(
                 "betas must be two numbers in [0, 1), the decay rates of Adam's first "
                 f"and second moment estimates; got {self.betas!r}."
@@ -91,14 +103,32 @@ class Player:
         """Return the learning rate of a 0-based epoch."""
         return self.lr(epoch) if callable(self.lr) else self.lr
 
+    @property
+    def base_rate(self):
+        """Learning rate before any decay."""
+        return self.lr_at(0) if self.base_lr is None else self.base_lr
+
+    def groups(self):
+        """Return the parameters by the factor of their rate, as the optimizer does.
+
+        Those with the rate of the player come first.
+        """
+        groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
+        for parameter in self.parameters:
+            factor = self.rate_factors.get(parameter, 1.0)
+            groups.setdefault(factor, []).append(parameter)
+        return {factor: own for factor, own in groups.items() if own}
+
     def make_optimizer(self, epoch=0):
         """Build Adam; its fused form is several times faster where there is one."""
-        parameters = list(self.parameters)
-        fused = parameters[0].device.type in ("cpu", "cuda")
+        fused = self.parameters[0].device.type in ("cpu", "cuda")
         beta1, beta2 = self.betas
+        lr = self.lr_at(epoch)
         return torch.optim.Adam(
-            parameters,
-            lr=self.lr_at(epoch),
+            [
+                {"params": own, "lr": lr * factor, "rate_factor": factor}
+                for factor, own in self.groups().items()
+            ],
             betas=(float(beta1), float(beta2)),
             weight_decay=self.weight_decay,
             fused=fused,
@@ -135,10 +165,13 @@ class Phase:
 
     begin_epoch : callable, default=None
         ``begin_epoch(module, state)`` runs before every epoch, e.g. to refresh banks.
+        What it remembers from epoch to epoch is in checkpoints if it has the methods
+        ``state_dict()`` and ``load_state_dict(state)``.
 
     end_epoch : callable, default=None
         ``end_epoch(module, state)`` runs after every epoch, the module in evaluation
-        mode, and returns named floats for the history.
+        mode, and returns named floats for the history. It may have the
+        two methods, too.
 
     sampler : callable, default=shuffled
         See :class:`~sklearn_cmr.training.batches.BatchIterator`.
@@ -162,6 +195,9 @@ class Phase:
 
     stops_on_rise : bool
         Whether the phase ends when `train_loss` rises, with the weights before that.
+
+    n_multiply_adds_before : float
+        Number of multiply-adds of a row before the networks of the method.
     """
 
     players: Sequence[Player]
@@ -180,9 +216,10 @@ class Phase:
     score_valid: Callable[[torch.nn.Module], float] | None = None
     patience: int | None = None
     stops_on_rise: bool = False
+    n_multiply_adds_before: float = 0.0
 
     @property
     def n_multiply_adds(self):
         """Rough number of multiply-adds of a step of all players."""
         n_weights = sum(p.numel() for own in self.players for p in own.parameters)
-        return 3 * n_weights * self.batch_size
+        return 3 * (n_weights + self.n_multiply_adds_before) * self.batch_size

@@ -9,8 +9,9 @@ import torch
 
 # Draws of a mismatched row for all anchors at once, before the rest is searched for.
 _DRAWS = 16
-# Rows whose labels are compared with those of all others at once.
+# Rows whose labels are compared with those of all others at once, and pairs of them.
 _ROWS_PER_SEARCH = 1024
+_PAIRS_PER_SEARCH = 2**22
 
 Sampler = Callable[[int, int, torch.Generator], Iterator[torch.Tensor]]
 
@@ -135,7 +136,8 @@ class AnchorSampler:
         distinct, kind_of_row = np.unique(labels, axis=0, return_inverse=True)
         kinds = torch.from_numpy(distinct).bool()
         has_mismatch = [
-            _disjoint(chunk, kinds).any(1) for chunk in kinds.split(_ROWS_PER_SEARCH)
+            _disjoint(chunk, kinds).any(1)
+            for chunk in kinds.split(_rows_per_search(len(kinds)))
         ]
         self.has_mismatch = torch.cat(has_mismatch)[kind_of_row.reshape(-1)]
 
@@ -168,11 +170,16 @@ class AnchorSampler:
             fits = ~(self.labels[anchors[missing]] & self.labels[drawn]).any(1)
             mismatched[missing[fits]] = drawn[fits]
             missing = missing[~fits]
-        for chunk in missing.split(_ROWS_PER_SEARCH) if len(missing) else ():
+        n_rows = _rows_per_search(len(self.labels))
+        for chunk in missing.split(n_rows) if len(missing) else ():
             fits = _disjoint(self.labels[anchors[chunk]], self.labels)
             drawn = torch.multinomial(fits * self.odds, 1, generator=generator)
             mismatched[chunk] = drawn.squeeze(1)
         return mismatched
+
+
+def _rows_per_search(n_others):
+    return max(1, min(_ROWS_PER_SEARCH, _PAIRS_PER_SEARCH // n_others))
 
 
 def _disjoint(y, y_other):

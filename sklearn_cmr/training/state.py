@@ -22,21 +22,16 @@ def weights_of(module):
     return {name: to_array(tensor) for name, tensor in tensors.items()}
 
 
-def load_weights(module, weights):
-    """Copy arrays into the parameters and buffers of a module.
+def check_weights(module, weights):
+    """Raise a ValueError if a name, a shape or a dtype is not that of the module.
 
     Parameters
     ----------
     module : torch.nn.Module
+        It may be on the device "meta".
 
     weights : dict of str to ndarray
         As :func:`weights_of` returns them, of all parameters and buffers.
-
-    Raises
-    ------
-    ValueError
-        If a name, a shape or a dtype is not that of the module. Then the module is as
-        it was before.
     """
     tensors = module.state_dict()
     missing = sorted(set(tensors) - set(weights))
@@ -55,9 +50,29 @@ def load_weights(module, weights):
                 f"The weights do not fit the networks: {name} must be an array of "
                 f"shape {expected}, got {found}."
             )
+
+
+def load_weights(module, weights):
+    """Copy arrays into the parameters and buffers of a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    weights : dict of str to ndarray
+        As :func:`weights_of` returns them, of all parameters and buffers.
+
+    Raises
+    ------
+    ValueError
+        See :func:`check_weights`. Then the module is as it was before.
+    """
+    check_weights(module, weights)
     with torch.no_grad():
-        for name, tensor in tensors.items():
-            tensor.copy_(torch.tensor(weights[name]))
+        for name, tensor in module.state_dict().items():
+            # torch would warn of arrays that it cannot write to.
+            given = np.require(weights[name], requirements="W")
+            tensor.copy_(torch.from_numpy(given))
 
 
 def moments_to_arrays(moments):

@@ -4,6 +4,7 @@
 
 from sklearn_cmr.training.devices import device_of, standard_settings, threads_for
 from sklearn_cmr.training.net import PairNet
+from sklearn_cmr.training.resume import PhaseCheckpoints
 
 
 class Trainer:
@@ -30,6 +31,10 @@ class Trainer:
     callbacks : list, default=None
         Callbacks of skorch, or pairs of a name and one. Every phase gets copies.
 
+    checkpoints : Checkpoints, default=None
+        Open folder that the training is stored in, and continued from. Finished phases
+        are not trained again.
+
     **options : dict
         Further parameters of :class:`~sklearn_cmr.training.net.PairNet`: `tol`,
         `label`, `encode`, `verbose`.
@@ -40,7 +45,8 @@ class Trainer:
         Finished epochs, with those of earlier trainings.
 
     n_finished : int
-        Number of epochs that this training has finished.
+        Number of epochs that this training has finished, with those that it has
+        continued from.
 
     moments : dict
         Adam's moments after the last finished epochs.
@@ -59,6 +65,7 @@ class Trainer:
         moments=None,
         keep_moments=True,
         callbacks=None,
+        checkpoints=None,
         **options,
     ):
         self.module = module
@@ -68,6 +75,7 @@ class Trainer:
         self.moments = dict(moments or {})
         self.keep_moments = keep_moments
         self.callbacks = callbacks
+        self.checkpoints = checkpoints
         self.callbacks_: list[tuple] = []
         self.options = options
 
@@ -87,13 +95,16 @@ class Trainer:
         device = device_of(self.module)
         try:
             with standard_settings(device.type):
-                for phase in phases:
-                    self._run(phase, device)
+                for index, phase in enumerate(phases):
+                    self._run(index, phase, device)
         finally:
             self.module.eval()
         return self
 
-    def _run(self, phase, device):
+    def _run(self, index, phase, device):
+        checkpoints = None
+        if self.checkpoints is not None:
+            checkpoints = PhaseCheckpoints(self.checkpoints, index)
         net = PairNet(
             self.module,
             phase,
@@ -104,12 +115,16 @@ class Trainer:
             keep_moments=self.keep_moments,
             callbacks=self.callbacks,
             device=str(device),
+            checkpoints=checkpoints,
             **self.options,
         )
         net.epochs_, net.moments_, net.added_callbacks_ = [], {}, []
         try:
-            with threads_for(phase.n_multiply_adds):
-                net.run()
+            if checkpoints is None or not checkpoints.skip_phase(net):
+                with threads_for(phase.n_multiply_adds):
+                    net.run()
+                if checkpoints is not None:
+                    checkpoints.keep_phase(net)
         finally:
             self.history += net.epochs_
             self.n_finished += len(net.epochs_)

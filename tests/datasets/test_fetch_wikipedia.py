@@ -76,6 +76,7 @@ def server():
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             httpd.requests.append(self.path)
+            httpd.goes_on.wait()
             content = httpd.files.get(self.path)
             if content is None or httpd.failures > 0:
                 httpd.failures -= 1
@@ -85,16 +86,23 @@ def server():
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content[: httpd.cut])
+            httpd.sends_all.wait()
 
         def log_message(self, *args):
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.files, httpd.requests, httpd.failures, httpd.cut = {}, [], 0, None
+    # Cleared where the server is to stop before the answer, or after the cut.
+    httpd.goes_on, httpd.sends_all = threading.Event(), threading.Event()
+    httpd.goes_on.set()
+    httpd.sends_all.set()
     httpd.url = f"http://127.0.0.1:{httpd.server_port}/wikipedia_dataset.zip"
     thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield httpd
+    httpd.goes_on.set()
+    httpd.sends_all.set()
     httpd.shutdown()
     httpd.server_close()
     thread.join()
@@ -291,6 +299,55 @@ def test_download_cut_short(server, files, tmp_path):
     assert _left_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("stop", ["goes_on", "sends_all"])
+def test_server_that_stops_is_not_waited_for(server, files, tmp_path, stop):
+    server.files["/wikipedia_dataset.zip"] = _zip(files)
+    server.cut = 200
+    getattr(server, stop).clear()
+    with pytest.raises(OSError, match="could not be downloaded: .*timed out"):
+        _fetch(server, tmp_path, timeout=0.1)
+    assert _left_in(tmp_path) == []
+
+
+def test_timeout_is_retried(server, files, tmp_path):
+    server.files["/wikipedia_dataset.zip"] = _zip(files)
+    server.goes_on.clear()
+    with pytest.warns(UserWarning, match="Retry downloading") as caught:
+        with pytest.raises(OSError, match="timed out"):
+            _fetch(server, tmp_path, timeout=0.1, n_retries=2)
+    assert len(server.requests) == 3
+    assert len(caught) == 2
+
+
+def test_archive_is_limited(server, files, tmp_path, monkeypatch):
+    server.files["/wikipedia_dataset.zip"] = _zip(files)
+    monkeypatch.setattr(_wikipedia, "_MAX_ARCHIVE", 100)
+    with pytest.raises(OSError, match="downloaded: it is larger than 100 bytes"):
+        _fetch(server, tmp_path)
+    assert _left_in(tmp_path) == []
+
+
+def test_extracted_files_are_limited(server, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(_wikipedia, "_MAX_EXTRACTED", 2**16)
+    # A thousandth of it in the archive.
+    files[LISTS["train"]] = bytes(2**16 + 1)
+    server.files["/wikipedia_dataset.zip"] = _zip(files)
+    with pytest.raises(OSError, match="takes 65537 bytes, more than 65536"):
+        _fetch(server, tmp_path)
+    assert _left_in(tmp_path) == []
+
+
+def test_addresses_are_https():
+    assert _wikipedia._URL.startswith("https://")
+
+
+@pytest.mark.parametrize("url", ["wikipedia.zip", "nothing://there", "http://"])
+def test_url_of_nothing(tmp_path, url):
+    with pytest.raises(OSError, match=f"{url} could not be downloaded: "):
+        fetch_wikipedia(data_home=tmp_path, url=url, n_retries=0)
+    assert _left_in(tmp_path) == []
+
+
 def test_changed_features_on_disk_are_refused(server, files, tmp_path):
     folder = tmp_path / "wikipedia"
     changed = bytearray(files[FEATURES])
@@ -355,6 +412,7 @@ def test_concurrent_fetches(server, files, arrays, tmp_path):
         ("return_X_y", "no"),
         ("n_retries", -1),
         ("delay", -1),
+        ("timeout", 0),
     ],
 )
 def test_parameters_are_validated(name, value):

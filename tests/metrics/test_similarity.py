@@ -4,6 +4,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_cmr.codes import hamming_distances
@@ -86,6 +88,37 @@ def test_precomputed_distances(dtype, ties):
     assert precision_at_k(distances, relevance=relevance, k=3, **options) > 0
     curve = precision_recall_curve(distances, relevance=relevance, **options)
     assert curve.precision.shape == (50,)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_items=st.sampled_from([3, 5000]),
+    n_values=st.sampled_from([3, 10**4, 2**31]),
+    low=st.sampled_from([-1.0, -1e30, 0.0]),
+    high=st.sampled_from([1.0, 1e-30]),
+    ties=st.sampled_from(["stable", "optimistic", "pessimistic", "expected"]),
+)
+def test_single_precision(seed, n_items, n_values, low, high, ties):
+    """Numbers of float32 are ranked as if they were sorted, with few or many ties."""
+    rng = np.random.default_rng(seed)
+    share = rng.integers(n_values, size=(20, n_items)) / (n_values - 1)
+    distances = (low * share + high * (1 - share)).astype(np.float32)
+    distances[rng.random(distances.shape) < 1 / n_items] = 0.0
+    distances[rng.random(distances.shape) < 1 / n_items] = -0.0
+    relevance = rng.random(distances.shape) < rng.random()
+    relevance[:, rng.permutation(n_items)[:2]] = True, False
+    options = {"metric": "precomputed", "relevance": relevance, "ties": ties}
+    values = mean_average_precision(distances, per_query=True, **options)
+    if ties == "expected":
+        twice = mean_average_precision(distances.astype(float), **options)
+        assert np.mean(values) == pytest.approx(twice, rel=1e-12)
+        return
+    for row, hits, value in zip(distances, relevance, values, strict=True):
+        second = {"stable": 0 * hits, "optimistic": ~hits, "pessimistic": hits}[ties]
+        ranked = hits[np.lexsort((second, row))]
+        precisions = np.cumsum(ranked) / np.arange(1, n_items + 1)
+        assert value == pytest.approx(precisions[ranked].mean(), rel=1e-12)
 
 
 def test_errors_of_precomputed_distances():

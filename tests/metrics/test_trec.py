@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+import pytrec_eval
 
 from sklearn_cmr.metrics import (
     mean_average_precision,
@@ -56,7 +57,6 @@ def test_average_precision_of_the_files_is_the_stable_one(tmp_path, form):
 
 
 def test_trec_eval(tmp_path):
-    pytrec_eval = pytest.importorskip("pytrec_eval")
     query, gallery, *labels = random_set(1, n_bits=4)
     sets = query, gallery, *labels
     _, grades, scores = write(tmp_path, *sets)

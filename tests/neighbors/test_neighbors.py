@@ -453,6 +453,21 @@ def test_without_queries_the_items_search_each_other(algorithm, metric):
         assert len(found) == (distances[i] <= radius).sum() - 1
 
 
+def test_a_far_query_does_not_cost_the_others_memory():
+    rng = np.random.default_rng(0)
+    gallery, query = rng.standard_normal((20_000, 4)), rng.standard_normal((300, 4))
+    model = CrossModalNeighbors(metric="euclidean", algorithm="brute").fit(gallery)
+    expected = model.radius_neighbors(query, 0.1, return_distance=False)
+    # In float32, the distances of this query are off by more than the radius.
+    far = np.vstack([query, np.full(4, 1e5)])
+    tracemalloc.start()
+    rows = model.radius_neighbors(far, 0.1, return_distance=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert_same(rows, [*expected, []])
+    assert peak < 2e7, "all items were candidates for all queries"
+
+
 def test_order_of_a_ball():
     gallery = np.array([[-1, -1, 1], [1, 1, 1], [1, 1, -1], [1, 1, 1]], dtype=np.int8)
     query = np.array([[1, 1, 1], [-1, -1, -1]], dtype=np.int8)

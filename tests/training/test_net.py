@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import weakref
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,6 @@ from skorch.callbacks import Freezer, GradientNormClipping
 from torch import nn
 
 from sklearn_cmr.training import Player
-from sklearn_cmr.training import net as net_file
 from sklearn_cmr.training.net import PairNet
 from tests.training.games import (
     BATCH,
@@ -296,9 +296,7 @@ def test_a_phase_stops_when_its_loss_rises():
 # -- history -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps_per_sum", [1, 2, 256])
-def test_terms_are_means_over_rows(monkeypatch, steps_per_sum):
-    monkeypatch.setattr(net_file, "_STEPS_PER_SUM", steps_per_sum)
+def test_terms_are_means_over_rows():
     module, seen = make_module(), []
 
     def loss(module, batch, state):
@@ -315,6 +313,23 @@ def test_terms_are_means_over_rows(monkeypatch, steps_per_sum):
     assert row["train_loss"] == row["encoder_loss"]
     assert row["double"] == pytest.approx(2 * row["train_loss"])
     assert row["seconds"] > 0
+
+
+def test_terms_of_a_step_are_not_kept():
+    """Small tensors between large ones would keep the memory from being used again."""
+    module, terms, n_alive = make_module(), [], []
+
+    def loss(module, batch, state):
+        term = torch.ones(()) + 1
+        terms.append(weakref.ref(term))
+        n_alive.append(sum(known() is not None for known in terms))
+        return module["image"](batch.features["image"]).square().mean(), {"two": term}
+
+    player = Player("encoder", parameters_of(module, "image"), loss, LR)
+    trainer = train(module, make_phase([player], max_epochs=1, batch_size=2))
+    assert len(terms) == N_ROWS // 2
+    assert max(n_alive) <= 2
+    assert trainer.history[0]["two"] == 2
 
 
 def test_end_epoch_sees_the_evaluated_module_and_goes_into_the_history():

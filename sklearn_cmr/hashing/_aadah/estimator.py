@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Subset
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import HasherMixin, NetworkTransformer
 from sklearn_cmr.base._mixins import code_form
@@ -33,6 +34,8 @@ from sklearn_cmr.training import (
     encode_dataset,
     indicator_of,
     joint_sampler,
+    network_and_features,
+    network_of,
 )
 from sklearn_cmr.training.samplers import shuffled
 
@@ -44,6 +47,7 @@ _MAX_EVALUATED_ROWS = 256
 _MANY_WITHOUT_TRIPLET = 0.1
 
 
+@public("sklearn_cmr")
 class AADAHHasher(HasherMixin, NetworkTransformer):
     r"""Attention-aware deep adversarial hashing (AADAH).
 
@@ -226,6 +230,14 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         Whether :meth:`fit` continues the previous training, with the same classes,
         modalities and network sizes.
 
+    checkpoint : str or path-like, default=None
+        Folder of checkpoints, from which :meth:`fit` continues when it was killed or
+        interrupted: with the same parameters and data, it ends with the same weights,
+        on a CPU bit for bit. None takes none.
+
+    checkpoint_every : int, default=1
+        Number of epochs from one checkpoint to the next one, >= 1.
+
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the held-out rows, the order of the rows and all
         other random draws. Pass an int for the same result in every call.
@@ -239,6 +251,20 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
     callbacks : list of skorch callbacks, default=None
         Further skorch callbacks, or pairs of a name and a callback. They are copied;
         `callbacks_` has the copies.
+
+    encoders : dict of str to torch.nn.Module or callable, default=None
+        Networks of your own by modality, such as a convolution of images of shape
+        (n, 3, h, w) or an embedding of token ids of shape (n, length). What they return
+        takes the place of the features, and they learn with the layers of the method.
+        A module is copied in :meth:`fit` with its weights; its parameters without
+        `requires_grad` stay as they are. A callable gets the number of features, or the
+        shape of an item with more than one dimension, and returns a module. Integers
+        are passed as int64, all other numbers as float32. Every value of an item counts
+        as a feature.
+
+    lr_encoder : float or dict, default=None
+        Learning rate of all networks in `encoders`, or by modality. None, and a
+        modality that a dict leaves out, takes the rate of the layers that follow.
 
     n_image_features : int, default=None
         Number of leading image columns where one matrix holds both modalities. None
@@ -454,10 +480,14 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
+        checkpoint=None,
+        checkpoint_every=1,
         random_state=None,
         verbose=0,
         device="auto",
         callbacks=None,
+        encoders=None,
+        lr_encoder=None,
         n_image_features=None,
     ):
         self.n_bits = n_bits
@@ -497,10 +527,14 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
         self.callbacks = callbacks
+        self.encoders = encoders
+        self.lr_encoder = lr_encoder
         self.n_image_features = n_image_features
 
     # -- encoding --------------------------------------------------------------
@@ -546,7 +580,8 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         X = self._reader.read_modality(X, modality)
         if part == "unattended":
             self._check_attention(modality)
-        return form(self._apply(partial(self.encoder_(modality), part=part), X))
+        encode = partial(self.encoder_(modality), part=part)
+        return form(self._apply(encode, X, modality))
 
     def attention(self, X, modality):
         """Return the attention to the regions or coordinates of one modality.
@@ -585,14 +620,14 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         X = self._reader.read_modality(X, modality)
         self._check_attention(modality)
         encoder = self.encoder_(modality)
-        both = self._apply(partial(_attention, encoder), X)
+        both = self._apply(partial(_attention, encoder), X, modality)
         mask = both[:, 1]
-        if not encoder.soft_inference:
+        if not network_of(encoder).soft_inference:
             mask = mask.astype(bool)
         return both[:, 0], mask
 
     def _check_attention(self, modality):
-        if self.encoder_(modality).attention is None:
+        if network_of(self.encoder_(modality)).attention is None:
             raise ValueError(
                 f"The encoder of the modality {modality!r} has no attention network, "
                 "and no unattended part: fit with use_attention=True."
@@ -679,7 +714,8 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             "adversarial_loss": self.adversarial_weight,
             "quantization_loss": self.quantization_weight,
         }
-        attention = [encoder.attention for encoder in module["encoders"].values()]
+        networks = map(network_of, module["encoders"].values())
+        attention = [network.attention for network in networks]
         of_attention = [p for own in attention if own for p in own.parameters()]
         is_of_attention = set(of_attention)
         others = [p for p in module.parameters() if p not in is_of_attention]
@@ -736,7 +772,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
             encoder = module["encoders"][name]
             codes = encode_dataset(partial(_encode_both, encoder), dataset, name)
             queries[name] = codes[:, 0].cpu().numpy()
-            if encoder.attention is not None:
+            if network_of(encoder).attention is not None:
                 gallery[name] = codes[:, 1].cpu().numpy()
         y = {name: indicator_of(dataset) for name, dataset in datasets.items()}
         with warnings.catch_warnings():
@@ -776,13 +812,15 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
 
 def _attention(encoder, X):
     """Return attention and mask of a batch as one tensor."""
-    return torch.stack(encoder.attend(*encoder.extract(X)), 1)
+    network, features = network_and_features(encoder, X)
+    return torch.stack(network.attend(*network.extract(features)), 1)
 
 
 def _encode_both(encoder, X):
     """Return attended and unattended codes of a batch as one tensor."""
-    f, present = encoder.extract(X)
-    both = encoder.encode_both(f, encoder.mask(f, present), present)
+    network, features = network_and_features(encoder, X)
+    f, present = network.extract(features)
+    both = network.encode_both(f, network.mask(f, present), present)
     return (torch.stack(both, 1) >= 0).to(torch.int8) * 2 - 1
 
 

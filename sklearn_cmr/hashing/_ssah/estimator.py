@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import math
 from functools import partial
 from numbers import Integral, Real
 
@@ -10,7 +11,9 @@ from scipy import sparse
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
+from sklearn_cmr._arrays import blocks_of
 from sklearn_cmr._inputs.labels import check_labels
+from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
     AddModalityMixin,
     HasherMixin,
@@ -46,9 +49,11 @@ from sklearn_cmr.training import (
     encode_dataset,
     encode_in_blocks,
     indicator_of,
+    network_and_features,
 )
 
 
+@public("sklearn_cmr")
 class SSAHHasher(
     AddModalityMixin, HasherMixin, LabelProbabilityMixin, NetworkTransformer
 ):
@@ -284,6 +289,14 @@ class SSAHHasher(
         Whether :meth:`fit` continues the previous training, with the same classes,
         modalities and network sizes.
 
+    checkpoint : str or path-like, default=None
+        Folder of checkpoints, from which :meth:`fit` continues when it was killed or
+        interrupted: with the same parameters and data, it ends with the same weights,
+        on a CPU bit for bit. None takes none.
+
+    checkpoint_every : int, default=1
+        Number of epochs from one checkpoint to the next one, >= 1.
+
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the held-out rows, the order of the rows and all
         other random draws. Pass an int for the same result in every call.
@@ -297,6 +310,20 @@ class SSAHHasher(
     callbacks : list of skorch callbacks, default=None
         Further skorch callbacks, or pairs of a name and a callback. They are copied;
         `callbacks_` has the copies.
+
+    encoders : dict of str to torch.nn.Module or callable, default=None
+        Networks of your own by modality, such as a convolution of images of shape
+        (n, 3, h, w) or an embedding of token ids of shape (n, length). What they return
+        takes the place of the features, and they learn with the layers of the method.
+        A module is copied in :meth:`fit` with its weights; its parameters without
+        `requires_grad` stay as they are. A callable gets the number of features, or the
+        shape of an item with more than one dimension, and returns a module. Integers
+        are passed as int64, all other numbers as float32. Every value of an item counts
+        as a feature.
+
+    lr_encoder : float or dict, default=None
+        Learning rate of all networks in `encoders`, or by modality. None, and a
+        modality that a dict leaves out, takes the rate of the layers that follow.
 
     n_image_features : int, default=None
         Number of leading image columns where one matrix holds both modalities. None
@@ -574,10 +601,14 @@ class SSAHHasher(
         n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
+        checkpoint=None,
+        checkpoint_every=1,
         random_state=None,
         verbose=0,
         device="auto",
         callbacks=None,
+        encoders=None,
+        lr_encoder=None,
         n_image_features=None,
     ):
         self.n_bits = n_bits
@@ -630,10 +661,14 @@ class SSAHHasher(
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
         self.callbacks = callbacks
+        self.encoders = encoders
+        self.lr_encoder = lr_encoder
         self.n_image_features = n_image_features
 
     # -- reading ---------------------------------------------------------------
@@ -660,7 +695,8 @@ class SSAHHasher(
         if not (self.warm_start and hasattr(self, "text_fusion_")):
             text_fusion = self.text_fusion
             if text_fusion == "auto":
-                text_fusion = "text" in features and has_counts(features["text"])
+                is_counted = "text" in features and "text" not in self._items_in
+                text_fusion = is_counted and has_counts(features["text"])
             self.text_fusion_ = bool(text_fusion)
         self.train_codes_ = None
 
@@ -858,6 +894,7 @@ class SSAHHasher(
             module["encoders"][modality].parameters(),
             partial(encoder_loss, modality=modality, bank=bank, criterion=criterion),
             decayed(self._learning_rate(modality)),
+            base_lr=self._learning_rate(modality),
         )
 
     def _discriminator(self, module, modality, criterion, decayed):
@@ -938,12 +975,20 @@ class SSAHHasher(
 
     def _label_probabilities(self, X, modality):
         self._check_trained("label_loss", "predict_proba", "label_weight")
-        encoder = self.encoder_(modality)
-        return self._apply(lambda X: encoder.outputs(X).logits.sigmoid(), X)
+        predict = partial(_predict_labels, self.encoder_(modality))
+        return self._apply(predict, X, modality)
+
+
+def _predict_labels(encoder, X):
+    network, features = network_and_features(encoder, X)
+    return network.outputs(features).logits.sigmoid()
 
 
 def has_counts(X):
     """Tell whether features look like word counts: nonnegative and mostly 0."""
-    values = X.data if sparse.issparse(X) else X
-    n_nonzero = np.count_nonzero(values)
-    return bool((values >= 0).all() and 2 * n_nonzero < np.prod(X.shape))
+    n_nonzero = 0
+    for values in [X.data] if sparse.issparse(X) else blocks_of(X):
+        if (values < 0).any():
+            return False
+        n_nonzero += int(np.count_nonzero(values))
+    return 2 * n_nonzero < math.prod(X.shape)

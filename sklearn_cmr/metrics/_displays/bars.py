@@ -5,6 +5,7 @@
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr.metrics._comparison import compare_retrieval
 from sklearn_cmr.metrics._displays.style import COLORS, make_axes
 from sklearn_cmr.metrics._embeddings import encode
@@ -13,6 +14,7 @@ from sklearn_cmr.metrics._report import cross_modal_report
 _HATCHES = ("", "//", "..", "xx")
 
 
+@public("sklearn_cmr.metrics")
 class ClassScoreDisplay:
     """Plot of a score by class, one bar for each class and direction of retrieval.
 
@@ -231,10 +233,14 @@ class ClassScoreDisplay:
         self.ax_.invert_yaxis()
         self.ax_.set(xlabel=self.score, ylabel="Class")
         self.ax_.grid(alpha=0.3, axis="x")
-        self.ax_.legend()
+        # Above the axes, where there are no bars.
+        self.ax_.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False
+        )
         return self
 
 
+@public("sklearn_cmr.metrics")
 class ComparisonDisplay:
     """Plot of the differences of systems to a baseline, with their intervals.
 

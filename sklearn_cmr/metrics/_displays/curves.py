@@ -11,6 +11,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import _num_samples
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr.metrics._average_precision import mean_average_precision
 from sklearn_cmr.metrics._curves import precision_recall_curve
 from sklearn_cmr.metrics._cutoffs import hit_rate_at_k
@@ -206,6 +207,7 @@ class _CurveDisplay(metaclass=ABCMeta):
         return self
 
 
+@public("sklearn_cmr.metrics")
 class PrecisionRecallDisplay(_CurveDisplay):
     """Plot of precision over recall, one line for each direction of retrieval.
 
@@ -321,6 +323,7 @@ class _TopKDisplay(_CurveDisplay):
         return curve.thresholds, getattr(curve, self._quantity), direction
 
 
+@public("sklearn_cmr.metrics")
 class TopKPrecisionDisplay(_TopKDisplay):
     """Plot of the precision at `k` over `k`, one line for each direction.
 
@@ -373,6 +376,7 @@ class TopKPrecisionDisplay(_TopKDisplay):
     }
 
 
+@public("sklearn_cmr.metrics")
 class TopKRecallDisplay(_TopKDisplay):
     """Plot of the recall at `k` over `k`, one line for each direction.
 
@@ -425,6 +429,7 @@ class TopKRecallDisplay(_TopKDisplay):
     }
 
 
+@public("sklearn_cmr.metrics")
 class TopKHitRateDisplay(_TopKDisplay):
     """Plot of the hit rate at `k` over `k`, one line for each direction.
 

@@ -12,6 +12,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from sklearn_cmr._arrays import to_array
+from sklearn_cmr._lazy import public
 from sklearn_cmr.metrics._directions import DIRECTIONS
 from sklearn_cmr.metrics._displays.style import make_axes
 from sklearn_cmr.metrics._embeddings import (
@@ -55,6 +56,7 @@ _CONSTRAINTS = {
 }
 
 
+@public("sklearn_cmr.metrics")
 class RetrievalDisplay:
     """Plot of queries and retrieved items, with relevant and irrelevant ones marked.
 

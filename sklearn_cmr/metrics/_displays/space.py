@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_cmr._inputs.labels import as_label_array
+from sklearn_cmr._lazy import public
 from sklearn_cmr.metrics._displays.style import class_colors, make_axes
 from sklearn_cmr.metrics._embeddings import encode, read_embeddings
 from sklearn_cmr.metrics._evaluation import MAP_CONSTRAINTS
@@ -21,6 +22,9 @@ from sklearn_cmr.metrics._similarity import check_embeddings
 _MARKERS = "o^sDPX*v"
 # More classes than these have colors of their own, but no place in the legend.
 _MOST_NAMED = 20
+# With fewer items the perplexity would be below 1; with two, and with
+# equal items, scikit-learn crashes.
+_LEAST_TSNE = 4
 
 _CONSTRAINTS = {
     "method": [StrOptions({"tsne", "pca"})],
@@ -31,6 +35,7 @@ _CONSTRAINTS = {
 }
 
 
+@public("sklearn_cmr.metrics")
 class CommonSpaceDisplay:
     """Plot of the items of all modalities in the common space, in two dimensions.
 
@@ -335,6 +340,16 @@ def _find_plane(X, method, random_state):
         from sklearn.decomposition import PCA
 
         return PCA(n_components=2, random_state=random_state).fit_transform(X)
+    if len(X) < _LEAST_TSNE:
+        raise ValueError(
+            f"method='tsne' needs {_LEAST_TSNE} items or more of all modalities "
+            f"together; got {len(X)}. Pass more, or method='pca'."
+        )
+    if (X == X[0]).all():
+        raise ValueError(
+            "All items have the same embedding, which method='tsne' cannot lay out. A "
+            "model that encodes all items alike has not learned."
+        )
     # Importing it takes longer than importing the whole package.
     from sklearn.manifold import TSNE
 

@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_cmr._lazy import public
 from sklearn_cmr.metrics._displays.style import COLORS, LINE_STYLES, make_axes
 
 _SCORE, _SCORE_LABEL = "valid_map", "Validation mAP"
@@ -33,6 +34,7 @@ def _find_history(estimator):
     return found.history_
 
 
+@public("sklearn_cmr.metrics")
 class TrainingCurveDisplay:
     """Losses and validation mAP over the epochs of a training.
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklearn_cmr._inputs.layout import MODALITIES
+from sklearn_cmr._lazy import public
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import (
     LabelProbabilityMixin,
@@ -29,6 +30,7 @@ from sklearn_cmr.training import AnchorSampler
 from sklearn_cmr.training.samplers import anchors_in_order
 
 
+@public("sklearn_cmr")
 class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     r"""Cross-modal generative adversarial networks (CM-GANs).
 
@@ -218,6 +220,14 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         Whether :meth:`fit` continues the previous training, with the same classes,
         modalities and network sizes.
 
+    checkpoint : str or path-like, default=None
+        Folder of checkpoints, from which :meth:`fit` continues when it was killed or
+        interrupted: with the same parameters and data, it ends with the same weights,
+        on a CPU bit for bit. None takes none.
+
+    checkpoint_every : int, default=1
+        Number of epochs from one checkpoint to the next one, >= 1.
+
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the held-out rows, the order of the rows and all
         other random draws. Pass an int for the same result in every call.
@@ -231,6 +241,20 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
     callbacks : list of skorch callbacks, default=None
         Further skorch callbacks, or pairs of a name and a callback. They are copied;
         `callbacks_` has the copies.
+
+    encoders : dict of str to torch.nn.Module or callable, default=None
+        Networks of your own by modality, such as a convolution of images of shape
+        (n, 3, h, w) or an embedding of token ids of shape (n, length). What they return
+        takes the place of the features, and they learn with the layers of the method.
+        A module is copied in :meth:`fit` with its weights; its parameters without
+        `requires_grad` stay as they are. A callable gets the number of features, or the
+        shape of an item with more than one dimension, and returns a module. Integers
+        are passed as int64, all other numbers as float32. Every value of an item counts
+        as a feature.
+
+    lr_encoder : float or dict, default=None
+        Learning rate of all networks in `encoders`, or by modality. None, and a
+        modality that a dict leaves out, takes the rate of the layers that follow.
 
     n_image_features : int, default=None
         Number of leading image columns where one matrix holds both modalities. None
@@ -473,10 +497,14 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         n_iter_no_change=None,
         tol=0.0,
         warm_start=False,
+        checkpoint=None,
+        checkpoint_every=1,
         random_state=None,
         verbose=0,
         device="auto",
         callbacks=None,
+        encoders=None,
+        lr_encoder=None,
         n_image_features=None,
     ):
         self.embedding_dim = embedding_dim
@@ -518,10 +546,14 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
         self.callbacks = callbacks
+        self.encoders = encoders
+        self.lr_encoder = lr_encoder
         self.n_image_features = n_image_features
 
     def reconstruct(self, X, modality):
@@ -541,6 +573,8 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         Returns
         -------
         reconstructed : ndarray of shape (n_samples, n_features)
+            Where the modality has a network in `encoders`, reconstructed are the
+            features that this network returns.
         """
         check_is_fitted(self)
         self._check_trained(
@@ -550,7 +584,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         )
         encoder, decoder = self.encoder_(modality), self.module_["decoders"][modality]
         X = self._reader.read_modality(X, modality)
-        return self._apply(lambda X: decoder(encoder(X)), X)
+        return self._apply(lambda X: decoder(encoder(X)), X, modality)
 
     def _check_label_head(self):
         self._check_trained(

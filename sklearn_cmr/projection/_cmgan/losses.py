@@ -211,7 +211,9 @@ def generator_loss(
         if has_decoders:
             decoded = module["decoders"][modality](code, track)
         if reconstruction_weight is not None:
-            error = F.mse_loss(decoded, inputs)
+            # Features that an encoder of the caller learns are constants here, or it
+            # would make them easy to reconstruct.
+            error = F.mse_loss(decoded, inputs.detach())
             terms[f"{modality}_reconstruction_loss"] = error
             weighted.append(reconstruction_weight * error)
         losses.append(sum(weighted) if weighted else inputs.new_zeros(()))
