@@ -28,7 +28,6 @@ from sklearn_cmr.hashing._ssah.bank import (
     count_label_rows,
     sample_counts,
 )
-from sklearn_cmr.hashing._ssah.estimator import has_counts
 from sklearn_cmr.hashing._ssah.losses import (
     Criterion,
     discriminator_loss,
@@ -42,6 +41,7 @@ from sklearn_cmr.hashing._ssah.networks import (
     LABEL,
     Discriminator,
     Output,
+    has_counts,
 )
 from sklearn_cmr.metrics import mean_average_precision
 from sklearn_cmr.training import Batch, EpochState

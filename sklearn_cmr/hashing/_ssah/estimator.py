@@ -2,16 +2,13 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import math
 from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_cmr._arrays import blocks_of
 from sklearn_cmr._inputs.labels import check_labels
 from sklearn_cmr._lazy import public
 from sklearn_cmr.base import (
@@ -34,6 +31,7 @@ from sklearn_cmr.hashing._ssah.networks import (
     Discriminator,
     SemanticNetwork,
     freeze,
+    has_counts,
     init_normal,
     is_frozen,
     make_body,
@@ -982,13 +980,3 @@ class SSAHHasher(
 def _predict_labels(encoder, X):
     network, features = network_and_features(encoder, X)
     return network.outputs(features).logits.sigmoid()
-
-
-def has_counts(X):
-    """Tell whether features look like word counts: nonnegative and mostly 0."""
-    n_nonzero = 0
-    for values in [X.data] if sparse.issparse(X) else blocks_of(X):
-        if (values < 0).any():
-            return False
-        n_nonzero += int(np.count_nonzero(values))
-    return 2 * n_nonzero < math.prod(X.shape)

@@ -2,12 +2,16 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import nn
 
+from sklearn_cmr._arrays import blocks_of
 from sklearn_cmr.nn.layers import ResponseNorm, dropout
 
 # Name under which the labels are encoded, beside the names of the modalities.
@@ -140,3 +144,13 @@ def freeze(network):
 def is_frozen(network):
     """Tell whether :func:`freeze` was called."""
     return not next(network.parameters()).requires_grad
+
+
+def has_counts(X):
+    """Tell whether features look like word counts: nonnegative and mostly 0."""
+    n_nonzero = 0
+    for values in [X.data] if sparse.issparse(X) else blocks_of(X):
+        if (values < 0).any():
+            return False
+        n_nonzero += int(np.count_nonzero(values))
+    return 2 * n_nonzero < math.prod(X.shape)
