@@ -34,7 +34,6 @@ __all__ = [
     "PairTransformer",
     "SSAHHasher",
     "SemanticMatchingProjector",
-    "TRUSTED_TYPES",
     "make_pairs",
     "show_versions",
 ]
@@ -42,7 +41,7 @@ __all__ = [
 # What skops has to be told to trust: our classes that may be in a file, and splitters
 # of searches.
 TRUSTED_TYPES = (
-    *(f"sklearn_cmr.{n}" for n in __all__ if n not in ("TRUSTED_TYPES", "make_pairs")),
+    *(f"sklearn_cmr.{name}" for name in __all__ if name[0].isupper()),
     "sklearn_cmr.metrics.MapScorer",
     "sklearn_cmr.metrics.RetrievalScorer",
     "sklearn_cmr.pairs.Pairs",
@@ -51,6 +50,7 @@ TRUSTED_TYPES = (
     "sklearn.model_selection._split.StratifiedKFold",
     "sklearn.model_selection._split.StratifiedShuffleSplit",
 )
+__all__ += ["TRUSTED_TYPES"]
 
 __version__ = "0.1.0.dev0"
 

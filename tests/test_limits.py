@@ -75,17 +75,19 @@ for name in ("float32", "float64"):
 
 def test_features_of_ten_times_the_memory(tmp_path):
     """The limit holds: there, the features cannot be copied into the memory."""
-    np.save(tmp_path / "y.npy", write(tmp_path / "text.npy", 18_000, 20))
-    write(tmp_path / "float32.npy", 18_000, 4096)
-    write(tmp_path / "float64.npy", 9000, 4096, "float64")
+    np.save(tmp_path / "y.npy", write(tmp_path / "text.npy", 36_000, 20))
+    write(tmp_path / "float32.npy", 36_000, 4096)
+    write(tmp_path / "float64.npy", 18_000, 4096, "float64")
     allowed = (tmp_path / "float64.npy").stat().st_size // 10
     run = subprocess.run(
         [sys.executable, "-c", _UNDER_A_LIMIT, str(allowed), str(tmp_path)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([".", "benchmarks"])},
+        # The limit is one of addresses: without further arenas of threads.
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([".", "benchmarks"]), "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
     )
     assert run.returncode == 0, run.stderr
     first, refused, second, refused_again = run.stdout.splitlines()
@@ -120,7 +122,8 @@ def test_workers_of_a_search_share_the_file(tmp_path):
         search.fit(make_pairs(image[:n_rows], text[:n_rows]), y[:n_rows])
         found = [search.cv_results_[f"split{i}_test_memory"] for i in range(2)]
         memory[n_rows] = np.max(found)
-    assert memory[n_samples] - memory[200] < image.nbytes / 4
+    # A copy of the rows of a fold is half of the file, or more.
+    assert memory[n_samples] - memory[200] < image.nbytes / 3
     # The scores are those of the same rows in memory.
     scores = search.cv_results_["mean_test_map"]
     search.set_params(n_jobs=None).fit(make_pairs(np.array(image), text), y)

@@ -10,7 +10,9 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch.utils.data import DataLoader
 
+from sklearn_cmr.base._encoders import build_networks
 from sklearn_cmr.datasets import make_cross_modal_classification
+from sklearn_cmr.training import seeded_building
 
 _FEW_ROWS = 64
 
@@ -72,7 +74,8 @@ def prepare(estimator, data):
     few = [part[:_FEW_ROWS] for part in (*data.features.values(), data.y)]
     estimator._inspect_training_set(*estimator._read_training_set(*few))
     estimator.classes_ = np.arange(data.indicator.shape[1])
-    module = estimator._build_seeded(data.features, seed_of(estimator))
+    with seeded_building(seed_of(estimator)):
+        module = build_networks(estimator, data.features)
     return estimator, module.to(device_for(estimator)).train()
 
 

@@ -74,9 +74,9 @@ class NumericChecks:
         has_regions = may_have_regions and np.ndim(part) == 3
         if np.ndim(part) > 2 and not has_regions and hasattr(estimator, "encoders"):
             raise ValueError(
-                f"The {name} cannot be used: found array with dim {np.ndim(part)}, "
-                "while two dimensions are expected. Pass a network that reads them, "
-                f"encoders={{{modality!r}: ...}}, or flatten them."
+                f"The {name} cannot be used: Found array with dim {np.ndim(part)}, "
+                "expected 2. Pass a network that reads it, "
+                f"encoders={{{modality!r}: ...}}, or flatten it."
             )
         with named_errors(name, f"The {name}"):
             part = check_array(

@@ -101,7 +101,11 @@ class NetworkTransformer(CrossModalTransformer):
 
     callbacks: list | None
     device: Any  # a str or a torch.device; in files, a dict
-    encoders: dict | None
+    # A method may leave these out of its constructor.
+    checkpoint: Any = None
+    checkpoint_every = 1
+    encoders: dict | None = None
+    lr_encoder: Any = None
     # Of the mixin for the kind of output.
     _check_output: Any
     _encoding_function: Any

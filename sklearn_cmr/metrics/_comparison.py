@@ -27,7 +27,7 @@ def _check_values(values, name):
         )
     try:
         values = values.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{name} must hold numbers, one for each query; got the dtype "
             f"{values.dtype}."

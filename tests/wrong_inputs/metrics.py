@@ -504,7 +504,7 @@ ROWS += [
 # -- comparisons, files, reports ---------------------------------------------------
 
 _VALUES = np.linspace(0, 1, N)
-_OF_A = "The values of a cannot be used: "
+_NO_NUMBERS = "a must hold numbers, one for each query"
 
 
 def _compare(a=_VALUES, b=_VALUES**2, **options):
@@ -536,14 +536,14 @@ ROWS += [
             InvalidParameterError,
             "The 'a' parameter of compare",
         ),
-        ("words", _compare(["x"] * N), ValueError, f"{_OF_A}could not convert string"),
-        ("sets", _compare([{1}] * N), TypeError, f"{_OF_A}float"),
-        ("huge", _compare([10**400] * N), ValueError, f"{_OF_A}int too large"),
+        ("words", _compare(["x"] * N), ValueError, _NO_NUMBERS),
+        ("sets", _compare([{1}] * N), ValueError, _NO_NUMBERS),
+        ("huge", _compare([10**400] * N), ValueError, _NO_NUMBERS),
         (
             "ragged",
             _compare([[1], [1, 2]] * 6),
             ValueError,
-            "The values of a cannot be used: a must have the same",
+            "a must have the same number",
         ),
         (
             "lazy",
@@ -573,7 +573,7 @@ ROWS += [
             "words of a system",
             _compare(b={"x": "abc"}),
             ValueError,
-            "The values of x cannot be",
+            "x must hold one value for each query",
         ),
         (
             "one query",
@@ -591,12 +591,12 @@ ROWS += [
             "groups None",
             _compare(groups=[None] * N),
             ValueError,
-            "Input groups contains NaN or",
+            "groups has missing values",
         ),
         (
             "groups of dicts",
             _compare(groups=[{}] * N),
-            TypeError,
+            ValueError,
             "groups must be all numbers",
         ),
         (
@@ -633,19 +633,19 @@ ROWS += [
             "fewer names",
             _to_trec(query_ids=["a"]),
             ValueError,
-            "query_ids has 1 names for 12",
+            "query_ids has the shape .1,. for 12",
         ),
         (
             "0-D names",
             _to_trec(query_ids=np.array(3)),
             ValueError,
-            "query_ids must be a list",
+            "query_ids has the shape .. for 12",
         ),
         (
             "2-D names",
             _to_trec(item_ids=np.ones((N, 2))),
             ValueError,
-            "item_ids must be a list",
+            "item_ids has the shape .12, 2. for 12",
         ),
         (
             "equal names",
