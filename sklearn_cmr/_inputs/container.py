@@ -82,7 +82,8 @@ class Pairs(SliceDict):
         return self[key] if key in self else default
 
     def __reduce__(self):
-        return _rebuild, (self.unread(),)
+        # The class is public, so that files name no private function.
+        return type(self), (), None, None, iter(self.unread().items())
 
     def copy(self):
         """Return a container of the same features."""
@@ -98,10 +99,6 @@ class Pairs(SliceDict):
     def __repr__(self):
         parts = (f"{name}: {tuple(part.shape)}" for name, part in self.unread().items())
         return f"<{type(self).__name__} of {', '.join(parts)}>"
-
-
-def _rebuild(parts):
-    return Pairs(**parts)
 
 
 def _check_has_rows(part, name):
