@@ -198,7 +198,7 @@ def _describe(value):
     # A fitted estimator counts as its networks.
     module = value if isinstance(value, nn.Module) else getattr(value, "module_", None)
     if isinstance(module, nn.Module):
-        return {"class": _name_of(type(value)), "digest": _digest_of(module)}
+        return {"class": _name_of(type(value)), "digest": _digest_of_network(module)}
     # Of other objects, the values may differ in every process.
     return _name_of(value if hasattr(value, "__qualname__") else type(value))
 
@@ -254,6 +254,13 @@ def _describe_networks(estimator):
         "epochs": len(estimator.history_),
         "digest": _digest_of(estimator.module_, estimator._moments),
     }
+
+
+def _digest_of_network(module):
+    """Return a digest of the weights, of which are frozen, and of the layers."""
+    learning = [own.requires_grad for own in module.parameters()]
+    parts = _digest_of(module), repr(module), learning
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:_N_DIGITS]
 
 
 def _digest_of(module, moments=None):
