@@ -411,6 +411,13 @@ def test_other_versions_are_named(begun, tmp_path, monkeypatch):
         make_counted(ACMRProjector, checkpoint=tmp_path).fit(A, B, y)
 
 
+def test_an_archive_of_something_else_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "epoch-000-000001.zip", "w") as archive:
+        archive.writestr("about.json", "{}")
+    with pytest.raises(ValueError, match="have another format"):
+        make(ACMRProjector, checkpoint=tmp_path).fit(A, B, y)
+
+
 def test_features_mapped_from_a_file_are_compared(tmp_path):
     mapped = np.memmap(tmp_path / "A", np.float32, "w+", shape=A.shape)
     mapped[:] = A
@@ -421,11 +428,16 @@ def test_features_mapped_from_a_file_are_compared(tmp_path):
     assert Counter.n_epochs == 3
 
 
-@pytest.mark.parametrize("params", [{"checkpoint": 3}, {"checkpoint_every": 0}])
-def test_wrong_parameters(params):
-    with pytest.raises(
-        ValueError, match="The 'checkpoint.*' parameter of ACMRProjecto"
-    ):
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"checkpoint": 3}, "The 'checkpoint' parameter of ACMRProjector"),
+        ({"checkpoint_every": 0}, "The 'checkpoint_every' parameter of ACMRProjector"),
+        ({"checkpoint": ""}, "checkpoint is an empty text"),
+    ],
+)
+def test_wrong_parameters(params, message):
+    with pytest.raises(ValueError, match=message):
         make(ACMRProjector, **params).fit(A, B, y)
 
 

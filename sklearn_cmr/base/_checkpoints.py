@@ -73,6 +73,11 @@ def open_checkpoints(estimator, features, labels, held_out, *, continues, part="
     if estimator.checkpoint is None:
         yield None, held_out
         return
+    if not os.fspath(estimator.checkpoint):
+        raise ValueError(
+            "checkpoint is an empty text: pass the name of a folder, '.' for the "
+            "current one, or None for no checkpoints."
+        )
     folder = Path(estimator.checkpoint) / part
     with Checkpoints(folder, estimator.checkpoint_every) as checkpoints:
         fingerprint = {
@@ -95,11 +100,11 @@ def open_checkpoints(estimator, features, labels, held_out, *, continues, part="
 
 def _check_same(found, fingerprint, seed, estimator, folder):
     """Return the seed of the fit in a folder, if it is the same fit."""
-    if found["format"] != _FORMAT:
+    if found.get("format") != _FORMAT:
         raise ValueError(
             f"The checkpoints in {str(folder)!r} have another format: another version "
-            f"of the package has written them, {found['versions']}. Continue with it, "
-            "or pass another folder."
+            f"of the package has written them, {found.get('versions')}. Continue with "
+            "it, or pass another folder."
         )
     differences = _find_differences(found["fingerprint"], fingerprint)
     if estimator.random_state is not None and found["seed"] != seed:

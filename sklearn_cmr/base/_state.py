@@ -245,7 +245,7 @@ def _check(weights, rebuild):
     try:
         with standard_settings(), torch.device("meta"):
             module = rebuild()
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+    except Exception:
         # Networks of others may compute with their weights while they are built, or be
         # built already; the device "meta" has no values for them. Ours do not.
         return

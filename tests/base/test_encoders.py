@@ -576,6 +576,25 @@ def test_files_by_name(cls):
     np.testing.assert_array_equal(*continued)
 
 
+class Computed(nn.Module):
+    """A network that looks at its weights while it is built."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.linear = nn.Linear(64, 12)
+        assert self.linear.weight.device.type == "cpu"
+        self.linear.weight.detach().numpy()[:] *= 2
+
+    def forward(self, X):
+        return self.linear(X.flatten(1))
+
+
+def test_files_of_networks_that_compute_while_they_are_built():
+    est = quick(DRCLProjector, {"image": Computed}).fit(A, B, y)
+    loaded = pickle.loads(pickle.dumps(est))
+    np.testing.assert_array_equal(loaded.transform_image(A), est.transform_image(A))
+
+
 def make_inner():
     class Inner(Tanh):
         pass
