@@ -25,7 +25,7 @@ from torch import nn
 import sklearn_cmr
 from tests.base.methods import A, B, make, y
 
-# Small, but with all that a method can have: several phases, early stopping, own networks.
+# Small, but with what a method can have: phases, early stopping, own networks.
 PARAMS = {
     "ACMRProjector": {"early_stopping": True, "encoders": {"image": nn.BatchNorm1d}},
     "CMGANProjector": {"batch_norm": True},
