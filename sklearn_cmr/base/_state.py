@@ -122,9 +122,10 @@ def from_state(estimator, state):
         If the networks are not such as the estimator builds.
     """
     vars(estimator).update(state)
-    if isinstance(estimator.device, dict):
+    # Of an estimator that is not fitted, parameters may be anything.
+    if _is_named(estimator.device, "torch.device"):
         estimator.device = torch.device(estimator.device["torch.device"])
-    if isinstance(estimator.checkpoint, dict):
+    if _is_named(estimator.checkpoint, "path"):
         estimator.checkpoint = Path(estimator.checkpoint["path"])
     for name in _WITH_ENCODERS & state.keys():
         setattr(estimator, name, from_files(state[name]))
@@ -139,6 +140,10 @@ def from_state(estimator, state):
             f"damaged, or of another version. {type(error).__name__}: {error}"
         ) from error
     estimator.module_ = module
+
+
+def _is_named(value, kind):
+    return isinstance(value, dict) and value.keys() == {kind}
 
 
 def pack_module(module, rebuild):
