@@ -81,7 +81,14 @@ def _is_same(encoder, other):
         return True
     if isinstance(encoder, nn.Module) and isinstance(other, nn.Module):
         return _architecture(encoder) == _architecture(other)
+    if isinstance(encoder, partial) and isinstance(other, partial):
+        return _call_of(encoder) == _call_of(other)
     return encoder == other
+
+
+def _call_of(factory):
+    # The texts of arguments: arrays among them have no single truth value.
+    return factory.func, repr(factory.args), repr(factory.keywords)
 
 
 def _architecture(module):

@@ -696,6 +696,17 @@ def test_warm_start_refuses_other_networks():
     assert est.n_iter_ == 2
 
 
+def test_warm_start_compares_the_calls_of_factories():
+    def make_text(width):
+        return {"text": functools.partial(make_bag, width=width)}
+
+    image = A.reshape(N_TRAIN, -1)
+    est = quick(ACMRProjector, make_text(10), warm_start=True).fit(image, B, y)
+    assert est.set_params(encoders=make_text(10)).fit(image, B, y).n_iter_ == 2
+    with pytest.raises(ValueError, match=r"encoders\['text'\] is another one"):
+        est.set_params(encoders=make_text(11)).fit(image, B, y)
+
+
 def test_early_stopping_restores_the_networks():
     est = quick(ACMRProjector, max_epochs=6, early_stopping=True, n_iter_no_change=2)
     est.fit(A, B, y, X_val=make_pairs(A_test, B_test), y_val=y_test)
