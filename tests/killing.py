@@ -20,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 import sklearn_cmr
 from tests.base.methods import A, B, make, y
 
-# Small, but with all that a method can have: several phases, and early stopping.
+# Small, but with what a method can have: phases, early stopping, own networks.
 PARAMS = {
-    "ACMRProjector": {"early_stopping": True},
+    "ACMRProjector": {"early_stopping": True, "encoders": {"image": nn.BatchNorm1d}},
     "CMGANProjector": {"batch_norm": True},
     "DRCLProjector": {"prior": "select"},
     "SSAHHasher": {},

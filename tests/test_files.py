@@ -235,6 +235,25 @@ def test_objects_of_others_are_listed_for_the_reader():
     assert_equal(_of_both(loaded), _of_both(estimator))
 
 
+def test_folders_of_checkpoints_are_no_paths_of_one_system(tmp_path):
+    estimator = make(DRCLProjector, checkpoint=tmp_path).fit(X, y)
+    assert set(skops.get_untrusted_types(data=skops.dumps(estimator))) <= set(
+        TRUSTED_TYPES
+    )
+    assert "PosixPath" not in str(names_in(pickle.dumps(estimator, protocol=2)))
+    for loaded in (by_skops(estimator), pickle.loads(pickle.dumps(estimator))):
+        assert loaded.checkpoint == tmp_path
+        assert_equal(_of_both(loaded), _of_both(estimator))
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "device", "encoders"])
+@pytest.mark.parametrize("value", [{"a": 1}, {}, 3])
+def test_wrong_parameters_stay_for_fit_to_refuse(name, value):
+    estimator = make(DRCLProjector, **{name: value})
+    loaded = pickle.loads(pickle.dumps(estimator))
+    assert loaded.get_params()[name] == value
+
+
 @pytest.mark.parametrize("name", ["CCAProjector", "PairTransformer", "neighbors"])
 def test_other_versions_are_warned_of(name, monkeypatch):
     with monkeypatch.context() as patch:

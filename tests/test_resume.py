@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import copy
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
+from torch import nn
 
 import sklearn_cmr
 from sklearn_cmr import (
@@ -173,6 +176,66 @@ def test_interrupted_fits_continue(cls, params, tmp_path):
         if hasattr(reference, name):
             first, second = getattr(found, name), getattr(reference, name)
             np.testing.assert_equal(first, second)
+
+
+class Network(nn.Sequential):
+    """A network of the caller; its dropout draws, and its statistics move."""
+
+    def __init__(self, n_features, width=5, activation=nn.ReLU):
+        layers = nn.BatchNorm1d(n_features), nn.Linear(n_features, width)
+        super().__init__(*layers, activation(), nn.Dropout(0.5))
+
+
+def with_network(cls, encoder, **params):
+    return make_counted(cls, encoders={"image": encoder}, lr_encoder=0.01, **params)
+
+
+@pytest.mark.parametrize("is_class", [True, False])
+@each_method
+def test_fits_with_own_networks_continue(cls, is_class, tmp_path):
+    torch.manual_seed(0)
+    network = Network if is_class else Network(A.shape[1])
+    options = {"early_stopping": True, "warm_start": True, "max_epochs": 3}
+    reference = with_network(cls, network, **options).fit(A, B, y)
+    limit = Counter.n_epochs // 2 + 1
+    options["checkpoint"] = tmp_path
+    fit_until(limit, with_network(cls, network, **options), KeyboardInterrupt)
+    continued = with_network(cls, copy.deepcopy(network), **options).fit(A, B, y)
+    assert_same_fit(continued, reference)
+    # The fits that follow are the same, too, also of what comes from a file.
+    found = with_network(cls, network, **options).fit(A, B, y)
+    found = pickle.loads(pickle.dumps(found))
+    for own in (reference, found):
+        own.set_params(checkpoint=None).fit(A, B, y)
+    assert_same_fit(found, reference)
+
+
+def test_other_networks_are_refused(tmp_path):
+    def make_network(**params):
+        torch.manual_seed(0)
+        return Network(A.shape[1], **params)
+
+    def fit(encoder, folder="networks"):
+        params = {"checkpoint": tmp_path / folder, "max_epochs": 1}
+        return with_network(ACMRProjector, encoder, **params).fit(A, B, y)
+
+    fit(make_network())
+    others = [
+        make_network(width=4),
+        make_network(activation=nn.Tanh),  # with the same weights
+        make_network().requires_grad_(False),
+        Network,
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match="encoders: the checkpoint has"):
+            fit(other)
+    for width in (1, 1, 5):
+        error = pytest.raises(ValueError, match="other weights, by name or shape")
+        with error if width == 5 else nullcontext():
+            # Functions count by their names.
+            fit(lambda n_features: Network(n_features, width), "functions")  # noqa: B023
+    for _ in range(2):
+        fit(nn.LazyLinear(3), "lazy")
 
 
 def test_ctrl_c_leaves_the_last_finished_epoch(tmp_path):
@@ -348,6 +411,13 @@ def test_other_versions_are_named(begun, tmp_path, monkeypatch):
         make_counted(ACMRProjector, checkpoint=tmp_path).fit(A, B, y)
 
 
+def test_an_archive_of_something_else_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "epoch-000-000001.zip", "w") as archive:
+        archive.writestr("about.json", "{}")
+    with pytest.raises(ValueError, match="have another format"):
+        make(ACMRProjector, checkpoint=tmp_path).fit(A, B, y)
+
+
 def test_features_mapped_from_a_file_are_compared(tmp_path):
     mapped = np.memmap(tmp_path / "A", np.float32, "w+", shape=A.shape)
     mapped[:] = A
@@ -358,11 +428,16 @@ def test_features_mapped_from_a_file_are_compared(tmp_path):
     assert Counter.n_epochs == 3
 
 
-@pytest.mark.parametrize("params", [{"checkpoint": 3}, {"checkpoint_every": 0}])
-def test_wrong_parameters(params):
-    with pytest.raises(
-        ValueError, match="The 'checkpoint.*' parameter of ACMRProjecto"
-    ):
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"checkpoint": 3}, "The 'checkpoint' parameter of ACMRProjector"),
+        ({"checkpoint_every": 0}, "The 'checkpoint_every' parameter of ACMRProjector"),
+        ({"checkpoint": ""}, "checkpoint is an empty text"),
+    ],
+)
+def test_wrong_parameters(params, message):
+    with pytest.raises(ValueError, match=message):
         make(ACMRProjector, **params).fit(A, B, y)
 
 

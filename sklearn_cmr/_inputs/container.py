@@ -82,6 +82,7 @@ class Pairs(SliceDict):
         return self[key] if key in self else default
 
     def __reduce__(self):
+        # The class is public, so that files name no private function.
         return type(self), (), None, None, iter(self.unread().items())
 
     def copy(self):

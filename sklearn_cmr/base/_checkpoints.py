@@ -73,6 +73,11 @@ def open_checkpoints(estimator, features, labels, held_out, *, continues, part="
     if estimator.checkpoint is None:
         yield None, held_out
         return
+    if not os.fspath(estimator.checkpoint):
+        raise ValueError(
+            "checkpoint is an empty text: pass the name of a folder, '.' for the "
+            "current one, or None for no checkpoints."
+        )
     folder = Path(estimator.checkpoint) / part
     with Checkpoints(folder, estimator.checkpoint_every) as checkpoints:
         fingerprint = {
@@ -95,11 +100,11 @@ def open_checkpoints(estimator, features, labels, held_out, *, continues, part="
 
 def _check_same(found, fingerprint, seed, estimator, folder):
     """Return the seed of the fit in a folder, if it is the same fit."""
-    if found["format"] != _FORMAT:
+    if found.get("format") != _FORMAT:
         raise ValueError(
             f"The checkpoints in {str(folder)!r} have another format: another version "
-            f"of the package has written them, {found['versions']}. Continue with it, "
-            "or pass another folder."
+            f"of the package has written them, {found.get('versions')}. Continue with "
+            "it, or pass another folder."
         )
     differences = _find_differences(found["fingerprint"], fingerprint)
     if estimator.random_state is not None and found["seed"] != seed:
@@ -198,7 +203,7 @@ def _describe(value):
     # A fitted estimator counts as its networks.
     module = value if isinstance(value, nn.Module) else getattr(value, "module_", None)
     if isinstance(module, nn.Module):
-        return {"class": _name_of(type(value)), "digest": _digest_of(module)}
+        return {"class": _name_of(type(value)), "digest": _digest_of_network(module)}
     # Of other objects, the values may differ in every process.
     return _name_of(value if hasattr(value, "__qualname__") else type(value))
 
@@ -254,6 +259,13 @@ def _describe_networks(estimator):
         "epochs": len(estimator.history_),
         "digest": _digest_of(estimator.module_, estimator._moments),
     }
+
+
+def _digest_of_network(module):
+    """Return a digest of the weights, of which are frozen, and of the layers."""
+    learning = [own.requires_grad for own in module.parameters()]
+    parts = _digest_of(module), repr(module), learning
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:_N_DIGITS]
 
 
 def _digest_of(module, moments=None):

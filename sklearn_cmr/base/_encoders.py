@@ -4,8 +4,11 @@
 
 import copy
 import math
+import operator
 import zlib
+from functools import partial
 from numbers import Real
+from types import FunctionType
 
 import numpy as np
 import torch
@@ -78,7 +81,14 @@ def _is_same(encoder, other):
         return True
     if isinstance(encoder, nn.Module) and isinstance(other, nn.Module):
         return _architecture(encoder) == _architecture(other)
+    if isinstance(encoder, partial) and isinstance(other, partial):
+        return _call_of(encoder) == _call_of(other)
     return encoder == other
+
+
+def _call_of(factory):
+    # The texts of arguments: arrays among them have no single truth value.
+    return factory.func, repr(factory.args), repr(factory.keywords)
 
 
 def _architecture(module):
@@ -266,3 +276,58 @@ def integer_modalities(estimator):
     return [
         name for name, (_, dtype) in estimator._items_in.items() if dtype == "int64"
     ]
+
+
+# -- files ---------------------------------------------------------------------------
+
+
+class _ForPickle:
+    """Encoder of the caller that skops cannot write.
+
+    Pickle, joblib and copies have the encoder in its place.
+    """
+
+    def __init__(self, encoder, modality):
+        self.encoder = encoder
+        self.modality = modality
+
+    def __reduce__(self):
+        return operator.getitem, ((self.encoder,), 0)
+
+    def __getstate__(self):
+        kind = type(self.encoder).__name__
+        raise TypeError(
+            f"encoders[{self.modality!r}] is an instance of {kind}, and skops writes "
+            "only names of classes and functions that can be imported. Fit with such a "
+            f"class or function, encoders={{{self.modality!r}: MyNetwork}}, which is "
+            "called with the number of features, or save by pickle or joblib."
+        )
+
+
+def into_files(encoders):
+    """Return encoders such that skops refuses those that it could not load."""
+    if not isinstance(encoders, dict):
+        return encoders
+    return {
+        name: encoder if _has_name(encoder) else _ForPickle(encoder, name)
+        for name, encoder in encoders.items()
+    }
+
+
+def from_files(encoders):
+    """Return the encoders that :func:`into_files` was given."""
+    if not isinstance(encoders, dict):
+        return encoders
+    return {
+        name: own.encoder if isinstance(own, _ForPickle) else own
+        for name, own in encoders.items()
+    }
+
+
+def _has_name(encoder):
+    """Return whether an encoder is in a file by name: no network, no lambda."""
+    if isinstance(encoder, partial):
+        encoder = encoder.func
+    if isinstance(encoder, (type, FunctionType)):
+        return encoder.__qualname__.isidentifier()
+    return not isinstance(encoder, nn.Module)

@@ -2,18 +2,26 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import os
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from sklearn_cmr.base._encoders import build_networks, grow_networks
+from sklearn_cmr.base._encoders import (
+    build_networks,
+    from_files,
+    grow_networks,
+    into_files,
+)
 from sklearn_cmr.training import seeded_building, standard_settings
 from sklearn_cmr.training.state import (
     check_weights,
     load_weights,
     moments_from_arrays,
     moments_to_arrays,
+    to_array,
     weights_of,
 )
 
@@ -22,6 +30,8 @@ _NOT_OF_NETWORKS = {
     *("callbacks", "checkpoint", "checkpoint_every", "device", "lr_encoder"),
     *("random_state", "verbose", "warm_start"),
 }
+# The parameter, and what it was in the fit.
+_WITH_ENCODERS = {"encoders", "_encoders_in"}
 
 
 def freeze(value):
@@ -93,6 +103,10 @@ def to_state(estimator):
     state = vars(estimator).copy()
     if isinstance(estimator.device, torch.device):
         state["device"] = {"torch.device": str(estimator.device)}
+    if isinstance(estimator.checkpoint, os.PathLike):  # of this system alone
+        state["checkpoint"] = {"path": os.fspath(estimator.checkpoint)}
+    for name in _WITH_ENCODERS & state.keys():
+        state[name] = into_files(state[name])
     if "module_" in state:
         state["module_"] = pack_module(estimator.module_, partial(rebuild, estimator))
         state["_moments"] = moments_to_arrays(estimator._moments)
@@ -108,8 +122,13 @@ def from_state(estimator, state):
         If the networks are not such as the estimator builds.
     """
     vars(estimator).update(state)
-    if isinstance(estimator.device, dict):
+    # Of an estimator that is not fitted, parameters may be anything.
+    if _is_named(estimator.device, "torch.device"):
         estimator.device = torch.device(estimator.device["torch.device"])
+    if _is_named(estimator.checkpoint, "path"):
+        estimator.checkpoint = Path(estimator.checkpoint["path"])
+    for name in _WITH_ENCODERS & state.keys():
+        setattr(estimator, name, from_files(state[name]))
     if "module_" not in state:
         return
     try:
@@ -121,6 +140,10 @@ def from_state(estimator, state):
             f"damaged, or of another version. {type(error).__name__}: {error}"
         ) from error
     estimator.module_ = module
+
+
+def _is_named(value, kind):
+    return isinstance(value, dict) and value.keys() == {kind}
 
 
 def pack_module(module, rebuild):
@@ -137,8 +160,9 @@ def pack_module(module, rebuild):
     -------
     packed : dict
         "weights" by the names of `state_dict`; what networks share is one array with
-        several names. Names of the parameters that are "frozen", and of the modules in
-        "training" mode.
+        several names. "buffers" that are not in it, which torch calls not persistent;
+        those of the caller's networks may change in a fit. Names of the parameters that
+        are "frozen", and of the modules in "training" mode.
 
     Raises
     ------
@@ -158,6 +182,11 @@ def pack_module(module, rebuild):
         ) from error
     return {
         "weights": weights,
+        "buffers": {
+            name: to_array(buffer)
+            for name, buffer in module.named_buffers(remove_duplicate=False)
+            if name not in weights
+        },
         "frozen": [n for n, p in module.named_parameters() if not p.requires_grad],
         "training": [name for name, part in module.named_modules() if part.training],
     }
@@ -183,6 +212,12 @@ def unpack_module(packed, rebuild):
     with standard_settings():
         module = rebuild()
     load_weights(module, weights)
+    for name, array in packed["buffers"].items():
+        parent, _, own = name.rpartition(".")
+        buffers = module.get_submodule(parent)._buffers
+        if own not in buffers:
+            raise ValueError(f"{name} is no buffer.")
+        buffers[own] = torch.tensor(array)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in packed["frozen"])
     module.eval()
@@ -215,7 +250,7 @@ def _check(weights, rebuild):
     try:
         with standard_settings(), torch.device("meta"):
             module = rebuild()
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+    except Exception:
         # Networks of others may compute with their weights while they are built, or be
         # built already; the device "meta" has no values for them. Ours do not.
         return

@@ -9,6 +9,8 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
+from sklearn_cmr.training.state import as_array
+
 # Arrays begin at multiples of so many bytes.
 _ALIGNMENT = 64
 _PLAIN = (type(None), bool, int, float, str)
@@ -130,7 +132,7 @@ def to_plain(value, refer=id):
     if type(value) in _PLAIN:
         return value
     if isinstance(value, torch.Tensor):
-        return {"tensor": refer(value.detach().cpu().numpy())}
+        return {"tensor": refer(as_array(value))}
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in _DTYPES:
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         return {kind: refer(np.asarray(value))}

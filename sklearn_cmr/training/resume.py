@@ -107,10 +107,11 @@ class PhaseCheckpoints:
                 "Another version of the method has written it: pass another folder."
             )
         tensors = _moved_tensors(net)
-        if tensors.keys() != state["weights"].keys():
+        if _shapes(tensors) != _shapes(state["weights"]):
             raise ValueError(
-                "The networks in the folder of checkpoints have other names. Another "
-                "version of the method has written it: pass another folder."
+                "The networks in the folder of checkpoints have other weights, by name "
+                "or shape. Another version of the method, or of a function in "
+                "encoders, has made them: pass another folder."
             )
         for name, tensor in tensors.items():
             tensor.detach().copy_(state["weights"][name])
@@ -142,6 +143,10 @@ def _moved_tensors(net):
     players = net.phase.players
     moved = dict.fromkeys(p for player in players for p in player.parameters)
     return {net.names_[p]: p for p in moved} | dict(net.module_.named_buffers())
+
+
+def _shapes(tensors):
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _hooks_with_state(phase):

@@ -4,6 +4,7 @@
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 
 def weights_of(module):
@@ -16,10 +17,11 @@ def weights_of(module):
     Returns
     -------
     weights : dict of str to ndarray
-        By the names of `state_dict`; what networks share has several names.
+        By the names of `state_dict`; what networks share has several names. Lazy layers
+        have no weights before their first use.
     """
     tensors = module.state_dict()
-    return {name: to_array(tensor) for name, tensor in tensors.items()}
+    return {name: to_array(own) for name, own in tensors.items() if not is_lazy(own)}
 
 
 def check_weights(module, weights):
@@ -99,8 +101,18 @@ def moments_from_arrays(moments):
 
 def to_array(tensor):
     """Return a copy of a tensor as an array in main memory."""
-    return tensor.detach().cpu().numpy().copy()
+    return as_array(tensor).copy()
+
+
+def as_array(tensor):
+    """Return a tensor as an array, which may share its memory."""
+    return tensor.detach().to("cpu", _stored_dtype(tensor)).numpy()
+
+
+def _stored_dtype(tensor):
+    # numpy has no bfloat16; float32 has all of its values.
+    return torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
 
 
 def _dtype_name(tensor):
-    return str(tensor.dtype).removeprefix("torch.")
+    return str(_stored_dtype(tensor)).removeprefix("torch.")

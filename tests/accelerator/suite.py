@@ -19,6 +19,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils._param_validation import StrOptions
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
+from torch import nn
 
 from sklearn_cmr import (
     AADAHHasher,
@@ -601,6 +602,39 @@ def test_all_outputs(cls, device):
             if name == "attention":
                 found, wanted = found[0], wanted[0]
             np.testing.assert_allclose(found, wanted, rtol=0.05, atol=1e-3)
+
+
+class Stop(Callback):
+    """End a fit in its second epoch, if told to."""
+
+    is_active = True  # of the class: parameters of a fit that continues are the same
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self.is_active and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+class Network(nn.Sequential):
+    """A network of the caller, with statistics that move."""
+
+    def __init__(self, n_features):
+        super().__init__(nn.BatchNorm1d(n_features), nn.Linear(n_features, 6))
+
+
+@pytest.mark.parametrize(("estimator", "data"), STEADY)
+def test_own_networks_and_checkpoints(estimator, data, device, tmp_path, monkeypatch):
+    """A fit that was interrupted continues on the device, and on the CPU."""
+    params = {"encoders": {"image": Network}, "lr_encoder": 0.001, "lr": 1e-4}
+    expected = fit(estimator, data(64), **params)
+    for name in (device.name, "cpu"):
+        params |= {"checkpoint": tmp_path / name, "callbacks": [Stop]}
+        with pytest.raises(KeyboardInterrupt):
+            fit(estimator, data(64), device.name, **params)
+        assert list(params["checkpoint"].glob("*.zip"))
+        monkeypatch.setattr(Stop, "is_active", False)
+        continued = fit(estimator, data(64), name, **params)
+        assert_same_history(continued, expected, device.rtol)
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("cls", METHODS)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
+import functools
 import io
 import pickle
 import re
@@ -22,6 +23,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_cmr import (
+    TRUSTED_TYPES,
     AADAHHasher,
     ACMRProjector,
     CMGANProjector,
@@ -534,6 +536,125 @@ def test_files(cls):
         )
 
 
+class Tanh(nn.Module):
+    """A class as a factory; its buffer moves, and is not in `state_dict`."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.linear = nn.Linear(64, 12)
+        self.register_buffer("n_calls", torch.zeros(()), persistent=False)
+
+    def forward(self, X):
+        if self.training:
+            self.n_calls = self.n_calls + 1
+        return (self.linear(X.flatten(1)) / self.n_calls.clamp(min=1)).tanh()
+
+
+def make_bag(n_tokens, width):
+    return Bag(width=width)
+
+
+BY_NAME = {"image": Tanh, "text": functools.partial(make_bag, width=10)}
+NAMES = [f"{__name__}.Tanh", f"{__name__}.make_bag", "functools.partial"]
+
+
+@each_method
+def test_files_by_name(cls):
+    skops = pytest.importorskip("skops.io")
+    est = quick(cls, BY_NAME, warm_start=True).fit(A, B, y)
+    data = skops.dumps(est)
+    with pytest.raises(skops.exceptions.UntrustedTypesFoundException, match="Tanh"):
+        skops.loads(data, trusted=TRUSTED_TYPES)
+    assert set(skops.get_untrusted_types(data=data)) - set(TRUSTED_TYPES) == {*NAMES}
+    loaded = [skops.loads(data, trusted=[*TRUSTED_TYPES, *NAMES])]
+    loaded += [pickle.loads(pickle.dumps(est)), copy.copy(est), copy.deepcopy(est)]
+    expected = est.transform(A_test, B_test)
+    for own in loaded:
+        assert own.encoders["image"] is Tanh
+        np.testing.assert_array_equal(own.transform(A_test, B_test), expected)
+    continued = [own.fit(A, B, y).transform_image(A) for own in (loaded[0], est)]
+    np.testing.assert_array_equal(*continued)
+
+
+class Computed(nn.Module):
+    """A network that looks at its weights while it is built."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.linear = nn.Linear(64, 12)
+        assert self.linear.weight.device.type == "cpu"
+        self.linear.weight.detach().numpy()[:] *= 2
+
+    def forward(self, X):
+        return self.linear(X.flatten(1))
+
+
+def test_files_of_networks_that_compute_while_they_are_built():
+    est = quick(DRCLProjector, {"image": Computed}).fit(A, B, y)
+    loaded = pickle.loads(pickle.dumps(est))
+    np.testing.assert_array_equal(loaded.transform_image(A), est.transform_image(A))
+
+
+def make_inner():
+    class Inner(Tanh):
+        pass
+
+    return Inner
+
+
+@pytest.mark.parametrize(
+    ("encoder", "kind"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), "Sequential"),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), "Sequential"),
+        (lambda shape: Conv(), "function"),
+        (functools.partial(lambda shape, width: Conv(width), width=4), "partial"),
+        (make_inner(), "type"),
+    ],
+    ids=["network", "lazy network", "lambda", "partial", "inner class"],
+)
+def test_files_by_name_refuse_what_has_none(encoder, kind):
+    skops = pytest.importorskip("skops.io")
+    unfitted = quick(ACMRProjector, {"image": encoder})
+    fitted = clone(unfitted).fit(A, B, y)
+    for est in (unfitted, fitted, make_pipeline(fitted)):
+        with pytest.raises(
+            TypeError, match=rf"encoders\['image'\] is an instance of {kind}, .* pickle"
+        ):
+            skops.dumps(est)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_copies_have_the_networks_themselves(copied):
+    est = copied(quick(ACMRProjector, warm_start=True).fit(A, B, y))
+    assert isinstance(est.encoders["image"], Conv)
+    assert est.fit(A, B, y).n_iter_ == 2
+
+
+class Half(nn.Linear):
+    """A network of bfloat16, which numpy lacks."""
+
+    def __init__(self, shape):
+        super().__init__(64, 12, dtype=torch.bfloat16)
+
+    def forward(self, X):
+        return super().forward(X.flatten(1).bfloat16())
+
+
+def test_networks_of_half_precision(tmp_path):
+    options = {"checkpoint": tmp_path, "max_epochs": 2, "warm_start": True}
+    est, found = (
+        quick(ACMRProjector, {"image": Half}, **options).fit(A, B, y) for _ in range(2)
+    )
+    loaded = pickle.loads(pickle.dumps(est))
+    assert trained(loaded, "image").weight.dtype == torch.bfloat16
+    for own in (est, found, loaded):
+        own.set_params(checkpoint=None)
+        assert_equal_weights(weights(own.module_), weights(est.module_))
+    curves = [own.fit(A, B, y).loss_curve_ for own in (est, loaded)]
+    assert curves[0] == curves[1]
+
+
 def test_parameters_changed_after_the_fit_change_nothing():
     est = quick(ACMRProjector).fit(A, B, y)
     expected = est.transform_image(A_test)
@@ -573,6 +694,17 @@ def test_warm_start_refuses_other_networks():
     with pytest.raises(ValueError, match=r"expected encoders for \['image', 'text'\]"):
         est.set_params(encoders={"text": Bag()}).fit(A, B, y)
     assert est.n_iter_ == 2
+
+
+def test_warm_start_compares_the_calls_of_factories():
+    def make_text(width):
+        return {"text": functools.partial(make_bag, width=width)}
+
+    image = A.reshape(N_TRAIN, -1)
+    est = quick(ACMRProjector, make_text(10), warm_start=True).fit(image, B, y)
+    assert est.set_params(encoders=make_text(10)).fit(image, B, y).n_iter_ == 2
+    with pytest.raises(ValueError, match=r"encoders\['text'\] is another one"):
+        est.set_params(encoders=make_text(11)).fit(image, B, y)
 
 
 def test_early_stopping_restores_the_networks():
