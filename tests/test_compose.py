@@ -365,7 +365,9 @@ def test_images_with_regions():
     assert search.score(pairs, y) == search.best_estimator_.score(pairs, y)
     with pytest.raises(ValueError, match="have regions.*Found array with dim 3.*pass"):
         PairTransformer(image=StandardScaler()).fit(pairs)
-    with pytest.raises(ValueError, match=r"cannot hold items with regions.*\(40, 4, 5"):
+    with pytest.raises(
+        ValueError, match=r"items of more than one dim.*\(40, 4, 5"
+    ):
         prepare.set_output(transform="pandas").fit_transform(pairs)
 
 

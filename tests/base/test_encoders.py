@@ -732,6 +732,21 @@ WRONG = {
         TypeError,
         "a factory, must return a torch.nn.Module; got 3",
     ),
+    "class that takes more": (
+        {"image": nn.Linear},
+        TypeError,
+        r"a factory, must take .* called with \(1, 8, 8\) it failed: TypeError: Linear",
+    ),
+    "no features": (
+        {"image": Returns(lambda X: X.flatten(1)[:, :0])},
+        ValueError,
+        r"must return features, but returns an array of shape \(0,\) for each item",
+    ),
+    "mean over rows": (
+        {"image": Returns(lambda X: (X - X.mean(0)).flatten(1))},
+        ValueError,
+        "other features for the first row alone than beside 63 others",
+    ),
     "class in place of an instance": (
         {"image": nn.Flatten},
         ValueError,
@@ -813,6 +828,8 @@ def test_diverging_network_is_named_as_a_divergence():
     [
         ({"audio": 0.1}, "lr_encoder has a rate for 'audio', which has no encoder"),
         ({"image": -1.0}, "lr_encoder of 'image' must be a positive number"),
+        ({"image": True}, "must be a positive number, got True"),
+        ({"image": 10**400}, "must be a positive number, got 1000"),
         (-1.0, "lr_encoder"),
     ],
 )
@@ -828,6 +845,8 @@ WRONG_ITEMS = {
     "one dimension": (np.arange(N_TRAIN), "Expected 2D array"),
     "no values": (np.zeros((N_TRAIN, 0, 8)), "have no values"),
     "strings": (digits.text[train], "Turn texts into token ids"),
+    "list of strings": (list(digits.text[train]), "Turn texts into token ids"),
+    "array of strings": (digits.text[train].astype(str), "Turn texts into token ids"),
     "NaN": (np.full((N_TRAIN, 2, 2), np.nan), "NaN"),
     "complex": (np.ones((N_TRAIN, 2, 2), complex), "[Cc]omplex"),
     "beyond int64": (np.full((N_TRAIN, 3), 2**64 - 1, np.uint64), "beyond the range"),
@@ -852,6 +871,8 @@ def test_items_are_compared_with_those_of_the_fit():
         est.transform_text(B[:, :20])
     with pytest.raises(ValueError, match="fitted on integers"):
         est.transform_text(B.astype(float))
+    with pytest.raises(ValueError, match="sparse, but ACMRProjector was fitted on int"):
+        est.transform_text(sparse.csr_array(B))
     # Integers are real numbers as well.
     expected = est.transform_image(A.round())
     np.testing.assert_array_equal(est.transform_image(A.round().astype(int)), expected)
@@ -864,7 +885,8 @@ def test_items_of_other_modalities_keep_their_two_dimensions():
 
 def test_ids_beyond_the_table_are_named_at_their_first_use():
     est = quick(ACMRProjector).fit(A, B, y)
-    with pytest.raises(ValueError, match=r"encoders\['text'\].* found idx to be 10"):
+    # Ids are integers: nothing is said of other types.
+    with pytest.raises(ValueError, match=r"encoders\['text'\].* idx to be 10+\.$"):
         est.transform_text(np.full((2, 25), 10**6))
 
 
