@@ -601,7 +601,9 @@ def _warn_of_split(n_image_features, n_features):
 
 
 def _width(part):
-    """Return the number of features; raw strings are one."""
+    """Return the number of features; raw strings are one, images have all values."""
+    if len(part.shape) > 3:
+        return n_values(part)
     return part.shape[-1] if len(part.shape) > 1 else 1
 
 
