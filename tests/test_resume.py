@@ -358,17 +358,17 @@ def test_features_mapped_from_a_file_are_compared(tmp_path):
     assert Counter.n_epochs == 3
 
 
-def test_impossible_name_of_a_folder():
-    with pytest.raises(ValueError, match="embedded null byte .* another folder"):
-        make(ACMRProjector, checkpoint="a\0b").fit(A, B, y)
-
-
 @pytest.mark.parametrize("params", [{"checkpoint": 3}, {"checkpoint_every": 0}])
 def test_wrong_parameters(params):
     with pytest.raises(
         ValueError, match="The 'checkpoint.*' parameter of ACMRProjecto"
     ):
         make(ACMRProjector, **params).fit(A, B, y)
+
+
+def test_impossible_name_of_a_folder():
+    with pytest.raises(ValueError, match="embedded null byte .* another folder"):
+        make(ACMRProjector, checkpoint="a\0b").fit(A, B, y)
 
 
 # -- warm starts, and modalities that come later ---------------------------------------

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
-import sys
+import math
 import zlib
 from numbers import Real
 
@@ -270,7 +270,7 @@ def phases(estimator, module, task):
                 f"encoders has networks for {list(estimator._encoders_in)}."
             )
         is_number = isinstance(lr, Real) and not isinstance(lr, (bool, np.bool_))
-        if not is_number or not 0 < lr <= sys.float_info.max:
+        if not is_number or not 0 < lr < math.inf:
             raise ValueError(
                 f"lr_encoder of {name!r} must be a positive number, got {lr!r}."
             )

@@ -829,7 +829,6 @@ def test_diverging_network_is_named_as_a_divergence():
         ({"audio": 0.1}, "lr_encoder has a rate for 'audio', which has no encoder"),
         ({"image": -1.0}, "lr_encoder of 'image' must be a positive number"),
         ({"image": True}, "must be a positive number, got True"),
-        ({"image": 10**400}, "must be a positive number, got 1000"),
         (-1.0, "lr_encoder"),
     ],
 )
