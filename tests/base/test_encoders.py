@@ -450,6 +450,15 @@ def test_large_items_are_encoded_in_small_blocks(monkeypatch):
     np.testing.assert_allclose(est.transform_image(A), expected, atol=1e-6)
 
 
+@each_method
+def test_no_batch_of_a_single_row(cls):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.BatchNorm1d(6))
+    n = 65
+    est = quick(cls, {"image": module}, batch_size=64, max_epochs=2)
+    est.fit(A[:n], B[:n].astype(float), y[:n])
+    assert np.isfinite(est.transform_image(A[:n])).all()
+
+
 # -- factories -----------------------------------------------------------------------
 
 
