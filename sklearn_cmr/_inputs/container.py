@@ -48,8 +48,9 @@ class Pairs(SliceDict):
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]  # scikit-learn selects rows by X[rows, ...]
         try:
-            if not isinstance(key, slice) and np.ndim(key) != 1:
-                raise IndexError(f"it has {np.ndim(key)} dimensions")
+            is_one = not isinstance(key, tuple) and np.ndim(key) == 1
+            if not (is_one or isinstance(key, slice)):
+                raise IndexError("rows have one dimension")
             parts = {name: _rows(part, key) for name, part in self.unread().items()}
             return Pairs(**parts)
         except (IndexError, TypeError, ValueError, RuntimeError) as error:
