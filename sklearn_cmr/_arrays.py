@@ -126,31 +126,40 @@ def is_memory_mapped(X):
 
 
 class MappedRows:
-    """Rows of a matrix in a file, read when they are needed.
+    """Rows of an array in a file, read when they are needed.
 
     NumPy copies the rows that a splitter of scikit-learn selects. This array-like only
     notes which they are. As in NumPy, a slice is a view, and anything else an array.
 
     Parameters
     ----------
-    array : ndarray of shape (n_rows, n_features)
-        Mapped from a file.
+    array : ndarray of shape (n_rows, ...)
+        Mapped from a file, of two dimensions or more.
 
     rows : int64 ndarray of shape (n_samples,)
     """
 
-    ndim = 2
-
     def __init__(self, array, rows):
         self.array = array
-        self.rows = rows
-        self.shape = (len(rows), array.shape[1])
+        # Torch reads no reversed ones.
+        self.rows = np.ascontiguousarray(rows)
+        self.shape = (len(rows), *array.shape[1:])
         self.dtype = array.dtype
+
+    @property
+    def ndim(self):
+        """Number of dimensions."""
+        return len(self.shape)
 
     @property
     def size(self):
         """Number of values."""
-        return self.shape[0] * self.shape[1]
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self):
+        """Number of bytes of the values."""
+        return self.size * self.dtype.itemsize
 
     def __len__(self):
         return len(self.rows)
@@ -164,11 +173,11 @@ class MappedRows:
         return self[np.arange(len(self))].astype(dtype or self.dtype, copy=False)
 
     def __repr__(self):
-        return f"<{self.shape[0]} rows of a {self.dtype} matrix of {self.array.shape}>"
+        return f"<{self.shape[0]} rows of a {self.dtype} array of {self.array.shape}>"
 
 
 def take_rows(X, rows):
-    """Select rows; those of a matrix in a file are not read.
+    """Select rows; those of an array in a file are not read.
 
     Parameters
     ----------
@@ -176,7 +185,7 @@ def take_rows(X, rows):
 
     rows : slice, or array-like of int or bool
     """
-    if isinstance(rows, slice) or len(X.shape) != 2:
+    if isinstance(rows, slice) or len(X.shape) < 2:
         return X[rows]
     is_rows = isinstance(X, MappedRows)
     if sparse.issparse(X) or not (is_rows or is_memory_mapped(X)):
@@ -187,12 +196,12 @@ def take_rows(X, rows):
 
 
 def read_rows(X):
-    """Return rows of a matrix in a file as an array, and everything else as it is."""
+    """Return rows of an array in a file as an array, and everything else as it is."""
     return np.asarray(X) if isinstance(X, MappedRows) else X
 
 
 def blocks_of(X):
-    """Yield consecutive rows of a matrix as arrays of bounded size."""
+    """Yield consecutive rows of an array as arrays of bounded size."""
     n_rows = max(1, _VALUES_AT_ONCE // max(1, math.prod(X.shape[1:])))
     for rows in gen_batches(X.shape[0], n_rows):
         yield read_rows(X[rows])

@@ -7,11 +7,14 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from torch import nn
 
 from sklearn_cmr import (
+    AADAHHasher,
     ACMRProjector,
     CCAProjector,
     DRCLProjector,
@@ -51,7 +54,7 @@ def test_rows_are_those_of_the_array(mapped):
     twice = take_rows(lazy, mask)
     assert twice.array is mapped[0]
     np.testing.assert_array_equal(twice, IMAGE[ROWS][mask])
-    assert repr(twice) == "<27 rows of a float64 matrix of (120, 64)>"
+    assert repr(twice) == "<27 rows of a float64 array of (120, 64)>"
 
 
 @pytest.mark.parametrize("rows", [slice(3, 9), [4, 2], np.arange(120) > 50])
@@ -138,6 +141,73 @@ def test_other_dtypes(dtype, tmp_path):
         for X in (image, mapped)
     ]
     np.testing.assert_array_equal(*codes)
+
+
+class MeanOfPixels(nn.Module):
+    def forward(self, X):
+        return X.float().mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.uint8, np.uint16])
+def test_items_for_an_encoder_stay_in_the_file(dtype, tmp_path, monkeypatch):
+    shape = (120, 16, 3, 2)
+    images = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    codes = []
+    for X in (images, mapped):
+        estimator = ACMRProjector(**SMALL, encoders={"image": MeanOfPixels()})
+        fold = PairTransformer().fit_transform(make_pairs(X, TEXT)[ROWS])
+        if X is mapped:
+            assert isinstance(fold.unread()["image"], MappedRows)
+            assert fold.unread()["image"].nbytes == images[ROWS].nbytes
+            monkeypatch.setattr("sklearn_cmr._arrays._VALUES_AT_ONCE", 16 * 6 * 7)
+        codes.append(estimator.fit(fold, y[ROWS]).transform_image(fold["image"]))
+    np.testing.assert_array_equal(*codes)
+
+
+def test_regions_in_a_file(tmp_path):
+    regions = np.random.default_rng(0).normal(size=(120, 4, 5))
+    regions[::3, 2:] = np.nan
+    np.save(tmp_path / "regions.npy", regions)
+    mapped = np.load(tmp_path / "regions.npy", mmap_mode="r")
+    codes = []
+    for X in (regions, mapped):
+        estimator = AADAHHasher(**SMALL).fit(make_pairs(X, TEXT)[ROWS], y[ROWS])
+        codes.append(estimator.transform_image(X))
+    np.testing.assert_array_equal(*codes)
+
+
+def test_reversed_rows_of_a_file(mapped):
+    codes = [
+        DRCLProjector(**SMALL).fit(make_pairs(*parts)[ROWS][::-1], y[ROWS][::-1])
+        for parts in ((IMAGE, TEXT), mapped)
+    ]
+    np.testing.assert_array_equal(*[c.transform_image(IMAGE) for c in codes])
+
+
+def test_checkpoints_of_a_fold(mapped, tmp_path):
+    estimator = ACMRProjector(**SMALL, checkpoint=tmp_path / "folder")
+    fitted = clone(estimator).fit(make_pairs(*mapped)[ROWS], y[ROWS])
+    # The same values, in memory.
+    read = clone(estimator).fit(make_pairs(IMAGE, TEXT)[ROWS], y[ROWS])
+    assert read.n_iter_ == fitted.n_iter_
+    with pytest.raises(ValueError, match="image features: other values"):
+        clone(estimator).fit(make_pairs(*mapped)[ROWS[::-1]], y[ROWS[::-1]])
+
+
+def test_a_modality_taken_out_is_an_array(mapped):
+    pairs = make_pairs(*mapped)[ROWS]
+    assert type(pairs.pop("image")) is np.ndarray
+    assert list(pairs) == ["text"]
+    assert pairs.pop("sound", None) is None
+
+
+@pytest.mark.parametrize("rows", [None, (1, 2), [[0, 1]], np.ones((120, 1), bool)])
+def test_rows_are_selected_by_one_dimension(mapped, rows):
+    for pairs in (make_pairs(*mapped), make_pairs(IMAGE, TEXT)):
+        with pytest.raises(IndexError, match="rows have one dimension. Pass a slice"):
+            pairs[rows]
 
 
 def test_scores_of_folds(mapped):

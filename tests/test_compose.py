@@ -312,6 +312,15 @@ def test_names_are_those_of_the_parts(form, expected):
     ]
 
 
+def test_images_have_as_many_features_as_values():
+    images, texts = np.zeros((5, 3, 4, 4)), np.ones((5, 2))
+    prepare = PairTransformer(text=StandardScaler()).fit(make_pairs(images, texts))
+    assert prepare.n_image_features_in_ == 48
+    assert prepare.n_features_in_ == len(prepare.get_feature_names_out()) == 50
+    with pytest.raises(ValueError, match="X has 24 image features"):
+        prepare.transform(make_pairs(images[:, :, 2:], texts))
+
+
 def test_names_of_a_vocabulary():
     prepare = PairTransformer(text=TfidfVectorizer()).fit(make_pairs(A, WORDS))
     names = prepare.get_feature_names_out()
@@ -365,7 +374,7 @@ def test_images_with_regions():
     assert search.score(pairs, y) == search.best_estimator_.score(pairs, y)
     with pytest.raises(ValueError, match="have regions.*Found array with dim 3.*pass"):
         PairTransformer(image=StandardScaler()).fit(pairs)
-    with pytest.raises(ValueError, match=r"cannot hold items with regions.*\(40, 4, 5"):
+    with pytest.raises(ValueError, match=r"items of more than one dim.*\(40, 4, 5"):
         prepare.set_output(transform="pandas").fit_transform(pairs)
 
 

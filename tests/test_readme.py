@@ -32,6 +32,8 @@ def test_examples_print_what_is_shown(capsys):
 def test_the_first_example_is_short():
     code = README.read_text().partition("```python\n")[2].partition("```")[0]
     assert len(list(filter(None, code.splitlines()))) <= 15
+    # A prompt of Python takes it: a blank line ends the loop.
+    assert re.search(r"^    .*\n\S", code, re.MULTILINE) is None
 
 
 def test_figures_of_quality_are_those_of_the_page():

@@ -441,6 +441,11 @@ def test_wrong_parameters(params, message):
         make(ACMRProjector, **params).fit(A, B, y)
 
 
+def test_impossible_name_of_a_folder():
+    with pytest.raises(ValueError, match="embedded null byte .* another folder"):
+        make(ACMRProjector, checkpoint="a\0b").fit(A, B, y)
+
+
 # -- warm starts, and modalities that come later ---------------------------------------
 
 

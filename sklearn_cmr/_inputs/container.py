@@ -4,6 +4,7 @@
 
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils import _safe_indexing
 from skorch.helper import SliceDict
 
@@ -15,7 +16,7 @@ class Pairs(SliceDict):
     """Mapping from modalities to their features, sliced by rows.
 
     :func:`~sklearn_cmr.make_pairs` checks the features and makes the container. Rows
-    that are selected of a matrix in a file (:class:`numpy.memmap`) are read when a
+    that are selected of an array in a file (:class:`numpy.memmap`) are read when a
     modality is taken out of the container. The estimators of this package that train
     networks read them batch by batch.
 
@@ -47,6 +48,9 @@ class Pairs(SliceDict):
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]  # scikit-learn selects rows by X[rows, ...]
         try:
+            is_one = not isinstance(key, tuple) and np.ndim(key) == 1
+            if not (is_one or isinstance(key, slice)):
+                raise IndexError("rows have one dimension")
             parts = {name: _rows(part, key) for name, part in self.unread().items()}
             return Pairs(**parts)
         except (IndexError, TypeError, ValueError, RuntimeError) as error:
@@ -84,6 +88,10 @@ class Pairs(SliceDict):
     def __reduce__(self):
         # The class is public, so that files name no private function.
         return type(self), (), None, None, iter(self.unread().items())
+
+    def pop(self, key, *default):
+        """Take a modality out of the container and return its features."""
+        return read_rows(super().pop(key, *default))
 
     def copy(self):
         """Return a container of the same features."""

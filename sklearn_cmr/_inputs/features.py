@@ -60,6 +60,8 @@ class NumericChecks:
 
     def check_part(self, part, modality, estimator, *, may_have_regions=False):
         """Return the validated features of one modality."""
+        if isinstance(part, MappedRows) and part.ndim > 2:
+            part = read_rows(part)
         if isinstance(part, MappedRows) and len(part):
             for block in blocks_of(part):
                 self.check_part(block, modality, estimator)
@@ -116,6 +118,10 @@ class NumericChecks:
 
         They may have any shape, and integers stay integers.
         """
+        if isinstance(part, MappedRows) and len(part):
+            for block in blocks_of(part):
+                self.check_items(block, modality, estimator)
+            return part
         name = f"{modality} features"
         part = check_items(part, name, estimator)
         self.check_values(part, name)
@@ -330,7 +336,6 @@ class FeatureReader:
         part = part if self.leaves_unread else read_rows(part)
         try:
             if has_encoder:
-                part = read_rows(part)
                 return self.checks.check_items(part, modality, self.estimator)
             return self.checks.check_part(
                 part,
@@ -596,7 +601,9 @@ def _warn_of_split(n_image_features, n_features):
 
 
 def _width(part):
-    """Return the number of features; raw strings are one."""
+    """Return the number of features; raw strings are one, images have all values."""
+    if len(part.shape) > 3:
+        return n_values(part)
     return part.shape[-1] if len(part.shape) > 1 else 1
 
 

@@ -31,8 +31,8 @@ def check_items(part, name, estimator):
     """
     try:
         part = to_array(part, name)
-        is_object = getattr(part, "dtype", None) == np.dtype(object)
-        if is_object and np.ndim(part) == 1 and len(part):
+        kind = getattr(getattr(part, "dtype", None), "kind", None)
+        if kind in ("O", "U", "S") and np.ndim(part) == 1 and len(part):
             raise ValueError(
                 f"The {name} must be one array of shape (n_samples, ...); got "
                 f"{len(part)} objects such as {part[0]!r:.40}."
@@ -110,9 +110,10 @@ def compare_items(items, fitted, modality, name):
             f"of shape {shape}, as in fit."
         )
     if dtype == "int64" and not _are_integers(items):
+        kind = "sparse" if sparse.issparse(items) else "real numbers"
         raise ValueError(
-            f"The {modality} features are real numbers, but {name} was fitted on "
-            "integers, such as token ids. Pass integers."
+            f"The {modality} features are {kind}, but {name} was fitted on integers, "
+            "such as token ids. Pass an array of integers."
         )
 
 

@@ -409,8 +409,8 @@ def _dense(part):
     part = np.asarray(part)
     if part.ndim > 2:
         raise ValueError(
-            "A dataframe cannot hold items with regions, an array of shape "
-            f"{part.shape}. Keep arrays with set_output(transform='default')."
+            "A dataframe cannot hold items of more than one dimension, an array of "
+            f"shape {part.shape}. Keep arrays with set_output(transform='default')."
         )
     return part
 

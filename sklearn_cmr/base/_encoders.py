@@ -124,7 +124,16 @@ def _make_backbone(encoder, modality, item):
     torch.default_generator.manual_seed(seed + salt)
     module = encoder
     if not isinstance(encoder, nn.Module):
-        module = encoder(shape[0] if len(shape) == 1 else shape)
+        given = shape[0] if len(shape) == 1 else shape
+        try:
+            module = encoder(given)
+        except Exception as error:
+            raise TypeError(
+                f"encoders[{modality!r}], a factory, must take the number of features "
+                "of an item, or its shape if that has more dimensions, and return a "
+                f"torch.nn.Module; called with {given} it failed: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"encoders[{modality!r}], a factory, must return a torch.nn.Module; "
@@ -158,6 +167,11 @@ def _check_width(backbone, module):
     """Raise if a module says that it has other features than it returns."""
     promised = getattr(module, "out_features", None)
     found = backbone.out_shape[-1]
+    if 0 in backbone.out_shape:
+        raise ValueError(
+            f"encoders[{backbone.modality!r}] must return features, but returns an "
+            f"array of shape {backbone.out_shape} for each item."
+        )
     if promised is not None and promised != found:
         raise ValueError(
             f"encoders[{backbone.modality!r}] has out_features={promised}, but returns "
@@ -231,7 +245,7 @@ def _put_backbones(module, backbones):
 
 
 def try_out(estimator, module, features):
-    """Raise if a backbone returns NaN, or an infinite value, for the first rows."""
+    """Raise if a backbone returns NaN for the first rows, or mixes rows."""
     for name, backbone in backbones_of(module).items():
         if name not in features:  # in a warm start without it
             continue
@@ -243,6 +257,14 @@ def try_out(estimator, module, features):
                 f"encoders[{name!r}] returns NaN or infinite values for the first "
                 f"{len(Z)} rows, before any training. Check its initial weights, and "
                 "the scale of the items."
+            )
+        alone = encode_in_blocks(backbone, X[:1], device_of(module), dtype)
+        if not np.allclose(alone, Z[:1], rtol=1e-2, atol=1e-3 * np.abs(Z).max()):
+            raise ValueError(
+                f"encoders[{name!r}] returns other features for the first row alone "
+                f"than beside {len(Z) - 1} others, in evaluation mode. The encoding of "
+                "an item must depend on it alone: normalize over its own features, or "
+                "by statistics of the training, as LayerNorm and BatchNorm do."
             )
 
 
@@ -257,7 +279,8 @@ def phases(estimator, module, task):
                 f"lr_encoder has a rate for {name!r}, which has no encoder of yours; "
                 f"encoders has networks for {list(estimator._encoders_in)}."
             )
-        if not isinstance(lr, Real) or not 0 < float(lr) < math.inf:
+        is_number = isinstance(lr, Real) and not isinstance(lr, (bool, np.bool_))
+        if not is_number or not 0 < lr < math.inf:
             raise ValueError(
                 f"lr_encoder of {name!r} must be a positive number, got {lr!r}."
             )

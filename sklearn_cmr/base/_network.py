@@ -441,6 +441,11 @@ container of pairs, or mapping of modalities
             )
         return lr
 
+    @property
+    def _smallest_batch(self):
+        """Number of rows of a batch: an encoder may normalize over them."""
+        return max(self._min_batch_size, 2 if self._encoders_in else 1)
+
     def _count_epochs(self, n_rows, max_epochs=None):
         """Return the number of epochs of a phase with so many rows.
 
@@ -456,7 +461,7 @@ container of pairs, or mapping of modalities
             return max_epochs
         # A smaller last batch is merged into the one before it.
         n_full, rest = divmod(n_rows, self.batch_size)
-        n_batches = max(1, n_full + (rest >= self._min_batch_size))
+        n_batches = max(1, n_full + (rest >= self._smallest_batch))
         return max(_MIN_EPOCHS, math.ceil(self.min_updates / n_batches))
 
     def _count_patience(self, n_epochs):
@@ -598,7 +603,7 @@ container of pairs, or mapping of modalities
             is_paired=labels.shared,
             seed=held_out.seed,
             batch_size=int(self.batch_size),  # torch takes no integers of numpy
-            min_batch_size=self._min_batch_size,
+            min_batch_size=self._smallest_batch,
             count_epochs=self._count_epochs,
             count_patience=self._count_patience if self.early_stopping else None,
             score_held_out=self._score_held_out,

@@ -108,7 +108,8 @@ class Backbone(nn.Module):
             raise
         except Exception as error:
             hint = ""
-            if not X.is_floating_point():
+            # In the trial, which every id passes; later, one may be too large.
+            if not X.is_floating_point() and not hasattr(self, "out_shape"):
                 hint = (
                     " Integers are passed as int64; for a network that computes with "
                     "real numbers, pass X.astype('float32')."

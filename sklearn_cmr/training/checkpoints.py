@@ -79,6 +79,11 @@ class Checkpoints:
                 "it, or pass another folder: fits in parallel need one each",
                 str(self.folder),
             ) from None
+        except ValueError as error:  # a name with a zero byte
+            raise ValueError(
+                f"The folder of checkpoints cannot be used: {error} in "
+                f"{str(self.folder)!r}. Pass another folder."
+            ) from error
         except OSError as error:
             raise self._explained(error, "cannot be used") from error
         try:

@@ -452,6 +452,15 @@ def test_large_items_are_encoded_in_small_blocks(monkeypatch):
     np.testing.assert_allclose(est.transform_image(A), expected, atol=1e-6)
 
 
+@each_method
+def test_no_batch_of_a_single_row(cls):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.BatchNorm1d(6))
+    n = 65
+    est = quick(cls, {"image": module}, batch_size=64, max_epochs=2)
+    est.fit(A[:n], B[:n].astype(float), y[:n])
+    assert np.isfinite(est.transform_image(A[:n])).all()
+
+
 # -- factories -----------------------------------------------------------------------
 
 
@@ -864,6 +873,21 @@ WRONG = {
         TypeError,
         "a factory, must return a torch.nn.Module; got 3",
     ),
+    "class that takes more": (
+        {"image": nn.Linear},
+        TypeError,
+        r"a factory, must take .* called with \(1, 8, 8\) it failed: TypeError: Linear",
+    ),
+    "no features": (
+        {"image": Returns(lambda X: X.flatten(1)[:, :0])},
+        ValueError,
+        r"must return features, but returns an array of shape \(0,\) for each item",
+    ),
+    "mean over rows": (
+        {"image": Returns(lambda X: (X - X.mean(0)).flatten(1))},
+        ValueError,
+        "other features for the first row alone than beside 63 others",
+    ),
     "class in place of an instance": (
         {"image": nn.Flatten},
         ValueError,
@@ -945,6 +969,7 @@ def test_diverging_network_is_named_as_a_divergence():
     [
         ({"audio": 0.1}, "lr_encoder has a rate for 'audio', which has no encoder"),
         ({"image": -1.0}, "lr_encoder of 'image' must be a positive number"),
+        ({"image": True}, "must be a positive number, got True"),
         (-1.0, "lr_encoder"),
     ],
 )
@@ -960,6 +985,8 @@ WRONG_ITEMS = {
     "one dimension": (np.arange(N_TRAIN), "Expected 2D array"),
     "no values": (np.zeros((N_TRAIN, 0, 8)), "have no values"),
     "strings": (digits.text[train], "Turn texts into token ids"),
+    "list of strings": (list(digits.text[train]), "Turn texts into token ids"),
+    "array of strings": (digits.text[train].astype(str), "Turn texts into token ids"),
     "NaN": (np.full((N_TRAIN, 2, 2), np.nan), "NaN"),
     "complex": (np.ones((N_TRAIN, 2, 2), complex), "[Cc]omplex"),
     "beyond int64": (np.full((N_TRAIN, 3), 2**64 - 1, np.uint64), "beyond the range"),
@@ -984,6 +1011,8 @@ def test_items_are_compared_with_those_of_the_fit():
         est.transform_text(B[:, :20])
     with pytest.raises(ValueError, match="fitted on integers"):
         est.transform_text(B.astype(float))
+    with pytest.raises(ValueError, match="sparse, but ACMRProjector was fitted on int"):
+        est.transform_text(sparse.csr_array(B))
     # Integers are real numbers as well.
     expected = est.transform_image(A.round())
     np.testing.assert_array_equal(est.transform_image(A.round().astype(int)), expected)
@@ -996,7 +1025,8 @@ def test_items_of_other_modalities_keep_their_two_dimensions():
 
 def test_ids_beyond_the_table_are_named_at_their_first_use():
     est = quick(ACMRProjector).fit(A, B, y)
-    with pytest.raises(ValueError, match=r"encoders\['text'\].* found idx to be 10"):
+    # Ids are integers: nothing is said of other types.
+    with pytest.raises(ValueError, match=r"encoders\['text'\].* idx to be 10+\.$"):
         est.transform_text(np.full((2, 25), 10**6))
 
 
