@@ -52,7 +52,7 @@ pipeline = make_pipeline(
     ACMRProjector(random_state=0),
 )
 grid = {
-    "acmrprojector__margin": [0.2, 0.35, 0.5],
+    "acmrprojector__margin": [0.2, 0.5],
     "acmrprojector__lr": [1e-4, 3e-4],
 }
 search = GridSearchCV(

@@ -407,7 +407,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
 
     With a reconstruction loss, the decoders reconstruct features from codes:
 
-    >>> cmgan = cmgan.set_params(reconstruction_weight=1).fit(A, B, y)
+    >>> cmgan = cmgan.set_params(reconstruction_weight=1, max_epochs=5).fit(A, B, y)
     >>> cmgan.reconstruct(A_test, "image").shape == A_test.shape
     True
     """
