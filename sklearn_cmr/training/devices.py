@@ -15,7 +15,18 @@ _WORK_OF_A_THREAD = 1e8
 
 
 def device_of(module):
-    """Return the device that a module's parameters are on."""
+    """Return the device that a module's parameters are on.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        With one parameter or more.
+
+    Returns
+    -------
+    device : torch.device
+        That of the first parameter.
+    """
     return next(module.parameters()).device
 
 
