@@ -88,7 +88,8 @@ def standard_settings(device_type="cpu"):
     """
     _own_threads()
     with ExitStack() as settings:
-        if torch.get_default_device().type != "cpu":
+        # `torch.get_default_device` of torch 2.4 does not see `with torch.device(...)`.
+        if torch.empty(0).device.type != "cpu":
             settings.enter_context(torch.device("cpu"))
         for kind in {"cpu", device_type} & {"cpu", "cuda"}:
             if torch.is_autocast_enabled(kind):

@@ -86,7 +86,7 @@ AMBIENT = {
 def read_settings():
     return (
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        torch.empty(0).device,
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled("cpu"),
