@@ -8,7 +8,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test benchmark docs lint format types clean
+.PHONY: help quickstart test benchmark docs lint format types dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -26,9 +26,10 @@ docs: $(VENV)/.installed-docs ## build the documentation site in docs/_build
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build $(ARGS)
 	$(BIN)/python docs/check_build.py docs/_build
 
-lint: $(VENV)/.installed-dev ## check style and formatting
+lint: $(VENV)/.installed-dev ## check style, formatting and spelling
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 
 format: $(VENV)/.installed-dev ## mend style and formatting
 	$(BIN)/ruff check --fix
@@ -36,6 +37,12 @@ format: $(VENV)/.installed-dev ## mend style and formatting
 
 types: $(VENV)/.installed-dev ## check types
 	$(BIN)/mypy
+
+dist: $(VENV)/.installed-dist ## build and check what a release uploads, in dist
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 clean: ## remove the virtual environment and everything made
 	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov

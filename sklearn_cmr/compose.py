@@ -169,6 +169,7 @@ class PairTransformer(  # type: ignore[call-arg]
         Returns
         -------
         params : dict of str to object
+            Values by the names of the parameters.
         """
         params = super().get_params(deep=deep)
         for name in filter(self._is_parameter, list(vars(self))):
@@ -249,7 +250,8 @@ class PairTransformer(  # type: ignore[call-arg]
 
         Parameters
         ----------
-        X, Y, y : see :meth:`fit`
+        X, Y, y : as in `fit`
+            Features and labels.
 
         Returns
         -------

@@ -16,6 +16,7 @@ class FileVersionWarning(InconsistentVersionWarning):
     Parameters
     ----------
     estimator_name : str
+        Class of the estimator in the file.
 
     written, present : dict of str to str
         Versions by package, of the file and of the process that loads it.

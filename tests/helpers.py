@@ -16,7 +16,7 @@ from skorch.callbacks import Callback
 from sklearn_cmr import make_pairs
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr.metrics import mean_average_precision
-from sklearn_cmr.training import HeldOut
+from sklearn_cmr.training.modalities import HeldOut
 
 # -- data --------------------------------------------------------------------------
 

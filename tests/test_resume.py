@@ -599,6 +599,6 @@ def test_a_search_with_one_folder_says_what_is_wrong(tmp_path):
         error_score="raise",
     )
     with pytest.raises(
-        ValueError, match="a cross-validation differ, and need checkpoin"
+        ValueError, match="a cross-validation differ, and need checkpoint"
     ):
         search.fit(make_pairs(A, B), y)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from sklearn_cmr.base._encoders import build_networks
 from sklearn_cmr.datasets import make_cross_modal_classification
-from sklearn_cmr.training import seeded_building
+from sklearn_cmr.training.devices import seeded_building
 
 _FEW_ROWS = 64
 

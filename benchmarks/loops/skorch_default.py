@@ -7,7 +7,8 @@ from skorch import NeuralNet
 
 from loops.common import device_for, prepare, seed_of
 from sklearn_cmr._inputs.labels import read_labels
-from sklearn_cmr.training import Batch, EpochState, HeldOut
+from sklearn_cmr.training import Batch, EpochState
+from sklearn_cmr.training.modalities import HeldOut
 
 
 class TurnsNet(NeuralNet):

@@ -24,6 +24,21 @@ class Pairs(SliceDict):
     ----------
     **modalities : array, sparse matrix, tensor or dataframe
         Features with as many rows each, by the name of the modality.
+
+    See Also
+    --------
+    make_pairs : Checks features and makes this container, or a dataframe.
+    sklearn_cmr.PairTransformer : Transforms each modality by a transformer of its own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cmr.pairs import Pairs
+    >>> pairs = Pairs(image=np.zeros((4, 3)), text=np.ones((4, 2)))
+    >>> pairs[[0, 2]]
+    <Pairs of image: (2, 3), text: (2, 2)>
+    >>> pairs["text"].shape
+    (4, 2)
     """
 
     # Where users and pickled files find it.
@@ -65,7 +80,13 @@ class Pairs(SliceDict):
         super().__setitem__(key, value)
 
     def unread(self):
-        """Return a dict of the features, those in files as unread rows."""
+        """Return the features as they are stored.
+
+        Returns
+        -------
+        features : dict of str to object
+            Those in files are rows that are not read yet.
+        """
         return {name: dict.__getitem__(self, name) for name in self}
 
     # A dict would hand out the unread rows.
@@ -74,15 +95,41 @@ class Pairs(SliceDict):
         return super().__iter__()
 
     def items(self):
-        """Return the modalities and their features."""
+        """Return the modalities and their features.
+
+        Returns
+        -------
+        items : dict view
+            Pairs of a name and features.
+        """
         return {name: self[name] for name in self}.items()
 
     def values(self):
-        """Return the features."""
+        """Return the features of all modalities.
+
+        Returns
+        -------
+        values : dict view
+            In the order of the modalities.
+        """
         return {name: self[name] for name in self}.values()
 
     def get(self, key, default=None):
-        """Return the features of a modality, or the default if there are none."""
+        """Return the features of a modality, if there are any.
+
+        Parameters
+        ----------
+        key : str
+            Name of the modality.
+
+        default : object, default=None
+            What to return in place of missing features.
+
+        Returns
+        -------
+        features : object
+            Features of the modality, or the default.
+        """
         return self[key] if key in self else default
 
     def __reduce__(self):
@@ -90,11 +137,31 @@ class Pairs(SliceDict):
         return type(self), (), None, None, iter(self.unread().items())
 
     def pop(self, key, *default):
-        """Take a modality out of the container and return its features."""
+        """Take a modality out of the container and return its features.
+
+        Parameters
+        ----------
+        key : str
+            Name of the modality.
+
+        *default : object
+            What to return in place of missing features; at most one.
+
+        Returns
+        -------
+        features : object
+            Features of the modality, or the default.
+        """
         return read_rows(super().pop(key, *default))
 
     def copy(self):
-        """Return a container of the same features."""
+        """Return a container of the same features.
+
+        Returns
+        -------
+        pairs : Pairs
+            The features themselves are not copied.
+        """
         return Pairs(**self.unread())
 
     def __array__(self, dtype=None, copy=None):

@@ -16,13 +16,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sklearn_cmr._inputs.layout import MODALITIES, is_mapping
-from sklearn_cmr.training import (
+from sklearn_cmr.training import device_of, encode_in_blocks
+from sklearn_cmr.training.backbones import (
     Backbone,
     BackboneEncoder,
     backbones_of,
     behind_backbones,
-    device_of,
-    encode_in_blocks,
 )
 
 # Rows that are encoded before the training, to find encoders that return NaN.

@@ -140,6 +140,7 @@ class HasherMixin:
         Returns
         -------
         codes : ndarray of shape (n_samples, n_bits), or (n_samples, ceil(n_bits / 8))
+            Codes of the rows; packed ones have the second shape.
 
         Raises
         ------

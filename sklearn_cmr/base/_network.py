@@ -34,21 +34,23 @@ from sklearn_cmr.base._state import describe_build, freeze, from_state, to_state
 from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
-    HeldOut,
     Joint,
     Paired,
     Player,
     Separate,
     Task,
-    Trainer,
     device_of,
     encode_dataset,
     encode_in_blocks,
     indicator_of,
+)
+from sklearn_cmr.training.devices import (
     resolve_device,
     seeded_building,
     standard_settings,
 )
+from sklearn_cmr.training.modalities import HeldOut
+from sklearn_cmr.training.trainer import Trainer
 
 # A discriminator counts as unbeaten above this accuracy, after so many epochs.
 _UNBEATEN_ACCURACY = 0.999
@@ -328,6 +330,7 @@ container of pairs, or mapping of modalities
         Returns
         -------
         params : dict
+            Values by the names of the parameters.
         """
         params = super().get_params(deep=deep)
         if deep:

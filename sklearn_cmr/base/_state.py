@@ -15,7 +15,7 @@ from sklearn_cmr.base._encoders import (
     grow_networks,
     into_files,
 )
-from sklearn_cmr.training import seeded_building, standard_settings
+from sklearn_cmr.training.devices import seeded_building, standard_settings
 from sklearn_cmr.training.state import (
     check_weights,
     load_weights,

@@ -199,6 +199,7 @@ class CrossModalEnsemble(
         Returns
         -------
         params : dict
+            Values by the names of the parameters.
         """
         return self._get_params("estimator", deep=deep)
 
@@ -548,6 +549,7 @@ container of pairs, or mapping of modalities
         Returns
         -------
         codes : ndarray of shape (n_samples, n_bits), or (n_samples, ceil(n_bits / 8))
+            Codes of the rows; packed ones have the second shape.
 
         Raises
         ------

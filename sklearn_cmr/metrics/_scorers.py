@@ -499,6 +499,6 @@ def make_retrieval_scorer(name, *, direction="mean", **options):
     return RetrievalScorer(name=name, direction=direction, options=options)
 
 
-map_scorer = make_map_scorer()
-map_i2t_scorer = make_map_scorer(direction="i2t")
-map_t2i_scorer = make_map_scorer(direction="t2i")
+map_scorer: MapScorer = make_map_scorer()
+map_i2t_scorer: MapScorer = make_map_scorer(direction="i2t")
+map_t2i_scorer: MapScorer = make_map_scorer(direction="t2i")

@@ -266,6 +266,7 @@ default=None
         Returns
         -------
         names : ndarray of str
+            One for each column.
         """
         return self._fitted_model().get_feature_names_out(input_features)
 

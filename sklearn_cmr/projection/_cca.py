@@ -64,6 +64,11 @@ class CCAProjector(ProjectorMixin, CrossModalTransformer):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if all of them are strings.
 
+    See Also
+    --------
+    SemanticMatchingProjector : Linear baseline that learns from labels.
+    ITQHasher : Makes binary codes of the embeddings.
+
     References
     ----------
     .. [1] D. R. Hardoon et al. "Canonical Correlation Analysis: An Overview with

@@ -173,7 +173,18 @@ class BackboneEncoder(nn.Module):
 
 
 def network_of(encoder):
-    """Return the network of the method that an encoder is, or ends in."""
+    """Return the network of the method that an encoder is, or ends in.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        From the child "encoders" of a module.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        Without a network of the caller that stands before it.
+    """
     return encoder.network if isinstance(encoder, BackboneEncoder) else encoder
 
 
@@ -183,9 +194,18 @@ def network_and_features(encoder, X):
     Parameters
     ----------
     encoder : torch.nn.Module
+        From the child "encoders" of a module.
 
     X : tensor
         What the encoder takes: features, or items for a backbone.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        Without a network of the caller that stands before it.
+
+    features : tensor
+        What the network gets.
     """
     if isinstance(encoder, BackboneEncoder):
         return encoder.network, encoder.backbone(X)

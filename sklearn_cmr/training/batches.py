@@ -29,7 +29,7 @@ _TORCH_DTYPES = frozenset(
 class Batch(NamedTuple):
     """What a loss sees of the data.
 
-    Attributes
+    Parameters
     ----------
     features : mapping of str to float32 tensor of shape (..., n_rows, n_features)
         One entry for each modality; (..., n_rows, n_regions, n_features) of items with
@@ -271,7 +271,18 @@ def whole_dataset(dataset):
 
 
 def indicator_of(dataset):
-    """Return the uint8 label indicator of the rows of a data set or of a subset."""
+    """Return the label indicator of the rows of a data set or of a subset.
+
+    Parameters
+    ----------
+    dataset : RowDataset or torch.utils.data.Subset of one
+        Rows with labels.
+
+    Returns
+    -------
+    indicator : uint8 ndarray of shape (n_samples, n_classes)
+        Without those of rows that a subset leaves out.
+    """
     dataset, indices = _unwrap(dataset)
     indicator = dataset.labels.tensor.cpu().numpy()
     return indicator if indices is None else indicator[indices.numpy()]
@@ -283,9 +294,15 @@ def joint_sampler(dataset, make_sampler):
     Parameters
     ----------
     dataset : RowDataset, UnpairedDataset or torch.utils.data.Subset
+        Rows to draw from.
 
     make_sampler : callable
         Makes the sampler of a data set of aligned rows.
+
+    Returns
+    -------
+    sampler : callable
+        Yields the rows of each batch.
     """
     if isinstance(dataset, UnpairedDataset):
         parts = dataset.parts.values()

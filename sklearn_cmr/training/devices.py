@@ -15,7 +15,18 @@ _WORK_OF_A_THREAD = 1e8
 
 
 def device_of(module):
-    """Return the device that a module's parameters are on."""
+    """Return the device that a module's parameters are on.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        With one parameter or more.
+
+    Returns
+    -------
+    device : torch.device
+        That of the first parameter.
+    """
     return next(module.parameters()).device
 
 
@@ -77,7 +88,8 @@ def standard_settings(device_type="cpu"):
     """
     _own_threads()
     with ExitStack() as settings:
-        if torch.get_default_device().type != "cpu":
+        # `torch.get_default_device` of torch 2.4 does not see `with torch.device(...)`.
+        if torch.empty(0).device.type != "cpu":
             settings.enter_context(torch.device("cpu"))
         for kind in {"cpu", device_type} & {"cpu", "cuda"}:
             if torch.is_autocast_enabled(kind):

@@ -43,6 +43,7 @@ def encode_in_blocks(encode, X, device, dtype=torch.float32):
         Validated features of any numeric dtype; cast and made dense by the block.
 
     device : torch.device
+        Where `encode` computes.
 
     dtype : torch.dtype, default=torch.float32
         Type that the features are cast to.
@@ -50,6 +51,7 @@ def encode_in_blocks(encode, X, device, dtype=torch.float32):
     Returns
     -------
     Z : ndarray of shape (n_samples, ...)
+        Outputs of `encode`.
     """
     n_samples = X.shape[0]
     n_block = _limited(_BLOCK_ROWS.get(device.type, _BLOCK_ROWS["cuda"]), X.shape)
@@ -120,8 +122,10 @@ def encode_dataset(encode, dataset, modality):
         Maps the features of a batch to a tensor of shape (b, ...).
 
     dataset : RowDataset or torch.utils.data.Subset of one
+        Its rows are encoded in their order.
 
     modality : str
+        The one to encode.
 
     Returns
     -------

@@ -33,12 +33,13 @@ from sklearn_cmr.training.samplers import in_order
 class HeldOut(NamedTuple):
     """Which rows are held out for validation.
 
-    Attributes
+    Parameters
     ----------
     fraction : float or None
         Share of the rows of the training set; None holds nothing out.
 
     seed : int
+        Fixes which rows they are.
 
     features : dict of str to {ndarray, CSR}
         Rows that the caller has held out, by modality; none by default.
@@ -64,7 +65,7 @@ class Split(NamedTuple):
 class Task:
     """What the phases of a training are defined on, whatever the way of rows.
 
-    Attributes
+    Parameters
     ----------
     splits : dict of str to Split
         Rows of every modality to train; of pairs, the same for all modalities.
@@ -79,11 +80,16 @@ class Task:
         Whether rows of the modalities belong together.
 
     seed : int
+        Fixes the rows held out and the order of the batches.
 
-    batch_size, min_batch_size : int
+    batch_size : int
+        Number of rows of a batch.
 
     count_epochs : callable
         ``count_epochs(n_rows)`` returns the number of epochs for so many rows.
+
+    min_batch_size : int
+        A smaller last batch is merged into the one before it.
 
     count_patience : callable or None
         ``count_patience(n_epochs)`` returns the patience of a phase of so many epochs.
@@ -144,9 +150,15 @@ class Task:
         Parameters
         ----------
         modality : str, default=None
+            The one to train; None trains all together.
 
         **fields : dict
             Fields of :class:`Phase`, which replace those that the task sets.
+
+        Returns
+        -------
+        phase : Phase
+            With data sets, batches and epochs of the task.
         """
         train, held_out = self.split(modality)
         known: dict[str, Any] = {
@@ -180,10 +192,13 @@ class Paired:
             Validated features.
 
         labels : LabelsByModality
+            Labels of their rows.
 
         device : torch.device
+            Where batches are needed.
 
         held_out : HeldOut
+            Which rows are held out.
 
         integers : container of str, default=()
             Modalities whose features stay integers.
@@ -191,8 +206,10 @@ class Paired:
         Returns
         -------
         splits : dict of str to Split
+            Rows of every modality.
 
         joint : Split or None
+            Rows of all modalities together.
         """
         first, *_ = labels.parts.values()
         joint = _split_rows(features, first, device, held_out, integers)
@@ -246,6 +263,7 @@ class Separate:
         Parameters
         ----------
         module : torch.nn.ModuleDict
+            Changed in place.
 
         n_features : dict of str to int
             Width of each new modality.

@@ -16,7 +16,7 @@ from sklearn_cmr.training.samplers import Sampler, in_order, shuffled
 class EpochState(NamedTuple):
     """What a loss gets besides the module and the batch.
 
-    Attributes
+    Parameters
     ----------
     scalars : dict of str to 0-d float32 tensor on the device
         Values of the phase's `schedule` in this epoch.
@@ -36,7 +36,7 @@ Terms = dict[str, torch.Tensor]
 class Player:
     """One party of the training game.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Unique in the method. Names its optimizer, ``optimizer_{name}_``, and its loss
@@ -112,6 +112,11 @@ class Player:
         """Return the parameters by the factor of their rate, as the optimizer does.
 
         Those with the rate of the player come first.
+
+        Returns
+        -------
+        groups : dict of float to list of torch.nn.Parameter
+            Without empty groups.
         """
         groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
         for parameter in self.parameters:
@@ -143,7 +148,7 @@ class Player:
 class Phase:
     """A stretch of training with its own players.
 
-    Attributes
+    Parameters
     ----------
     players : sequence of Player
         The first one takes a step on every batch, and its loss is monitored.
@@ -152,6 +157,7 @@ class Phase:
         Training rows.
 
     max_epochs, batch_size : int
+        Number of epochs, and of rows in a batch.
 
     name : str
         Recorded in the history. Where a method has several phases, each has its own.

@@ -38,6 +38,7 @@ class ClassBalanced:
         Class of each row.
 
     n_rows_each : int
+        Number of rows of a class in a batch.
     """
 
     def __init__(self, codes, n_rows_each):
@@ -111,6 +112,7 @@ class AnchorSampler:
     Parameters
     ----------
     labels : uint8 ndarray of shape (n_samples, n_classes)
+        Label indicator of the rows.
 
     balanced : bool
         Draw a class, then one of its rows, for as many full batches as cover the number

@@ -91,6 +91,7 @@ class Trainer:
         Returns
         -------
         self : Trainer
+            The same trainer, with the history of these phases.
         """
         device = device_of(self.module)
         try:

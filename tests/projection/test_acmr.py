@@ -38,7 +38,8 @@ from sklearn_cmr.projection._acmr import (
     triplet_loss,
     weight_norm,
 )
-from sklearn_cmr.training import Batch, EpochState, Trainer
+from sklearn_cmr.training import Batch, EpochState
+from sklearn_cmr.training.trainer import Trainer
 from tests.helpers import (
     Recorder,
     check_encoder,

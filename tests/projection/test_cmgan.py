@@ -28,7 +28,8 @@ from sklearn_cmr.nn.losses import LABEL_LOSSES
 from sklearn_cmr.nn.normalization import BatchNorm
 from sklearn_cmr.projection import CMGANProjector
 from sklearn_cmr.projection._cmgan.losses import discriminator_loss, generator_loss
-from sklearn_cmr.training import Batch, EpochState, Trainer
+from sklearn_cmr.training import Batch, EpochState
+from sklearn_cmr.training.trainer import Trainer
 from tests.helpers import (
     Recorder,
     check_encoder,

@@ -9,7 +9,8 @@ import torch
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklearn_cmr.training import Phase, Player, RowDataset, Trainer
+from sklearn_cmr.training import Phase, Player, RowDataset
+from sklearn_cmr.training.trainer import Trainer
 
 N_ROWS, BATCH, LR = 40, 16, 0.01
 CPU = torch.device("cpu")

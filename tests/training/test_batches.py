@@ -12,15 +12,13 @@ from scipy import sparse
 from torch.utils.data import Subset
 
 from sklearn_cmr.training import (
-    BatchIterator,
-    EachByItself,
     RowDataset,
     UnpairedDataset,
     indicator_of,
     joint_sampler,
 )
-from sklearn_cmr.training.batches import whole_dataset
-from sklearn_cmr.training.samplers import in_order, shuffled
+from sklearn_cmr.training.batches import BatchIterator, whole_dataset
+from sklearn_cmr.training.samplers import EachByItself, in_order, shuffled
 
 N_ROWS, N_FEATURES = 43, 6
 CPU = torch.device("cpu")

@@ -12,16 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_cmr.training import (
-    Player,
-    device_of,
-    encode_in_blocks,
+from sklearn_cmr.training import Player, device_of, encode_in_blocks
+from sklearn_cmr.training import devices as devices_file
+from sklearn_cmr.training.devices import (
     resolve_device,
     seeded_building,
     standard_settings,
+    threads_for,
 )
-from sklearn_cmr.training import devices as devices_file
-from sklearn_cmr.training.devices import threads_for
 from tests.training.games import (
     CPU,
     LR,
@@ -88,7 +86,7 @@ AMBIENT = {
 def read_settings():
     return (
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        torch.empty(0).device,
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled("cpu"),

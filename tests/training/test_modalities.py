@@ -13,8 +13,6 @@ from torch.utils.data import Subset
 
 from sklearn_cmr._inputs.labels import Labels, LabelsByModality
 from sklearn_cmr.training import (
-    EachByItself,
-    HeldOut,
     Joint,
     Paired,
     Phase,
@@ -23,10 +21,11 @@ from sklearn_cmr.training import (
     Task,
     UnpairedDataset,
     indicator_of,
-    seeded_building,
 )
 from sklearn_cmr.training.batches import whole_dataset
-from sklearn_cmr.training.samplers import in_order, shuffled
+from sklearn_cmr.training.devices import seeded_building
+from sklearn_cmr.training.modalities import HeldOut
+from sklearn_cmr.training.samplers import EachByItself, in_order, shuffled
 from tests.training.games import CPU
 
 N_CLASSES = 3

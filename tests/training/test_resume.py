@@ -8,8 +8,8 @@ import pytest
 import torch
 from skorch.callbacks import Callback, EarlyStopping, Freezer, LRScheduler, ProgressBar
 
-from sklearn_cmr.training import Trainer
 from sklearn_cmr.training.checkpoints import Checkpoints
+from sklearn_cmr.training.trainer import Trainer
 from tests.training.games import (
     assert_same_weights,
     make_module,

@@ -11,8 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_cmr.training import AnchorSampler, ClassBalanced, EachByItself
-from sklearn_cmr.training.samplers import anchors_in_order, in_order, shuffled
+from sklearn_cmr.training import AnchorSampler, ClassBalanced
+from sklearn_cmr.training.samplers import (
+    EachByItself,
+    anchors_in_order,
+    in_order,
+    shuffled,
+)
 from tests.helpers import make_labels
 
 HUGE = 10**9

@@ -18,8 +18,9 @@ from skorch.callbacks import (
 )
 from torch import nn
 
-from sklearn_cmr.training import Player, Trainer, encode_in_blocks
+from sklearn_cmr.training import Player, encode_in_blocks
 from sklearn_cmr.training.net import PairNet
+from sklearn_cmr.training.trainer import Trainer
 from tests.training.games import (
     BATCH,
     CPU,

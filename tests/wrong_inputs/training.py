@@ -8,7 +8,8 @@ from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import BatchScoring, Checkpoint, EarlyStopping, EpochScoring
 
 from sklearn_cmr import ACMRProjector
-from sklearn_cmr.training import Player, resolve_device
+from sklearn_cmr.training import Player
+from sklearn_cmr.training.devices import resolve_device
 from tests.wrong_inputs.rows import IMAGE, TEXT, Row, Y, make, refitted
 
 

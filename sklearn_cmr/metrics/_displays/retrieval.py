@@ -87,6 +87,10 @@ class RetrievalDisplay:
     figure_ : matplotlib Figure
         Figure with the axes.
 
+    See Also
+    --------
+    CommonSpaceDisplay : Shows the embeddings of all items as points.
+
     Examples
     --------
     >>> import matplotlib.pyplot as plt

@@ -64,6 +64,10 @@ class CommonSpaceDisplay:
     figure_ : matplotlib Figure
         Figure with the axes.
 
+    See Also
+    --------
+    RetrievalDisplay : Shows the items that queries retrieve.
+
     Notes
     -----
     Items with several labels are colored by modality. To look at one label, pass its
