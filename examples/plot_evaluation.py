@@ -49,10 +49,10 @@ train, test, y_train, y_test = train_test_split(
 # Every method and seed, on the same split
 # ----------------------------------------
 # Two of the methods draw no random numbers, so that one fit is enough. The others get
-# three seeds, and small networks to save time. For a paper, tune all methods on the
-# training rows, with equal effort.
+# three seeds, and small networks and few steps to save time. For a paper, tune all
+# methods on the training rows, with equal effort.
 
-small = {"hidden_layer_sizes": (128,), "embedding_dim": 64}
+small = {"hidden_layer_sizes": (128,), "embedding_dim": 64, "min_updates": 300}
 methods = {
     "CCA": [CCAProjector()],
     "semantic matching": [SemanticMatchingProjector()],
@@ -149,8 +149,8 @@ for ax, measured, title in (
 # %%
 # What is found
 # -------------
-# Upper halves, each with the lower half that a method finds for it, make new digits. The
-# first row has the true lower halves.
+# Upper halves, each with the lower half that a method finds for it, make new digits.
+# The first row has the true lower halves.
 
 chosen = [np.flatnonzero(y_test == digit)[0] for digit in range(10)]
 upper = test["image"][chosen]

@@ -39,7 +39,7 @@ train, test, y_train, y_test = train_test_split(pairs, y, stratify=y, random_sta
 text_features = make_pipeline(TfidfVectorizer(), StandardScaler(with_mean=False))
 model = make_pipeline(
     PairTransformer(image=StandardScaler(), text=text_features),
-    SSAHHasher(n_bits=64, output="packed", random_state=0),
+    SSAHHasher(n_bits=64, output="packed", min_updates=100, random_state=0),
 )
 model.fit(train, y_train)
 print(f"mAP on {len(test)} test pairs: {model.score(test, y_test):.3f}")
@@ -102,8 +102,9 @@ fig.suptitle("The nearest of a million images, and in how many bits they differ"
 # %%
 # All within a radius
 # -------------------
-# A larger radius finds more of the right items, until it takes in other classes. How far
-# that is, :func:`~sklearn_cmr.codes.hamming_distances` shows: it returns all distances.
+# A larger radius finds more of the right items, until it takes in other classes. How
+# far that is, :func:`~sklearn_cmr.codes.hamming_distances` shows: it returns all
+# distances.
 
 (_, inside), milliseconds = timed(gallery.radius_neighbors, queries, 8)
 counts = ", ".join(f"{len(items):,}" for items in inside)
@@ -128,8 +129,8 @@ ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.12, 0.05))
 # Packed codes and embeddings
 # ---------------------------
 # The signs of 64 real values are the code. The values themselves are embeddings, which
-# take 32 times the memory, and are compared by their cosine. The time of both grows with
-# the gallery.
+# take 32 times the memory, and are compared by their cosine. The time of both grows
+# with the gallery.
 
 prepare, hasher = model[0], model[-1]
 shown = prepare.transform({"image": test["image"][origin[:100_000]]})["image"]
