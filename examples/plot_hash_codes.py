@@ -39,7 +39,7 @@ train, test, y_train, y_test = train_test_split(pairs, y, stratify=y, random_sta
 text_features = make_pipeline(TfidfVectorizer(), StandardScaler(with_mean=False))
 model = make_pipeline(
     PairTransformer(image=StandardScaler(), text=text_features),
-    SSAHHasher(n_bits=64, output="packed", min_updates=100, random_state=0),
+    SSAHHasher(n_bits=64, output="packed", min_updates=200, random_state=0),
 )
 model.fit(train, y_train)
 print(f"mAP on {len(test)} test pairs: {model.score(test, y_test):.3f}")
