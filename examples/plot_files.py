@@ -28,8 +28,8 @@ from sklearn_cmr import TRUSTED_TYPES, ACMRProjector
 from sklearn_cmr.datasets import make_cross_modal_classification
 from sklearn_cmr.export import to_onnx
 
-A, B, y = make_cross_modal_classification(900, n_classes=6, random_state=0)
-train, test = slice(0, 600), slice(600, None)
+A, B, y = make_cross_modal_classification(500, n_classes=6, random_state=0)
+train, test = slice(0, 400), slice(400, None)
 temporary = tempfile.TemporaryDirectory()
 folder = Path(temporary.name)
 
@@ -43,7 +43,7 @@ class Interruption(Callback):
             raise KeyboardInterrupt
 
 
-settings = {"hidden_layer_sizes": (128,), "embedding_dim": 32, "random_state": 0}
+settings = {"hidden_layer_sizes": (64,), "max_epochs": 30, "random_state": 0}
 stored = {"checkpoint": folder / "checkpoints", "callbacks": [Interruption]}
 interrupted = ACMRProjector(**settings, **stored)
 try:

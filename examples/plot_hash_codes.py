@@ -29,8 +29,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_cmr import CrossModalNeighbors, PairTransformer, SSAHHasher
-from sklearn_cmr.codes import hamming_distances
 from sklearn_cmr.datasets import load_captioned_digits
+from sklearn_cmr.hashing import hamming_distances
 
 N_ITEMS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
 
@@ -103,7 +103,7 @@ fig.suptitle("The nearest of a million images, and in how many bits they differ"
 # All within a radius
 # -------------------
 # A larger radius finds more of the right items, until it takes in other classes. How
-# far that is, :func:`~sklearn_cmr.codes.hamming_distances` shows: it returns all
+# far that is, :func:`~sklearn_cmr.hashing.hamming_distances` shows: it returns all
 # distances.
 
 (_, inside), milliseconds = timed(gallery.radius_neighbors, queries, 8)
