@@ -90,6 +90,7 @@ def timed(search, *arguments, repeats=5):
 print(f"the 10 nearest of {N_ITEMS:,} codes: {milliseconds:.1f} ms for 3 queries")
 
 fig, axes = plt.subplots(3, 10, figsize=(9, 3.2), layout="constrained")
+fig.suptitle("The nearest of a million images, and in how many bits they differ")
 for row, word, items, bits in zip(axes, words, origin[found], distances, strict=True):
     print(f"{word!r} finds the digits {' '.join(map(str, y_test[items]))}")
     row[0].set_ylabel(word.rsplit(maxsplit=1)[-1])
@@ -97,7 +98,6 @@ for row, word, items, bits in zip(axes, words, origin[found], distances, strict=
         ax.imshow(test["image"][item].reshape(8, 8), cmap="gray_r")
         ax.set_title(f"{distance} bits", fontsize=8)
         ax.set(xticks=[], yticks=[])
-fig.suptitle("The nearest of a million images, and in how many bits they differ")
 
 # %%
 # All within a radius
@@ -111,7 +111,7 @@ counts = ", ".join(f"{len(items):,}" for items in inside)
 print(f"within 8 bits: {counts} images, {milliseconds:.1f} ms for 3 queries")
 
 radii = np.arange(49)
-fig, (ax, time_ax) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
+fig, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
 all_distances = hamming_distances(queries, codes)
 for word, digit, away in zip(words, digits, all_distances, strict=True):
     right = y_test[origin] == digit
@@ -122,8 +122,9 @@ for word, digit, away in zip(words, digits, all_distances, strict=True):
     ax.plot(radii, precision, "--", color=line.get_color())
 ax.plot([], [], "k-", label="share of the right ones found")
 ax.plot([], [], "k--", label="share of the found ones right")
-ax.set(xlabel="radius in bits", title="What a radius finds")
 ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.12, 0.05))
+ax.set(xlabel="radius in bits", title="What a radius finds")
+plt.show()
 
 # %%
 # Packed codes and embeddings
@@ -137,6 +138,7 @@ shown = prepare.transform({"image": test["image"][origin[:100_000]]})["image"]
 values = hasher.encode(shown, "image", output="real")
 sentence = prepare.transform({"text": words[:1]})["text"]
 query = hasher.encode(sentence, "text", output="real")
+fig, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
 for name, items, one in (
     ("packed codes", codes, queries[:1]),
     ("embeddings", values, query),
@@ -144,12 +146,12 @@ for name, items, one in (
     sizes = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n <= len(items)]
     galleries = [CrossModalNeighbors().fit(items[:n]) for n in sizes]
     taken = [timed(stored.kneighbors, one)[1] for stored in galleries]
-    time_ax.loglog(sizes, taken, "o-", label=name)
+    ax.loglog(sizes, taken, "o-", label=name)
     print(f"{name}: {taken[-1]:.2f} ms for one query of {sizes[-1]:,} items")
-time_ax.set(xlabel="items in the gallery", title="Milliseconds per query")
-time_ax.set(ylim=(0.1, 20), yticks=[0.1, 1, 10])
-time_ax.yaxis.set_major_formatter("{x:g}")
-time_ax.legend()
+ax.set(xlabel="items in the gallery", title="Milliseconds per query")
+ax.set(ylim=(0.1, 20), yticks=[0.1, 1, 10])
+ax.yaxis.set_major_formatter("{x:g}")
+ax.legend()
 plt.show()
 
 # %%
