@@ -154,6 +154,74 @@ def test_emoji_examples_say_that_there_are_no_emoji(run_example, monkeypatch, na
     assert out == ("The emoji are not available, so nothing is searched: no font\n")
 
 
+@pytest.mark.slow
+def test_hash_codes_example_finds_digits_in_a_large_gallery(run_example):
+    out = run_example("plot_hash_codes.py", "100000")
+    assert "made and encoded 100,000 images" in out
+    for words, digit in {"a round nought": "0", "lucky seven": "7"}.items():
+        found = re.search(rf"'{words}' finds the digits (.*)", out)[1].split()
+        assert found.count(digit) >= 8
+    packed, real = map(float, re.findall(r": (\S+) ms for one query", out))
+    assert 0 < packed
+    assert 0 < real
+
+
+@pytest.mark.slow
+def test_evaluation_example_shows_that_classes_and_pairs_differ(run_example):
+    out = run_example("plot_evaluation.py")
+    number = r" +(\d+\.\d+)"
+    rows = {}
+    for name in ("CCA", "semantic matching", "ACMR"):
+        found = re.findall(rf"^{name}{number}{number}{number}", out, re.M)
+        rows[name] = float(found[0][2]), float(found[-1][2])
+    assert rows["ACMR"][0] > rows["CCA"][0] + 0.1
+    assert rows["CCA"][1] > rows["ACMR"][1] + 0.1
+    assert rows["CCA"][1] > rows["semantic matching"][1] + 0.1
+    assert len(re.findall(r"± 0\.\d+", out)) == 1
+    assert "p (Holm)" in out
+
+
+@pytest.mark.slow
+def test_ablations_example_scores_every_term(run_example):
+    out = run_example("plot_ablations.py")
+    scores = dict(re.findall(r"^(.*\S) +mAP (\d\.\d+) ± \d\.\d+", out, re.M))
+    assert len(scores) == 5
+    assert float(scores["all terms"]) > 0.7
+    assert float(scores["no negatives"]) < 0.5
+
+
+@pytest.mark.slow
+def test_sounds_find_images_of_a_gallery_that_came_before(run_example):
+    out = run_example("plot_add_modality.py")
+    assert "codes of images unchanged: True" in out
+    scores = dict(re.findall(r"(\w+) -> image: +(\d\.\d+)", out))
+    assert float(scores["label"]) > float(scores["text"]) > 0.85
+    assert float(scores["sound"]) > 0.7
+    found = re.search(r"sound of key 7 finds the digits (.*)", out)[1].split()
+    assert found.count("7") >= 6
+
+
+@pytest.mark.slow
+def test_files_example_ends_with_the_same_embeddings(run_example, tmp_path):
+    pytest.importorskip("skops")
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    out = run_example("plot_files.py")
+    assert "interrupted after 12 epochs" in out
+    assert out.count("the same embeddings: True") == 2
+    assert float(re.search(r"largest difference .* is (\S+)", out)[1]) < 1e-5
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_files_example_says_what_is_not_installed(run_example, monkeypatch):
+    for package in ("skops", "skops.io", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, package, None)
+    out = run_example("plot_files.py")
+    assert "No file of skops is written: " in out
+    assert "No file of ONNX is written: " in out
+
+
 def test_no_example_ends_the_interpreter():
     for path in EXAMPLES.glob("*.py"):
         assert "exit(" not in path.read_text()
