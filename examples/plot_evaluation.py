@@ -54,10 +54,7 @@ train, test, y_train, y_test = train_test_split(
 methods = {
     "CCA": [CCAProjector()],
     "semantic matching": [SemanticMatchingProjector()],
-    "ACMR": [
-        ACMRProjector(hidden_layer_sizes=(256,), embedding_dim=64, random_state=seed)
-        for seed in range(3)
-    ],
+    "ACMR": [ACMRProjector(random_state=seed) for seed in range(3)],
 }
 embeddings = {}
 for name, fits in methods.items():
