@@ -247,7 +247,8 @@ def symmetric_masks(relevant):
 
 def gradients(loss, parameters):
     """Return the gradients; zeros for parameters that the loss does not depend on."""
-    return torch.autograd.grad(loss, list(parameters), materialize_grads=True)
+    found = torch.autograd.grad(loss, list(parameters), materialize_grads=True)
+    return [gradient.detach() for gradient in found]  # torch 2.4: zeros require grad
 
 
 def learners(module):
