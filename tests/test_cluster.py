@@ -63,12 +63,14 @@ def page(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(page):
     """Two worker processes, for the two GPUs that the machine seems to have."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cuda, "device_count", lambda: 2)
-        cluster = page["gpu_cluster"]()
-    with cluster, distributed.Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
-        yield client
+    # How long the workers wait for a dead one; the nannies hand it on to them.
+    with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.cuda, "device_count", lambda: 2)
+            cluster = page["gpu_cluster"]()
+        with cluster, distributed.Client(cluster) as client:
+            client.wait_for_workers(2, timeout=60)
+            yield client
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,42 @@ class KillOnce:
         except FileExistsError:
             return estimator.score(X, y)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs Linux to measure memory"
+)
+def test_two_million_rows_in_little_memory(page, tmp_path):
+    n_rows, n_block, mb = 2_000_000, 100_000, 2**20
+    rng = np.random.default_rng(0)
+    images = np.lib.format.open_memmap(
+        tmp_path / "images.npy", "w+", "float32", (n_rows, A.shape[1])
+    )
+    for start in range(0, n_rows, n_block):
+        rng.standard_normal(out=images[start : start + n_block], dtype=np.float32)
+    model = SSAHHasher(**SMALL, n_bits=64, output="packed").fit(A, B, y)
+    with dask.config.set(num_workers=1), limits.peak_memory() as encoding:
+        blocks = da.from_array(images, chunks=(n_block, -1))
+        codes = page["encode_images"](model, blocks)
+        out = np.lib.format.open_memmap(
+            tmp_path / "codes.npy", "w+", codes.dtype, codes.shape
+        )
+        da.store(codes, out, lock=False, scheduler="threads")
+    # Rows of two blocks, as other blocks.
+    rows = slice(150_013, 250_009)
+    assert_array_equal(out[rows], model.transform_image(images[rows]))
+
+    neighbors = CrossModalNeighbors(n_neighbors=3)
+    with limits.peak_memory() as search:
+        for start in range(0, n_rows, n_block):
+            neighbors.partial_fit(out[start : start + n_block])
+        distances, found = neighbors.kneighbors(out[rows][:2])
+    assert neighbors.n_samples_fit_ == n_rows
+    assert_array_equal(distances[:, 0], 0)
+    assert_array_equal(out[found[:, 0]], out[rows][:2])
+    print(f"encoding {encoding.peak / mb:.0f} MB, search {search.peak / mb:.0f} MB")
+    assert encoding.peak < images.nbytes / 2
+    assert search.peak < 4 * out.nbytes
 
 
 def test_joblib_backend_equals_sequential_search(client, expected):
@@ -137,39 +175,3 @@ def test_workers_encode_files(client, page, tmp_path):
     da.to_npy_stack(target, page["encode_images"](model, stack))
     encoded = da.from_npy_stack(target).compute()
     assert_array_equal(encoded, model.transform_image(A))
-
-
-@pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="needs Linux to measure memory"
-)
-def test_two_million_rows_in_little_memory(page, tmp_path):
-    n_rows, n_block, mb = 2_000_000, 100_000, 2**20
-    rng = np.random.default_rng(0)
-    images = np.lib.format.open_memmap(
-        tmp_path / "images.npy", "w+", "float32", (n_rows, A.shape[1])
-    )
-    for start in range(0, n_rows, n_block):
-        rng.standard_normal(out=images[start : start + n_block], dtype=np.float32)
-    model = SSAHHasher(**SMALL, n_bits=64, output="packed").fit(A, B, y)
-    with dask.config.set(num_workers=1), limits.peak_memory() as encoding:
-        blocks = da.from_array(images, chunks=(n_block, -1))
-        codes = page["encode_images"](model, blocks)
-        out = np.lib.format.open_memmap(
-            tmp_path / "codes.npy", "w+", codes.dtype, codes.shape
-        )
-        da.store(codes, out, lock=False, scheduler="threads")
-    # Rows of two blocks, as other blocks.
-    rows = slice(150_013, 250_009)
-    assert_array_equal(out[rows], model.transform_image(images[rows]))
-
-    neighbors = CrossModalNeighbors(n_neighbors=3)
-    with limits.peak_memory() as search:
-        for start in range(0, n_rows, n_block):
-            neighbors.partial_fit(out[start : start + n_block])
-        distances, found = neighbors.kneighbors(out[rows][:2])
-    assert neighbors.n_samples_fit_ == n_rows
-    assert_array_equal(distances[:, 0], 0)
-    assert_array_equal(out[found[:, 0]], out[rows][:2])
-    print(f"encoding {encoding.peak / mb:.0f} MB, search {search.peak / mb:.0f} MB")
-    assert encoding.peak < images.nbytes / 2
-    assert search.peak < 4 * out.nbytes

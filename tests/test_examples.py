@@ -188,9 +188,13 @@ def test_lancedb_finds_the_same_neighbors(run_example):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="its workers need a POSIX system")
-def test_search_on_a_cluster_survives_a_killed_worker(run_example, tmp_path):
+def test_search_on_a_cluster_survives_a_killed_worker(
+    run_example, tmp_path, monkeypatch
+):
     pytest.importorskip("distributed")
     pytest.importorskip("dask_ml")
+    # The example sets it; it is restored here.
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "5s")
     out = run_example("plot_cluster.py")
     killed, workers = re.search(r"killed: process (\d+), one of \[(.*)\]", out).groups()
     assert killed in workers.split(", ")
