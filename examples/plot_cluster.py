@@ -42,7 +42,7 @@ model = make_pipeline(
     PairTransformer(image=StandardScaler(), text=text_features),
     ACMRProjector(hidden_layer_sizes=(128,), max_epochs=10, random_state=0),
 )
-grid = {"acmrprojector__margin": [0.2, 0.5], "acmrprojector__lr": [3e-4, 1e-3, 3e-3]}
+grid = {"acmrprojector__margin": [0.2, 0.5], "acmrprojector__lr": [1e-4, 3e-4, 1e-3]}
 folds = StratifiedKFold(2, shuffle=True, random_state=0)
 sequential = GridSearchCV(model, grid, cv=folds, refit=False).fit(pairs, y)
 
@@ -50,8 +50,8 @@ sequential = GridSearchCV(model, grid, cv=folds, refit=False).fit(pairs, y)
 # Two workers
 # -----------
 # These are programs of their own, as on other machines. For a cluster that runs
-# already, its address is enough: ``Client("tcp://HOST:8786")``. They wait for a dead one
-# for five seconds.
+# already, its address is enough: ``Client("tcp://HOST:8786")``. The variable bounds the
+# time that a worker waits for a dead one.
 
 os.environ["DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"] = "5s"
 cluster = SubprocessCluster(
@@ -102,7 +102,8 @@ print(f"best: {search.cv_results_['params'][best]}")
 # What ran where
 # --------------
 # One bar for each fit, one colour for each candidate. The results of the dead worker
-# are lost, and others compute them again. Dask starts a new worker in its place.
+# are lost, and others compute them again. Dask starts a new worker in its place. The
+# first fit of a worker includes its imports.
 
 fits = [task for task in stream.data if "projector-fit" in str(task["key"])]
 kept = {task["key"]: task["worker"] for task in fits}  # the last one of each fit
