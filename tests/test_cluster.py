@@ -112,9 +112,10 @@ def test_two_million_rows_in_little_memory(page, tmp_path):
     )
     for start in range(0, n_rows, n_block):
         rng.standard_normal(out=images[start : start + n_block], dtype=np.float32)
+    images.flush()
     model = SSAHHasher(**SMALL, n_bits=64, output="packed").fit(A, B, y)
     with dask.config.set(num_workers=1), limits.peak_memory() as encoding:
-        blocks = da.from_array(images, chunks=(n_block, -1))
+        blocks = page["read_rows"](str(tmp_path / "images.npy"), n_block)
         codes = page["encode_images"](model, blocks)
         out = np.lib.format.open_memmap(
             tmp_path / "codes.npy", "w+", codes.dtype, codes.shape
@@ -169,9 +170,9 @@ def test_a_search_survives_a_killed_worker(client, expected, tmp_path):
 
 def test_workers_encode_files(client, page, tmp_path):
     model = MODEL[-1].fit(A, B, y)
-    source, target = str(tmp_path / "images"), str(tmp_path / "encoded")
-    da.to_npy_stack(source, da.from_array(A, chunks=(50, -1)))
-    stack = da.from_npy_stack(source, mmap_mode="r")
-    da.to_npy_stack(target, page["encode_images"](model, stack))
+    np.save(tmp_path / "images.npy", A)
+    images = page["read_rows"](str(tmp_path / "images.npy"), 50)
+    target = str(tmp_path / "encoded")
+    da.to_npy_stack(target, page["encode_images"](model, images))
     encoded = da.from_npy_stack(target).compute()
     assert_array_equal(encoded, model.transform_image(A))
