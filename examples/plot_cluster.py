@@ -85,10 +85,7 @@ def score_or_die(estimator, X, y):
 processes = client.run(os.getpid)
 search = DaskGridSearchCV(model, grid, cv=folds, scoring=score_or_die, refit=False)
 with get_task_stream(client) as stream:
-    try:
-        search.fit(pairs, y)
-    except KeyError:  # seldom: the scheduler has forgotten a task that dask-ml repeats
-        search.fit(pairs, y)
+    search.fit(pairs, y)
 client.close()
 cluster.close()
 
