@@ -254,6 +254,22 @@ def test_lancedb_finds_the_same_neighbors(run_example):
     assert "100 of 100 neighbors are the same" in out
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="its workers need a POSIX system")
+def test_search_on_a_cluster_survives_a_killed_worker(
+    run_example, tmp_path, monkeypatch
+):
+    pytest.importorskip("distributed")
+    pytest.importorskip("dask_ml")
+    # The example sets it; it is restored here.
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "5s")
+    out = run_example("plot_cluster.py")
+    killed, workers = re.search(r"killed: process (\d+), one of \[(.*)\]", out).groups()
+    assert killed in workers.split(", ")
+    assert out.count("equal to those of the sequential search: True") == 2
+    assert 1000 < (tmp_path / "cluster.png").stat().st_size < 100_000
+
+
 @pytest.fixture
 def postgresql(monkeypatch):
     """A server of PostgreSQL that listens to a socket in a folder of its own."""
