@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ====================================
 Search a gallery of codes in LanceDB
@@ -17,8 +18,6 @@ distances if all codes have it.
 LanceDB runs in this process, and the table is a folder. It needs
 ``pip install lancedb``.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 import lancedb
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =====================
 A search on a cluster
@@ -7,8 +8,6 @@ A grid search runs on two worker processes, one of which is killed on the way. T
 scores are those of a sequential search. Needs ``pip install "dask[distributed]"
 dask-ml``; on Windows, take ``LocalCluster`` as the page :doc:`/cluster` shows.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # A sequential search

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ================================
 Look at the quality of retrieval
@@ -9,7 +10,7 @@ examines the result: a table, curves, classes, the common space, and the items t
 single queries retrieve.
 """
 
-# SPDX-License-Identifier: BSD-3-Clause
+# sphinx_gallery_thumbnail_number = 4
 
 # %%
 # Train

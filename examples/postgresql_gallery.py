@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =======================================
 Search a gallery of codes in PostgreSQL
@@ -20,8 +21,6 @@ A server is needed. The program ``psql`` finds it by its environment variables, 
 and no extension. With pgvector 0.7 or newer, ``code <~> query`` is the same distance,
 and its HNSW indexes find nearly all neighbors without comparing all rows.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 import csv
 import subprocess
