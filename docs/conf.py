@@ -72,6 +72,9 @@ intersphinx_mapping = {
     "torch": ("https://docs.pytorch.org/docs/stable/", None),
 }
 intersphinx_timeout = 10
+# References to names of ours that no page has are warnings.
+nitpicky = True
+nitpick_ignore_regex = [(r".*", r"(?!sklearn_cmr\.).*")]
 if os.environ.get("SKLEARN_CMR_DOCS_OFFLINE"):
     intersphinx_mapping = {}
 
@@ -140,7 +143,7 @@ def skip_fields(app, what, name, obj, skip, options):
 def mark_numbers(app, doctree, docname):
     """Give the cells of tables that hold only numbers a class."""
     for cell in doctree.findall(nodes.entry):
-        if re.fullmatch(r"[\d.,±×%\s-]+", cell.astext()):
+        if re.fullmatch(r"[\d.,±×%\s-]+([a-zµ]?s|[kMG]?B)?", cell.astext()):
             cell["classes"].append("number")
 
 

@@ -221,7 +221,10 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
 
 @public("sklearn_cmr.metrics")
 class MapScorer(_DirectionScorer):
-    """Score retrieval by the mean average precision, see :func:`make_map_scorer`."""
+    """Score retrieval by the mean average precision.
+
+    See :func:`~sklearn_cmr.metrics.make_map_scorer`.
+    """
 
     _title = "mean average precision"
 

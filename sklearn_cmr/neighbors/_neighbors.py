@@ -77,7 +77,7 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
         Distance used for the search. "cosine" is one minus the cosine similarity,
         which is 0 with a zero vector. "hamming" is the number of differing bits; it
         takes codes of -1 and +1 or packed bits (uint8, as from
-        :func:`~sklearn_cmr.codes.pack_codes`). "auto" is "hamming" for a gallery of
+        :func:`~sklearn_cmr.hashing.pack_codes`). "auto" is "hamming" for a gallery of
         int8 or uint8, and "cosine" for other dtypes.
 
     algorithm : {"auto", "brute", "faiss", "hnsw", "ivf"}, default="auto"
@@ -116,7 +116,7 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
     See Also
     --------
     sklearn.neighbors.NearestNeighbors : Has more metrics, trees, sparse input.
-    sklearn_cmr.codes.hamming_distances : Computes all Hamming distances.
+    sklearn_cmr.hashing.hamming_distances : Computes all Hamming distances.
 
     Notes
     -----
