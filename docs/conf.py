@@ -106,6 +106,7 @@ sphinx_gallery_conf = {
     "reference_url": {"sklearn_cmr": None},
     "backreferences_dir": "generated/backreferences",
     "show_memory": False,
+    "show_signature": False,
     "write_computation_times": False,
     "remove_config_comments": True,
     "abort_on_example_error": True,

@@ -10,8 +10,6 @@ examines the result: a table, curves, classes, the common space, and the items t
 single queries retrieve.
 """
 
-# sphinx_gallery_thumbnail_number = 4
-
 # %%
 # Train
 # -----
@@ -79,6 +77,7 @@ ClassScoreDisplay.from_predictions(Z, y_test)
 # together, images retrieve their texts and texts their images. Some texts lie in the
 # wrong group: they mention two digits, or describe strokes and name no digit.
 
+# sphinx_gallery_thumbnail_number = 4
 display = CommonSpaceDisplay.from_predictions(Z, y_test, random_state=0)
 display.figure_.savefig("common_space.png", dpi=90)
 
