@@ -64,12 +64,11 @@ for name in ("i2t", "t2i", "top 50"):
 
 table = search.cv_results_["mean_test_t2i"].reshape(2, 3)
 fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-shown = ax.imshow(table, cmap="Blues", vmin=0, vmax=1)
+shown = ax.imshow(table, cmap="viridis")
 ax.set(xticks=range(3), xticklabels=grid["margin"], xlabel="margin")
 ax.set(yticks=range(2), yticklabels=grid["lr"], ylabel="lr")
 for (row, column), value in np.ndenumerate(table):
-    color = "white" if value > 0.5 else "black"
-    ax.text(column, row, f"{value:.3f}", ha="center", va="center", color=color)
+    ax.text(column, row, f"{value:.3f}", ha="center", va="center", color="white")
 fig.colorbar(shown, label="mAP, text queries")
 plt.show()
 
