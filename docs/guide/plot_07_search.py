@@ -85,8 +85,8 @@ plt.show()
 # When to move to a database
 # --------------------------
 # A gallery stays in :class:`~sklearn_cmr.CrossModalNeighbors` as long as one machine
-# holds it and one process changes it. It moves when it outgrows the memory, when several
-# people change its items, or when these stand beside other tables. Codes move later than
-# embeddings: 100 million of 64 bits take 0.8 GB. No adapter is needed, and the neighbors
-# are the same: :doc:`/databases` compares LanceDB, PostgreSQL and others, with an example
-# for each of these two.
+# holds it and one process changes it. It moves when it outgrows the memory, when a team
+# changes its items, or when these stand beside other tables. Codes move later than
+# embeddings: 100 million of 64 bits take 0.8 GB. No adapter is needed, and the
+# neighbors are the same. :doc:`/databases` compares LanceDB, PostgreSQL and others; the
+# first two have an example each.

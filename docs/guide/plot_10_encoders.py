@@ -116,13 +116,13 @@ ax.invert_yaxis()
 plt.show()
 
 # %%
-# - **Frozen**: encode all items once, store what the network returns, and train on that:
-#   the same result in less time, as in :doc:`plot_02_features`.
-# - **Searches** choose between networks, too: ``{"encoders": [{"image": small}, {"image":
-#   large}]}``.
-# - **Texts** are arrays of token ids, padded to one length; the
-#   :ref:`example <sphx_glr_auto_examples_plot_own_encoders.py>` trains networks for both
-#   modalities, and looks into them.
+# - **Frozen**: encode all items once, store what the network returns, and train on it,
+#   as in :doc:`plot_02_features`. The result is the same, in less time.
+# - **Searches** choose between networks, too. The values of the parameter are then
+#   mappings such as ``{"image": make_network}``.
+# - **Texts** are arrays of token ids, padded to one length.
+#   :ref:`An example <sphx_glr_auto_examples_plot_own_encoders.py>` trains networks for
+#   both modalities, and looks into them.
 #
 # What a network gets and returns, what each method does with it, and files of such
 # models are under :doc:`/own_encoders`.

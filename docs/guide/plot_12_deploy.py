@@ -12,9 +12,9 @@ package. The packages come with ``pip install 'sklearn-cmr[onnx,skops]'``.
 # %%
 # A fit that can be killed
 # ------------------------
-# With `checkpoint`, the state after every epoch is in a folder. The same script, started
-# again, continues, and ends as if nothing had happened. A fit that is finished is only
-# read: the second one here returns at once.
+# With `checkpoint`, the state after every epoch is in a folder. The same script,
+# started again, continues, and ends as if nothing had happened. A fit that is finished
+# is only read: the second one here returns at once.
 
 import tempfile
 from pathlib import Path
@@ -76,9 +76,10 @@ print("the same codes:", same)
 # %%
 # A gallery, and an encoder for queries
 # -------------------------------------
-# A service that answers queries needs the gallery, which starts from its files, and the
-# network of the texts, in the form of ONNX. `to_onnx` takes the last step of a pipeline;
-# the steps before it prepare the queries, here still with scikit-learn.
+# A service that answers queries needs the gallery, which is mapped from its files, and
+# the network of the texts, as a file of ONNX. :func:`~sklearn_cmr.export.to_onnx` takes
+# the last step of a pipeline. What comes before it prepares the queries, here with
+# scikit-learn.
 
 CrossModalNeighbors(n_neighbors=5).fit(codes["image"]).save(folder / "gallery")
 to_onnx(model[-1], "text", folder / "text.onnx")
@@ -103,8 +104,8 @@ print("found:", y[600:][found])
 # -------------
 # The file of the pipeline holds the networks of both modalities and of the labels, that
 # of skops in a form for all. The parts of the service are smaller. They are also
-# quicker for a single query: `transform` checks its input, and encodes whole blocks, so
-# that an item has the same bits in any company.
+# quicker for a single query: `transform` checks its input, and encodes in blocks of one
+# size, so that an item has the same bits in any company.
 
 
 def milliseconds(function, repeats=20):

@@ -101,9 +101,10 @@ left.legend()
 plt.show()
 
 # %%
-# Where memory is short, lower `batch_size`; SSAH compares a batch with the distinct rows
-# of labels, and has `bank_size`. No term grows with the square of the rows. The formulas
-# of all methods, and measurements with features of 3.7 GB, are under :doc:`/memory`.
+# Where memory is short, lower `batch_size`. SSAH compares a batch with the distinct
+# rows of labels; `bank_size` bounds their number. No term grows with the square of the
+# rows. The formulas of all methods, and measurements with features of 3.7 GB, are under
+# :doc:`/memory`.
 #
 # Galleries and metrics
 # ---------------------
@@ -132,8 +133,7 @@ for n in (1000, 2000, 4000):
 #   the blocks of a gallery: see :doc:`/cluster`.
 # - **No pretrained models come along.** Features are made beforehand
 #   (:doc:`plot_02_features`), or by :doc:`a network of your own <plot_10_encoders>`.
-# - **Labels are needed** by all methods but CCA. Image-text retrieval without classes,
-#   where only the items of a pair belong together, can be evaluated, but only CCA learns
-#   from such pairs.
+# - **Labels are needed** by all methods but CCA. Where only the items of a pair belong
+#   together, the metrics have ``relevance="pair"``, and CCA is the method that learns.
 # - **The same bits** come from the same seed, versions and number of threads on a CPU.
 #   A GPU may differ in the last digits from one run to the next.
