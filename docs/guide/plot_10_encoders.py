@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
 ====================
-Networks of your own
+Encoders of your own
 ====================
 
 With `encoders`, a method starts from what a network of your own makes of an item, and
@@ -14,6 +14,8 @@ with a new one, and with a pretrained one, frozen or tuned further.
 # --------------------
 # A digit can be anywhere in a frame of 12 by 12 pixels, with a sentence beside it. A
 # modality with a network has items of any shape: here one channel of 12 by 12.
+
+from copy import deepcopy
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,8 +43,8 @@ for ax, image in zip(axes, images, strict=False):
 plt.show()
 
 # %%
-# A new network, and a pretrained one
-# -----------------------------------
+# New and pretrained networks
+# ---------------------------
 # A function that returns a network is called in `fit`, with the shape of an item, and
 # the weights depend on `random_state`. An instance brings its weights: this one has
 # learned to tell the digits from 5 to 9 apart, which need no sentences for that.
@@ -74,8 +76,7 @@ classifier = NeuralNetClassifier(
     verbose=0,
 ).fit(images[large], digits.target[large] - 5)
 pretrained = classifier.module_[0]
-frozen = make_network((1,)).requires_grad_(False)
-frozen.load_state_dict(pretrained.state_dict())
+frozen = deepcopy(pretrained).requires_grad_(False)
 
 # %%
 # Four ways
@@ -95,9 +96,10 @@ train, test = order[:100], order[400:]
 pairs, y = make_pairs(images, digits.text), digits.target
 words = make_pipeline(TfidfVectorizer(), StandardScaler(with_mean=False))
 flatten = FunctionTransformer(lambda X: X.reshape(len(X), -1))
+pixels = make_pipeline(flatten, StandardScaler())
 scores = {}
 for name, parameters in ways.items():
-    image = "passthrough" if parameters else make_pipeline(flatten, StandardScaler())
+    image = "passthrough" if parameters else pixels
     model = make_pipeline(
         PairTransformer(image=image, text=words),
         DRCLProjector(**parameters, min_updates=100, random_state=0),

@@ -107,7 +107,8 @@ def encode():
 
 
 held["gallery, in blocks"] = peak(encode)
-print(neighbors.kneighbors(hasher.transform_text(X_txt[:2]), return_distance=False))
+queries = hasher.transform_text(X_txt[:2])
+print(neighbors.kneighbors(queries, return_distance=False))
 
 # %%
 # The whole file, beside what was held:

@@ -127,13 +127,10 @@ times = {
     "network, ONNX": milliseconds(lambda: session.run(None, {"X": X})),
     "search": milliseconds(lambda: gallery.kneighbors(code)),
 }
-names = ["model.skops", "model.joblib", "text.onnx", "gallery"]
-sizes = [
-    sum(path.stat().st_size for path in [folder / name, *folder.glob(f"{name}/*")])
-    for name in names
-]
+files = ["model.skops", "model.joblib", "text.onnx", "gallery/gallery.npy"]
+sizes = [(folder / name).stat().st_size / 1000 for name in files]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 2.4), layout="constrained")
-left.barh(names, np.divide(sizes, 1000), color="tab:blue")
+left.barh(files, sizes, color="tab:blue")
 left.set(title="Files", xlabel="kilobytes")
 right.barh(list(times), list(times.values()), color="tab:blue")
 right.set(title="One query", xlabel="milliseconds", xscale="log")

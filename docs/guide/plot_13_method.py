@@ -97,9 +97,13 @@ methods = {
     "margin": ACMRProjector(**small, lr=1e-3, random_state=0),
 }
 values = {"temperature": [0.1, 0.3, 1.0, 3.0], "margin": [0.1, 0.3, 0.5, 0.7]}
+grid = [
+    {"method": [method], f"method__{name}": values[name]}
+    for name, method in methods.items()
+]
 search = GridSearchCV(
     Pipeline([("scale", scale), ("method", None)]),
-    [{"method": [methods[name]], f"method__{name}": values[name]} for name in methods],
+    grid,
     scoring=map_scorer,
     cv=StratifiedKFold(2, shuffle=True, random_state=0),
 ).fit(make_pairs(X_img, X_txt), y)

@@ -81,9 +81,9 @@ def peak(name, b):
 
 
 def seconds(method, b):
-    """Return the time of an epoch on a thousand rows."""
-    method.set_params(batch_size=b, max_epochs=2).fit(X_img, X_txt, y)
-    return method.history_[-1]["seconds"] * 1000 / len(y)
+    """Return the time of the quickest epoch, for a thousand rows."""
+    method.set_params(batch_size=b, max_epochs=5).fit(X_img, X_txt, y)
+    return min(epoch["seconds"] for epoch in method.history_) * 1000 / len(y)
 
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
