@@ -38,7 +38,7 @@ from sklearn_cmr import (
 from sklearn_cmr.datasets import load_captioned_digits
 from sklearn_cmr.export import to_onnx
 
-temporary = tempfile.TemporaryDirectory()
+temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 folder = Path(temporary.name)
 pairs, y = load_captioned_digits(return_X_y=True)
 train, test = pairs[:600], pairs[600:]

@@ -36,7 +36,8 @@ def contrastive_loss(u, v, y, temperature):
     relevant = relevance(y, y).to(u.dtype)
     target = relevant / relevant.sum(1, keepdim=True)
     logits = u @ v.T / temperature
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    both_ways = F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
+    return both_ways / 2
 
 
 # %%
@@ -75,8 +76,8 @@ class ContrastiveProjector(ProjectorMixin, NetworkTransformer):
         return [task.make_phase(players=[player])]
 
     def _loss(self, module, batch, state):
-        encoders = module["encoders"].items()
-        u, v = [encoder(batch.features[modality]) for modality, encoder in encoders]
+        networks = module["encoders"].items()
+        u, v = [network(batch.features[name]) for name, network in networks]
         return contrastive_loss(u, v, batch.y, self.temperature), {}
 
 
@@ -116,11 +117,9 @@ results = search.cv_results_
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
 for ax, (name, method) in zip(axes, methods.items(), strict=True):
     rows = [f"method__{name}" in params for params in results["params"]]
-    for fold in range(2):
-        ax.plot(
-            values[name], results[f"split{fold}_test_score"][rows], "o", color="0.7"
-        )
-    ax.plot(values[name], results["mean_test_score"][rows], "o-", label="mean")
+    for fold in ("split0", "split1"):
+        ax.plot(values[name], results[f"{fold}_test_score"][rows], "o", color="0.7")
+    ax.plot(values[name], results["mean_test_score"][rows], "o-")
     ax.set(title=type(method).__name__, xlabel=name)
 axes[0].set(xscale="log", ylabel="mAP of the held-out fold")
 plt.show()
@@ -130,7 +129,7 @@ plt.show()
 # networks of your own, ONNX, and the trained network of a modality.
 
 model = search.best_estimator_[-1]
-print(model.history_[-1])
+print(model.n_iter_, "epochs,", f"loss {model.history_[-1]['train_loss']:.2f}")
 print(model.encoder_("text"))
 
 # %%
