@@ -81,4 +81,12 @@ plt.show()
 # - `retriever.neighbors_.save(folder)` writes a gallery, and
 #   ``CrossModalNeighbors.load(folder)`` maps it into memory: it starts at once,
 #   whatever its size.
-# - A gallery that outgrows one machine goes into a database: see :doc:`/databases`.
+#
+# When to move to a database
+# --------------------------
+# A gallery stays in :class:`~sklearn_cmr.CrossModalNeighbors` as long as one machine
+# holds it and one process changes it. It moves when it outgrows the memory, when a team
+# changes its items, or when these stand beside other tables. Codes move later than
+# embeddings: 100 million of 64 bits take 0.8 GB. No adapter is needed, and the
+# neighbors are the same. :doc:`/databases` compares LanceDB, PostgreSQL and others; the
+# first two have an example each.
