@@ -459,7 +459,8 @@ def _check_indicator(y, estimator):
     if kind != "multilabel-indicator" or not np.isin(values, (0, 1)).all():
         raise ValueError(
             f"Unknown label type: {kind} with the values {values[:_N_NAMED].tolist()}. "
-            "A 2-D y must be an indicator of 0 and 1 with one column for each class."
+            "A 2-D y must be an indicator of 0 and 1 with one column for each class; "
+            "lists of labels become one with sklearn.preprocessing.MultiLabelBinarizer."
         )
     indicator = (y.toarray() if sparse.issparse(y) else y).astype(np.uint8)
     unlabeled = np.flatnonzero(indicator.sum(axis=1) == 0)
