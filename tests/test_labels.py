@@ -73,8 +73,9 @@ def test_boolean_classes(dtype):
     ],
 )
 def test_one_column_is_flattened_with_a_warning(y):
-    with pytest.warns(DataConversionWarning, match="column-vector y"):
+    with pytest.warns(DataConversionWarning, match="column-vector y") as caught:
         labels = check(y)
+    assert [warning.filename for warning in caught] == [__file__]
     assert_array_equal(labels.codes, CODES)
 
 
