@@ -393,7 +393,8 @@ def test_prefixed_frames_as_two_arrays(embedded):
 
 FORGOTTEN = (
     "got two 2-D arrays and no third argument. If they are the image and the text "
-    "features, pass the labels too: fit(X_img, X_txt, y). If the first one is the "
+    "features, pass the labels too: fit(X_img, X_txt, y), or, to a pipeline or a "
+    "search, fit(make_pairs(X_img, X_txt), y). If the first one is the "
     "[image | text] features side by side and the second the label indicators, set "
     "n_image_features."
 )
@@ -614,7 +615,8 @@ ONLY_PLAIN = (
     "modality use transform_image or transform_text."
 )
 SWAPPED = (
-    "X has 5 image features, but ACMRProjector is expecting 6 image features as input."
+    "X has 5 image features, but ACMRProjector is expecting 6 image features as input. "
+    "The text features have this width: the modalities may be swapped."
 )
 NO_KEY = "a mapping X must have the keys 'image' and 'text', or one of them; got []."
 PAIRED = (
@@ -643,7 +645,7 @@ PAIRED = (
             (A,),
             ValueError,
             "X has 6 text features, but ACMRProjector is expecting 5 text features as "
-            "input.",
+            "input. The image features have this width: the modalities may be swapped.",
         ),
         (
             "transform",

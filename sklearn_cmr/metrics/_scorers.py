@@ -158,7 +158,8 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
         if not hasattr(estimator, "transform"):
             raise TypeError(
                 f"The {self._title} needs an estimator whose transform encodes the "
-                f"modalities; got {estimator!r}. Call scorer(estimator, X, y)."
+                f"modalities; got {type(estimator).__name__}. Call "
+                "scorer(estimator, X, y)."
             )
         function, sign, options = self._metric()
         by_pair = _relevance(function, options) == "pair"
