@@ -1,4 +1,4 @@
-"""Dask, as its page shows it: searches, a killed worker, large galleries."""
+"""Dask and Ray, as their page shows: searches, killed workers, large galleries."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -6,6 +6,8 @@ import doctest
 import multiprocessing.forkserver
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import joblib
@@ -34,7 +36,8 @@ da = pytest.importorskip("dask.array")
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).parents[1] / "docs" / "cluster.rst"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "cluster.rst"
 A, B, y = make_cross_modal_classification(
     120, n_image_features=16, n_text_features=8, n_classes=3, random_state=0
 )
@@ -66,8 +69,12 @@ def page(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(page):
     """Two worker processes, for the two GPUs that the machine seems to have."""
-    # How long the workers wait for a dead one; the nannies hand it on to them.
-    config = {"distributed.comm.timeouts.connect": "5s"}
+    config = {
+        # How long the workers wait for a dead one; the nannies hand it on to them.
+        "distributed.comm.timeouts.connect": "5s",
+        # How long a cluster waits for a worker to start again: long, if it is busy.
+        "distributed.deploy.lost-worker-timeout": "60s",
+    }
     if "forkserver" in multiprocessing.get_all_start_methods():
         # What workers import is imported once: they are forks of what has it.
         config["distributed.worker.multiprocessing-method"] = "forkserver"
@@ -179,3 +186,46 @@ def test_workers_encode_files(client, page, tmp_path):
     da.to_npy_stack(target, page["encode_images"](model, blocks))
     encoded = da.from_npy_stack(target).compute()
     assert_array_equal(encoded, model.transform_image(images))
+
+
+# In a process of its own: Ray puts its pool in place of joblib's.
+_ON_RAY = """
+import sys
+import joblib
+import numpy as np
+import ray
+from ray.util.joblib import register_ray
+from tests.test_cluster import CV, GRID, MODEL, PAIRS, GridSearchCV, KillOnce, scores, y
+
+register_ray()
+search = GridSearchCV(MODEL, GRID, cv=CV, scoring=KillOnce(sys.argv[1]), refit=False)
+retries = {"max_restarts": 3, "max_task_retries": 3}
+with ray.init(num_cpus=2, include_dashboard=False, object_store_memory=2**27):
+    with joblib.parallel_config("ray", n_jobs=-1, ray_remote_args=retries):
+        search.fit(PAIRS, y)
+np.save(sys.argv[2], scores(search))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_search_on_ray_survives_a_killed_worker(expected, tmp_path):
+    pytest.importorskip("ray")
+    killed, found = tmp_path / "killed", tmp_path / "scores.npy"
+    paths = [str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
+    env = {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        # It sends no statistics, and writes no token into the home folder.
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", _ON_RAY, killed, found],
+        env=os.environ | env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(killed.read_text())
+    assert_array_equal(np.load(found), expected)
