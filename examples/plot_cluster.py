@@ -24,9 +24,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from dask.distributed import Client, get_task_stream
+from dask.distributed import Client, Scheduler, SpecCluster, get_task_stream
 from dask_ml.model_selection import GridSearchCV as DaskGridSearchCV
-from distributed.deploy.subprocess import SubprocessCluster
+from distributed.deploy.subprocess import SubprocessWorker
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -51,17 +51,18 @@ sequential = GridSearchCV(model, grid, cv=folds, refit=False).fit(pairs, y)
 # -----------
 # These are programs of their own, as on other machines. For a cluster that runs
 # already, its address is enough: ``Client("tcp://HOST:8786")``. The variable bounds the
-# time that a worker waits for a dead one. By default, workers have a nanny, which starts
-# another one in the place of a dead one; here, the other worker does all that is left.
+# time that a worker waits for a dead one. By default, each worker has a nanny, which
+# starts another one in its place; here, the worker that stays does all that is left.
 
 os.environ["DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"] = "5s"
-cluster = SubprocessCluster(
-    n_workers=2,
-    threads_per_worker=1,
-    worker_class="distributed.Worker",
-    dashboard_address=None,
-    silence_logs=logging.CRITICAL,
-)
+quiet = {"silence_logs": logging.CRITICAL}
+options = {
+    "worker_class": "distributed.Worker",
+    "worker_kwargs": {"nthreads": 1} | quiet,
+}
+worker = {"cls": SubprocessWorker, "options": options}
+scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+cluster = SpecCluster({1: worker, 2: worker}, scheduler, **quiet)
 client = Client(cluster)
 client.wait_for_workers(2)
 
