@@ -295,6 +295,77 @@ def test_names_come_from_the_fit_not_from_a_changed_parameter(reference):
     assert estimator.set_output(transform="pandas").transform_image(A).shape == (60, 8)
 
 
+# An array of the caller -------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["default", "pandas"])
+@pytest.mark.parametrize("X", [A, A.tolist(), sparse.csr_array(A), IMAGE_FRAME])
+def test_out_is_what_comes_back(X, library):
+    estimator = fitted("frames" if X is IMAGE_FRAME else "arrays")
+    expected = estimator.transform_image(X)
+    out = np.empty((60, 16), np.float32)[:, ::2]
+    estimator.set_output(transform=library)
+    assert estimator.transform_image(X, out=out) is out
+    assert_array_equal(out, expected)
+
+
+def test_out_may_be_in_a_file(reference, embedded, tmp_path):
+    np.save(tmp_path / "X.npy", A)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    out = np.lib.format.open_memmap(tmp_path / "Z.npy", "w+", np.float32, (30, 8))
+    rows = make_pairs(X, B)[np.arange(30)]["image"]  # not read yet
+    reference.transform_image(rows, out=out).flush()
+    assert_array_equal(np.load(tmp_path / "Z.npy"), embedded[0][:30])
+
+
+_BOTH = np.zeros((60, 8), np.float32)
+_READ_ONLY = np.zeros((60, 8), np.float32)
+_READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "text"),
+    [
+        (
+            "codes.npy",
+            TypeError,
+            "out must be an array of numpy, such as numpy.empty or "
+            "numpy.lib.format.open_memmap returns; got <class 'str'>.",
+        ),
+        (
+            np.zeros((59, 8), np.float32),
+            ValueError,
+            "out must have the shape and dtype of the encodings, (60, 8) and float32; "
+            "got (59, 8) and float32.",
+        ),
+        (
+            np.zeros((60, 8)),
+            ValueError,
+            "out must have the shape and dtype of the encodings, (60, 8) and float32; "
+            "got (60, 8) and float64.",
+        ),
+        (
+            _READ_ONLY,
+            ValueError,
+            "out is read-only. Pass an array that can be written, such as "
+            "numpy.lib.format.open_memmap(path, 'w+', dtype, shape) returns, or "
+            "numpy.load(path, mmap_mode='r+').",
+        ),
+        (
+            _BOTH,
+            ValueError,
+            "out and X share memory, so that rows would be overwritten before they are "
+            "read. Pass another array.",
+        ),
+    ],
+)
+def test_out_that_cannot_take_the_encodings(out, error, text, reference):
+    with pytest.raises(error) as caught:
+        reference.transform_image(_BOTH[:, :N_IMAGE], out=out)
+    assert str(caught.value) == text
+    assert not np.any(_BOTH)
+
+
 # Feature names ----------------------------------------------------------------
 
 
