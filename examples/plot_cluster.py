@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-=====================
-A search on a cluster
-=====================
+==========================
+A grid search on a cluster
+==========================
 
 A grid search runs on two worker processes, one of which is killed on the way. The
 scores are those of a sequential search. Needs ``pip install "dask[distributed]"

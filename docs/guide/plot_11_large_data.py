@@ -87,9 +87,9 @@ held = {
 # %%
 # A gallery larger than the memory
 # --------------------------------
-# An encoding does not depend on the rows beside it, so that blocks give the same as the
-# whole. Embeddings are written into a file of their own; codes are small enough to be
-# added to the search, block by block.
+# With `out`, encodings are written into a file block by block, so that embeddings may
+# be larger than the memory, too. Codes are small enough to be added to the search,
+# block by block: an encoding does not depend on the rows beside it.
 
 shape = len(images), model.transform_image(images[:1]).shape[1]
 embeddings = np.lib.format.open_memmap(
@@ -101,8 +101,8 @@ neighbors = CrossModalNeighbors(n_neighbors=3)
 
 
 def encode():
+    model.transform_image(images, out=embeddings)
     for rows in blocks:
-        embeddings[rows] = model.transform_image(images[rows])
         neighbors.partial_fit(hasher.transform_image(images[rows]))
 
 
