@@ -43,8 +43,9 @@ def test_what_few_need_is_imported_where_it_is_used():
     assert not imported_by(code) & set(HEAVY)
 
 
-def test_metrics_search_and_codes_need_no_torch():
-    assert not imported_by(SEARCH) & {"torch", "skorch"}
+def test_metrics_search_and_codes_need_no_torch_and_no_plotting():
+    unwanted = {"torch", "skorch", "matplotlib", "sklearn.manifold"}
+    assert not imported_by(SEARCH) & unwanted
 
 
 @pytest.mark.parametrize("name", ["hashing", "projection", ""])
