@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,6 +14,20 @@ from sklearn_cmr._inputs import features
 
 # Two busy threads on tiny networks are many times slower than one.
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Spare Python the search for garbage among modules and tests, which all stay.
+
+    There are millions of objects: one search takes longer than most of the tests.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sklearn_cmr import ACMRProjector
+
 matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("matplotlib.pyplot")  # to close what an example has opened
 
@@ -81,6 +83,10 @@ def test_wikipedia_example_runs_on_generated_data_without_a_connection(
     def unreachable(**kwargs):
         raise OSError("no connection")
 
+    if os.environ.get("SKLEARN_CMR_DATA"):
+        # The search at its full length runs on the real data, in a test below.
+        defaults = ACMRProjector.__init__.__kwdefaults__
+        monkeypatch.setitem(defaults, "max_epochs", 15)
     monkeypatch.setattr("sklearn_cmr.datasets.fetch_wikipedia", unreachable)
     out = run_example("plot_wikipedia_grid_search.py")
     assert "The Wikipedia data set is not available: no connection" in out

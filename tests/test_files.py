@@ -303,7 +303,7 @@ import numpy as np
 import skops.io
 from sklearn_cmr import DRCLProjector, SemanticMatchingProjector, TRUSTED_TYPES
 
-folder, step, *names = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
+folder, *names = sys.argv[1:]
 warnings.simplefilter("ignore")
 
 
@@ -320,7 +320,7 @@ def attack(data, kind, how, pair):
     expected = describe(data, kind, pair)
     counts = {"refused": 0, "same": 0, "other": []}
     rng = np.random.default_rng(0)
-    for position in range(int(rng.integers(step)), len(data), step):
+    for position in range(len(data)):
         damaged = bytearray(data[:position] if how == "cut" else data)
         if how == "flip":
             damaged[position] ^= 1 << rng.integers(8)
@@ -350,14 +350,14 @@ print(json.dumps(counts))
 """
 
 
-# Some bytes of each file, and every one.
-@pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as on Linux")
-def test_damaged_files_are_refused_or_give_the_same_model(tmp_path, step):
+def test_damaged_files_are_refused_or_give_the_same_model(tmp_path):
+    """Cut off at every place, and with a flipped bit in every byte."""
     for name in ("network", "closed"):
         _write(tmp_path, name)
     run = subprocess.run(
-        [sys.executable, "-c", _ATTACK, str(tmp_path), str(step), "network", "closed"],
+        [sys.executable, "-c", _ATTACK, str(tmp_path), "network", "closed"],
         capture_output=True,
         text=True,
     )

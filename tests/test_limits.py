@@ -26,15 +26,18 @@ N_CLASSES = 4
 
 
 def write(path, n_samples, n_features, dtype="float32"):
-    """Write features around means of classes, block by block; return the classes."""
+    """Write features around means of classes, block by block; return the classes.
+
+    All blocks have the same noise: how much memory they take does not depend on it.
+    """
     rng = np.random.default_rng(0)
     y = rng.integers(N_CLASSES, size=n_samples)
-    means = rng.normal(size=(N_CLASSES, n_features))
+    means = rng.normal(size=(N_CLASSES, n_features)).astype(np.float32)
+    noise = rng.standard_normal((1000, n_features), dtype=np.float32)
     X = np.lib.format.open_memmap(path, "w+", dtype, (n_samples, n_features))
     for start in range(0, n_samples, 1000):
         part = y[start : start + 1000]
-        noise = rng.standard_normal((len(part), n_features), dtype=np.float32)
-        X[start : start + len(part)] = means[part] + noise
+        X[start : start + len(part)] = means[part] + noise[: len(part)]
     return y
 
 

@@ -114,13 +114,16 @@ def server():
 WRITES = [8, 11, 12, 13, 14, 16]
 
 
+# What the many of a method show, the few show in less time, of one method.
+KILLED = [
+    pytest.param(cls, 5, 4, WRITES, marks=pytest.mark.slow, id=f"{cls.__name__}-many")
+    for cls in METHODS
+]
+KILLED.append(pytest.param(ACMRProjector, 1, 2, WRITES[2:3], id="ACMRProjector-few"))
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-@pytest.mark.parametrize(
-    "n_folders, n_kills, writes",
-    [(1, 2, WRITES[2:3]), pytest.param(5, 4, WRITES, marks=pytest.mark.slow)],
-    ids=["few", "many"],
-)
-@each_method
+@pytest.mark.parametrize(("cls", "n_folders", "n_kills", "writes"), KILLED)
 def test_killed_fits_end_as_if_nothing_had_happened(
     server, cls, n_folders, n_kills, writes
 ):

@@ -47,7 +47,7 @@ pytestmark = [
 NAME = os.environ.get("SKLEARN_CMR_ACCELERATOR", simulated.NAME)
 IS_SIMULATED = NAME == simulated.NAME
 METHODS = [ACMRProjector, CMGANProjector, DRCLProjector, SSAHHasher, AADAHHasher]
-N_EPOCHS, BATCH_SIZE = 3, 16
+N_EPOCHS, BATCH_SIZE = 2, 16
 SMALL = {
     "embedding_dim": 8,
     "n_bits": 8,
@@ -543,6 +543,7 @@ def test_early_stopping_callbacks_and_warm_start(estimator, data, device):
         "early_stopping": True,
         "warm_start": True,
         "n_iter_no_change": 2,
+        "max_epochs": 3,
         "callbacks": [
             ("batches", Batches()),
             ("rates", LRScheduler("StepLR", step_size=1, gamma=0.5)),

@@ -2,7 +2,6 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import subprocess
 import sys
 
 import numpy as np
@@ -329,18 +328,6 @@ def test_message_without_matplotlib(cls, embeddings, monkeypatch):
     display = cls([]) if cls is not RetrievalDisplay else cls([], [])
     with pytest.raises(ImportError, match=f"{cls.__name__}.plot requires matplotlib"):
         display.plot()
-
-
-@pytest.mark.slow
-def test_importing_the_metrics_imports_no_plotting():
-    code = (
-        "import sys, sklearn_cmr.metrics; "
-        "print({'matplotlib', 'sklearn.manifold'} & set(sys.modules))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert run.stdout.strip() == "set()"
 
 
 # Training ---------------------------------------------------------------------

@@ -332,7 +332,7 @@ def test_each_query_alone(algorithm, metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_whatever_is_held_at_once(algorithm, metric, monkeypatch):
-    gallery, query = sample(metric, n_items=300)
+    gallery, query = sample(metric, n_items=150, n_queries=40)
     radius = 6 if metric == "hamming" else 0.9
     model = CrossModalNeighbors(metric=metric, algorithm=algorithm).fit(gallery)
     found = model.kneighbors(query)

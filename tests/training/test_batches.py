@@ -258,19 +258,20 @@ class FailingDataset(RowDataset):
 
 
 def reading_threads():
-    return [t for t in threading.enumerate() if "ThreadPoolExecutor" in t.name]
+    return {t for t in threading.enumerate() if "ThreadPoolExecutor" in t.name}
 
 
 def test_errors_of_the_reading_thread_surface():
     X = sparse.csr_array(np.ones((200, 2)))
     indicator = np.ones((200, 1), dtype=np.uint8)
     dataset = FailingDataset({"image": X}, indicator, CPU)
+    others = reading_threads()  # of other packages
     seen = 0
     with pytest.raises(OSError, match="the disk is gone"):
         for _ in read_ahead(BatchIterator(dataset, 4)):
             seen += 1
     assert seen == 25  # rows 0 to 99
-    assert not reading_threads()
+    assert reading_threads() <= others
 
 
 def test_leaving_an_epoch_early_leaves_no_thread():
