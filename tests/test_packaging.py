@@ -128,6 +128,14 @@ def test_every_package_of_an_extra_has_a_pin():
     assert required - {"sklearn-cmr"} <= pinned
 
 
+def test_every_file_names_the_licence():
+    paths = [*ROOT.glob("docs/*.py"), *ROOT.glob("docs/guide/*.py")]
+    for folder in ("sklearn_cmr", "tests", "benchmarks", "examples"):
+        paths += (ROOT / folder).rglob("*.py")
+    line = f"# SPDX-License-Identifier: {PROJECT['license']}\n"
+    assert [str(path) for path in paths if line not in path.read_text()] == []
+
+
 def test_links_of_the_readme_work_on_the_package_index():
     text = (ROOT / "README.md").read_text()
     assert re.findall(r"\]\((?!https?:)", text) == []
