@@ -497,7 +497,7 @@ ROWS += [
         "no k",
         lambda: metrics.precision_at_k(IMAGE, ITEMS, Y, Y),
         TypeError,
-        "missing a required argument: 'k'",
+        "missing a required (keyword-only )?argument: 'k'",
     ),
 ]
 
@@ -663,7 +663,7 @@ ROWS += [
             "no files",
             lambda: metrics.to_trec(IMAGE, ITEMS, Y, Y),
             TypeError,
-            "missing a required argument: 'run'",
+            "missing a required (keyword-only )?argument: 'run'",
         ),
         (
             "k",
