@@ -55,6 +55,7 @@ $(BIN)/python:
 
 # One stamp for each extra of pyproject.toml: installed again only when a list changes.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing into $(VENV): the package and its extra '$*'. The first time takes a minute or more."
+	@echo "Installing into $(VENV): the package and its extra '$*'. The first time takes minutes: on Linux,"
+	@echo "torch with CUDA has gigabytes. README.md says how to take its CPU build."
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$*]'
 	@touch $@

@@ -3,11 +3,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
+import re
+from pathlib import Path
+
+from docutils import nodes
+from sphinx_gallery.sorting import ExplicitOrder
 
 import sklearn_cmr
 
-# Figures of the examples are drawn without a screen.
+# Figures of the examples are drawn without a screen, and progress without a terminal
+# would be a line for each step.
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+DOCS = Path(__file__).parent
 
 REPOSITORY = "https://github.com/sklearn-cmr/sklearn_cmr"
 
@@ -27,6 +36,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "sphinx-mathjax-offline",
 ]
 templates_path = ["_templates"]
 html_static_path = ["_static"]
@@ -38,6 +48,7 @@ exclude_patterns = ["_build", "_templates", "guide"]
 autosummary_generate = True
 autodoc_typehints = "none"  # types stand in the docstrings
 python_maximum_signature_line_length = 60
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = True
 numpydoc_show_inherited_class_members = True
 numpydoc_class_members_toctree = False
@@ -61,6 +72,9 @@ intersphinx_mapping = {
     "torch": ("https://docs.pytorch.org/docs/stable/", None),
 }
 intersphinx_timeout = 10
+# References to names of ours that no page has are warnings.
+nitpicky = True
+nitpick_ignore_regex = [(r".*", r"(?!sklearn_cmr\.).*")]
 if os.environ.get("SKLEARN_CMR_DOCS_OFFLINE"):
     intersphinx_mapping = {}
 
@@ -77,6 +91,12 @@ suppress_warnings = [
 
 # -- Examples --------------------------------------------------------------------
 
+# Examples stand in the order of their page, also where others refer to them.
+gallery = (DOCS.parent / "examples" / "index.rst").read_text(encoding="utf-8")
+order = [
+    (DOCS / path).resolve() for path in re.findall(r"^   (\S+\.py)$", gallery, re.M)
+]
+
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples", "guide"],
     "gallery_dirs": ["auto_examples", "auto_guide"],
@@ -86,9 +106,15 @@ sphinx_gallery_conf = {
     "reference_url": {"sklearn_cmr": None},
     "backreferences_dir": "generated/backreferences",
     "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
     "remove_config_comments": True,
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",
+    "minigallery_sort_order": ExplicitOrder([*order, "*"]),
+    "copyfile_regex": r"index\.rst",
+    "default_thumb_file": str(DOCS / "images" / "codes.png"),
+    "ignore_repr_types": r"Display|matplotlib",
 }
 
 # -- Looks -----------------------------------------------------------------------
@@ -96,6 +122,7 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn_cmr"
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("index", "install", "changes")}
 html_theme_options = {
     "github_url": REPOSITORY,
     "header_links_before_dropdown": 5,
@@ -109,12 +136,19 @@ html_theme_options = {
 }
 
 
-def skip_routing(app, what, name, obj, skip, options):
-    """Leave out the methods of metadata routing, which scikit-learn documents."""
-    is_request = name.startswith("set_") and name.endswith("_request")
-    return True if is_request or name == "get_metadata_routing" else skip
+def skip_fields(app, what, name, obj, skip, options):
+    """Leave out the fields of named tuples, which their class describes."""
+    return True if type(obj).__name__ == "_tuplegetter" else skip
+
+
+def mark_numbers(app, doctree, docname):
+    """Give the cells of tables that hold only numbers a class."""
+    for cell in doctree.findall(nodes.entry):
+        if re.fullmatch(r"[\d.,±×%\s-]+([a-zµ]?s|[kMG]?B)?", cell.astext()):
+            cell["classes"].append("number")
 
 
 def setup(app):
     """Connect the functions above."""
-    app.connect("autodoc-skip-member", skip_routing)
+    app.connect("autodoc-skip-member", skip_fields)
+    app.connect("doctree-resolved", mark_numbers)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ====================================
 Search a gallery of codes in LanceDB
@@ -7,7 +8,7 @@ A gallery that is larger than the memory goes onto the disk. This example trains
 hasher, stores the packed codes of the images in a table of LanceDB, and finds the
 images that are nearest to texts by the Hamming distance of uint8 vectors. LanceDB
 compares all rows, so that the result is exact: it is that of
-:class:`~sklearn_cmr.CrossModalRetriever`, item by item. ``docs/databases.rst`` says
+:class:`~sklearn_cmr.CrossModalRetriever`, item by item. The page :doc:`/databases` says
 when to move, and where to.
 
 The order of the bits: ``output="packed"`` puts the first column of a code into the
@@ -17,8 +18,6 @@ distances if all codes have it.
 LanceDB runs in this process, and the table is a folder. It needs
 ``pip install lancedb``.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 import lancedb
 import numpy as np

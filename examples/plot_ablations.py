@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =======================================
 Ablations: what each loss term is worth
@@ -6,8 +7,6 @@ Ablations: what each loss term is worth
 The loss of ACMR has several terms. Each has a weight, and a weight of 0 leaves the term
 out, so that an ablation study is a grid search of single points.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # The grid

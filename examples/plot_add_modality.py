@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ======================================
 Add a modality later: dial for a digit
@@ -7,8 +8,6 @@ A gallery of hashed images answers sentences. Labels are queries, too. Later, so
 added: the tones of telephone keys. Neither the networks of images and texts nor the
 gallery change.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Images and sentences

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ======================
 Type words, find emoji
@@ -8,8 +9,6 @@ The pictures are Unicode's emoji, the texts are their names and keywords in Engl
 
     python examples/plot_emoji.py sweet food
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Pictures and words

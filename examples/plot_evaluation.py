@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ======================
 Evaluate as in a paper
@@ -7,8 +8,6 @@ The upper half of a handwritten digit queries lower halves, and the other way ro
 Three methods are compared as in a paper: by classes and by pairs, over several seeds,
 with intervals and tests of significance.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Two modalities, with true pairs

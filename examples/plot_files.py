@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =========================
 Save, resume and deploy
@@ -8,8 +9,6 @@ continues, it is saved to a file that anybody can load, and its encoder runs whe
 is neither Python nor torch. skops and ONNX need ``pip install
 'sklearn-cmr[onnx,skops]'``; without them, their steps say so.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # A training that is interrupted

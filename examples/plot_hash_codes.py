@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =======================
 Search a million images
@@ -9,8 +10,6 @@ all within a radius. The times are printed. Another number of images is an argum
 
     python examples/plot_hash_codes.py 100000
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # A hasher

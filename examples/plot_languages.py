@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =======================
 Search across languages
@@ -8,8 +9,6 @@ Japanese, are five modalities of one common space. No pairs are used: every moda
 training rows of its own, and only the classes are shared. After the training, a word in
 Japanese finds pictures, and words in Spanish.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Five modalities

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =========================================
 Networks of your own for pixels and words
@@ -9,8 +10,6 @@ which learns with the method. Here a small convolution reads the pixels of handw
 digits, and a bag of embeddings reads the words of their captions. Then we look at what
 the networks have learned: which pixels speak for the name of a digit.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Pixels and token ids

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =======================
 Type words, find digits
@@ -9,8 +10,6 @@ retrieve digits. Type your own::
 
     python examples/plot_quickstart.py a round nought
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Pairs, and a pipeline that prepares each modality in its own way

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ================================
 Look at the quality of retrieval
@@ -8,8 +9,6 @@ One number such as the mAP does not show which queries work well. This example t
 examines the result: a table, curves, classes, the common space, and the items that
 single queries retrieve.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # Train
@@ -78,6 +77,7 @@ ClassScoreDisplay.from_predictions(Z, y_test)
 # together, images retrieve their texts and texts their images. Some texts lie in the
 # wrong group: they mention two digits, or describe strokes and name no digit.
 
+# sphinx_gallery_thumbnail_number = 4
 display = CommonSpaceDisplay.from_predictions(Z, y_test, random_state=0)
 display.figure_.savefig("common_space.png", dpi=90)
 

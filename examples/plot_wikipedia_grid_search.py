@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 ==================================
 Tune ACMR on Wikipedia by its mAP
@@ -6,8 +7,6 @@ Tune ACMR on Wikipedia by its mAP
 From features to a tuned and scored pipeline: 2,866 Wikipedia articles with one picture
 each, 10 classes, the official split. The search uses only the training split.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 # %%
 # The data

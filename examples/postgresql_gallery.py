@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """
 =======================================
 Search a gallery of codes in PostgreSQL
@@ -6,7 +7,7 @@ Search a gallery of codes in PostgreSQL
 A gallery that outgrows one process goes into an engine that exists already. This
 example trains a hasher, stores the codes of the images in a table of PostgreSQL, and
 finds the images that are nearest to texts by a query in SQL. The result is that of
-:class:`~sklearn_cmr.CrossModalRetriever`, item by item. ``docs/databases.rst`` says
+:class:`~sklearn_cmr.CrossModalRetriever`, item by item. The page :doc:`/databases` says
 when to move, and where to.
 
 The order of the bits: ``pack_codes`` puts the first column of a code into the highest
@@ -20,8 +21,6 @@ A server is needed. The program ``psql`` finds it by its environment variables, 
 and no extension. With pgvector 0.7 or newer, ``code <~> query`` is the same distance,
 and its HNSW indexes find nearly all neighbors without comparing all rows.
 """
-
-# SPDX-License-Identifier: BSD-3-Clause
 
 import csv
 import subprocess

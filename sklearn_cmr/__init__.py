@@ -38,8 +38,8 @@ __all__ = [
     "show_versions",
 ]
 
-# What skops has to be told to trust: our classes that may be in a file, and splitters
-# of searches.
+#: What skops has to be told to trust: our classes that may be in a file, and splitters
+#: of searches.
 TRUSTED_TYPES = (
     *(f"sklearn_cmr.{name}" for name in __all__ if name[0].isupper()),
     "sklearn_cmr.metrics.MapScorer",

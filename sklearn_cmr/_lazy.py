@@ -5,6 +5,9 @@
 import sys
 from importlib import import_module
 
+# The documentation, as in pyproject.toml.
+SITE = "https://sklearn-cmr.github.io/sklearn_cmr/"
+
 
 def lazy_names(package, modules, submodules=()):
     """Return the functions `__getattr__` and `__dir__` of a package.
@@ -47,7 +50,7 @@ def public(package):
     """Return a decorator that tells a class where users find it.
 
     Files name a class by this path. Private modules can then be renamed and moved, and
-    files stay readable.
+    files stay readable. The diagram of an estimator in a notebook links to its page.
 
     Parameters
     ----------
@@ -67,6 +70,11 @@ def public(package):
         examples = vars(sys.modules[cls.__module__]).setdefault("__test__", {})
         examples[cls.__name__] = cls
         cls.__module__ = package
+        # Where the diagrams of scikit-learn look. Subclasses elsewhere have no link.
+        cls._doc_link_module = "sklearn_cmr"
+        cls._doc_link_template = (
+            f"{SITE}generated/{{estimator_module}}.{{estimator_name}}.html"
+        )
         return cls
 
     return place

@@ -220,6 +220,16 @@ def refuse_booleans(X, name):
         )
 
 
+def refuse_packed(X, name, metric):
+    """Raise a ValueError if X is of bytes: `metric` would compare them as numbers."""
+    if X.dtype == np.uint8:
+        raise ValueError(
+            f"{name} has the dtype uint8, that of packed bits, which metric={metric!r} "
+            "would take for numbers. Use metric='hamming', or, if they are numbers, "
+            f"{name}.astype(np.float32)."
+        )
+
+
 def as_words(packed):
     """View rows of packed bits as words: wide integers, one contiguous array each.
 

@@ -22,7 +22,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_cmr
-from sklearn_cmr.base import CrossModalTransformer, NetworkTransformer
+from sklearn_cmr.base import CrossModalTransformer, NetworkTransformer, _transformer
 from sklearn_cmr.base._mixins import MIXINS
 
 # The checks pass arrays of any width to default-constructed estimators.
@@ -392,6 +392,23 @@ def test_modality_is_the_second_argument(cls):
             found.add(name)
     if issubclass(cls, CrossModalTransformer):
         assert "transform_modality" in found
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "cls", [cls for cls in TRANSFORMERS if issubclass(cls, CrossModalTransformer)]
+)
+def test_encodings_are_written_into_out(cls, monkeypatch):
+    rng = np.random.default_rng(0)
+    parts = {"image": rng.normal(size=(30, 6)), "text": rng.normal(size=(30, 5))}
+    estimator = _small(cls).fit(*parts.values(), np.arange(30) % 3)
+    monkeypatch.setattr(_transformer, "_ROWS_AT_ONCE", 11)
+    for modality, X in parts.items():
+        expected = estimator.transform_modality(X, modality)
+        out = np.zeros_like(expected)
+        encode = getattr(estimator, f"transform_{modality}")
+        assert encode(X, out=out) is out
+        np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)

@@ -295,6 +295,77 @@ def test_names_come_from_the_fit_not_from_a_changed_parameter(reference):
     assert estimator.set_output(transform="pandas").transform_image(A).shape == (60, 8)
 
 
+# An array of the caller -------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["default", "pandas"])
+@pytest.mark.parametrize("X", [A, A.tolist(), sparse.csr_array(A), IMAGE_FRAME])
+def test_out_is_what_comes_back(X, library):
+    estimator = fitted("frames" if X is IMAGE_FRAME else "arrays")
+    expected = estimator.transform_image(X)
+    out = np.empty((60, 16), np.float32)[:, ::2]
+    estimator.set_output(transform=library)
+    assert estimator.transform_image(X, out=out) is out
+    assert_array_equal(out, expected)
+
+
+def test_out_may_be_in_a_file(reference, embedded, tmp_path):
+    np.save(tmp_path / "X.npy", A)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    out = np.lib.format.open_memmap(tmp_path / "Z.npy", "w+", np.float32, (30, 8))
+    rows = make_pairs(X, B)[np.arange(30)]["image"]  # not read yet
+    reference.transform_image(rows, out=out).flush()
+    assert_array_equal(np.load(tmp_path / "Z.npy"), embedded[0][:30])
+
+
+_BOTH = np.zeros((60, 8), np.float32)
+_READ_ONLY = np.zeros((60, 8), np.float32)
+_READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "text"),
+    [
+        (
+            "codes.npy",
+            TypeError,
+            "out must be an array of numpy, such as numpy.empty or "
+            "numpy.lib.format.open_memmap returns; got <class 'str'>.",
+        ),
+        (
+            np.zeros((59, 8), np.float32),
+            ValueError,
+            "out must have the shape and dtype of the encodings, (60, 8) and float32; "
+            "got (59, 8) and float32.",
+        ),
+        (
+            np.zeros((60, 8)),
+            ValueError,
+            "out must have the shape and dtype of the encodings, (60, 8) and float32; "
+            "got (60, 8) and float64.",
+        ),
+        (
+            _READ_ONLY,
+            ValueError,
+            "out is read-only. Pass an array that can be written, such as "
+            "numpy.lib.format.open_memmap(path, 'w+', dtype, shape) returns, or "
+            "numpy.load(path, mmap_mode='r+').",
+        ),
+        (
+            _BOTH,
+            ValueError,
+            "out and X share memory, so that rows would be overwritten before they are "
+            "read. Pass another array.",
+        ),
+    ],
+)
+def test_out_that_cannot_take_the_encodings(out, error, text, reference):
+    with pytest.raises(error) as caught:
+        reference.transform_image(_BOTH[:, :N_IMAGE], out=out)
+    assert str(caught.value) == text
+    assert not np.any(_BOTH)
+
+
 # Feature names ----------------------------------------------------------------
 
 
@@ -393,7 +464,8 @@ def test_prefixed_frames_as_two_arrays(embedded):
 
 FORGOTTEN = (
     "got two 2-D arrays and no third argument. If they are the image and the text "
-    "features, pass the labels too: fit(X_img, X_txt, y). If the first one is the "
+    "features, pass the labels too: fit(X_img, X_txt, y), or, to a pipeline or a "
+    "search, fit(make_pairs(X_img, X_txt), y). If the first one is the "
     "[image | text] features side by side and the second the label indicators, set "
     "n_image_features."
 )
@@ -620,7 +692,8 @@ ONLY_PLAIN = (
     "modality use transform_image or transform_text."
 )
 SWAPPED = (
-    "X has 5 image features, but ACMRProjector is expecting 6 image features as input."
+    "X has 5 image features, but ACMRProjector is expecting 6 image features as input. "
+    "The text features have this width: the modalities may be swapped."
 )
 NO_KEY = "a mapping X must have the keys 'image' and 'text', or one of them; got []."
 PAIRED = (
@@ -649,7 +722,7 @@ PAIRED = (
             (A,),
             ValueError,
             "X has 6 text features, but ACMRProjector is expecting 5 text features as "
-            "input.",
+            "input. The image features have this width: the modalities may be swapped.",
         ),
         (
             "transform",

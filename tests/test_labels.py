@@ -73,8 +73,9 @@ def test_boolean_classes(dtype):
     ],
 )
 def test_one_column_is_flattened_with_a_warning(y):
-    with pytest.warns(DataConversionWarning, match="column-vector y"):
+    with pytest.warns(DataConversionWarning, match="column-vector y") as caught:
         labels = check(y)
+    assert [warning.filename for warning in caught] == [__file__]
     assert_array_equal(labels.codes, CODES)
 
 
@@ -128,6 +129,7 @@ def test_empty_classes_of_an_indicator_are_kept():
         (np.arange(18).reshape(6, 3), "Unknown label type: multiclass-multioutput"),
         (INDICATOR * 2 - 1, "Unknown label type: multilabel-indicator with the values"),
         (INDICATOR * 2, "must be an indicator of 0 and 1"),
+        ([[0, 1], [1, 2]] * 3, "lists of labels become one with"),
         (NAMES[SEVERAL], "Unknown label type"),
         (np.array([1, "a", 2, "b", 1, "a"], dtype=object), "Unknown label type"),
         (np.full(6, 3), "ACMRProjector needs labels of at least two classes, but y has "

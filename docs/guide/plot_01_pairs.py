@@ -4,20 +4,22 @@
 Pairs and containers
 ====================
 
-Cross-modal retrieval learns from **pairs**: row *i* of the image features belongs to
-row *i* of the text features, and `y` holds the labels of the pairs. This chapter shows
-the forms in which pairs can be passed to an estimator, and what comes back.
+Cross-modal retrieval finds images for texts, and texts for images. It learns from
+**pairs**: row *i* of the image features belongs to row *i* of the text features, and
+`y` holds the labels of the pairs. An estimator maps both modalities to one common
+space, in which items with a label in common are close. This chapter shows the forms in
+which pairs can be passed to an estimator, and what comes back.
 """
 
 # %%
 # Three arguments
 # ---------------
-# The front door takes two matrices and the labels. They may be arrays, sparse matrices
-# or dataframes of pandas and polars.
+# `fit` takes the matrix of the images, that of the texts, and the labels. They may be
+# arrays, sparse matrices or dataframes of pandas and polars.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.model_selection import cross_val_score, train_test_split
+from sklearn.model_selection import StratifiedKFold, cross_val_score, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_cmr import PairTransformer, SemanticMatchingProjector, make_pairs
@@ -31,8 +33,12 @@ Z_img, Z_txt = model.transform(X_img, X_txt)
 print(X_img.shape, X_txt.shape, "->", Z_img.shape, Z_txt.shape)
 
 # %%
-# :meth:`~sklearn_cmr.ACMRProjector.transform_image` and `transform_text` encode one
-# modality alone: a gallery of images needs no texts.
+# This estimator is the simplest one: the common space has one coordinate for each
+# class, the probability of the class minus its frequency, so that a value below 0 means
+# "less likely than usual". Other estimators have coordinates without such a meaning.
+#
+# :meth:`~sklearn_cmr.SemanticMatchingProjector.transform_image` and `transform_text`
+# encode one modality alone: a gallery of images needs no texts.
 
 print(model.transform_text(X_txt[:2]).round(2))
 
@@ -41,15 +47,22 @@ print(model.transform_text(X_txt[:2]).round(2))
 # -------------
 # `train_test_split`, `cross_val_score`, `GridSearchCV` and `Pipeline` pass one `X` and
 # select its rows. :func:`~sklearn_cmr.make_pairs` makes such an `X` from both
-# modalities.
+# modalities. The score is the mean average precision (mAP): 1 if every query ranks all
+# items with its label first.
 
 pairs = make_pairs(X_img, X_txt)
 print(pairs, len(pairs), "rows")
 
 train, test, y_train, y_test = train_test_split(pairs, y, stratify=y, random_state=0)
-print("mAP of each fold:", cross_val_score(model, train, y_train, cv=3).round(3))
+folds = StratifiedKFold(3, shuffle=True, random_state=0)
+print("mAP of each fold:", cross_val_score(model, train, y_train, cv=folds).round(3))
 
 # %%
+# Two errors of scikit-learn tell that the container is missing: "fit() takes from 2 to
+# 3 positional arguments but 4 were given" follows from three arguments to a search or a
+# pipeline, and "inconsistent numbers of samples: [2, 600]" from a dict or a tuple of
+# both matrices.
+#
 # `transform` returns the form that it was given: a container gives a container.
 
 print(model.fit(train, y_train).transform(test))
@@ -66,13 +79,19 @@ print(model.fit(train, y_train).transform(test))
 
 prepare = PairTransformer(image=StandardScaler(), text=StandardScaler())
 prepared = prepare.fit_transform(train)
-print({name: part.std().round(2) for name, part in prepared.items()})
+for name, part in prepared.items():
+    print(f"{name}: standard deviation {part.std():.2f}")
 
 # %%
 # Labels
 # ------
 # `y` has one class for each row, or is an indicator matrix with one column for each
-# label, dense or sparse. Two items are relevant for each other if they share a label.
+# label, dense or sparse; lists of labels become one with scikit-learn's
+# `MultiLabelBinarizer`. Two items are relevant for each other if they share a label.
+#
+# Below, the items of class 3 have the label 0, too. So they get high values in two
+# columns, and are neighbors of class 0. With several labels, the coordinates are the
+# probabilities themselves.
 
 several = np.zeros((len(y), 4), dtype=int)
 several[np.arange(len(y)), y] = 1
@@ -81,7 +100,9 @@ Z = model.fit(X_img, X_txt, several).transform(pairs)
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 for ax, (name, part) in zip(axes, Z.items(), strict=True):
-    shown = ax.imshow(part[np.argsort(y, kind="stable")], aspect="auto", cmap="gray_r")
+    rows = part[np.argsort(y, kind="stable")]
+    shown = ax.imshow(rows, aspect="auto", cmap="gray_r", interpolation="nearest")
     ax.set(title=f"{name}s", xlabel="label", ylabel="item, sorted by class")
-fig.colorbar(shown, ax=axes, label="coordinate of the common space")
+    ax.set_xticks(range(4))
+fig.colorbar(shown, ax=axes, label="probability of the label")
 plt.show()

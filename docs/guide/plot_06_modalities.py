@@ -75,7 +75,7 @@ names = list(Z)
 report = cross_modal_report(Z, labels[test], intra_modal=True, output_dict=True)
 table = np.array([[report[f"{a} -> {b}"]["mAP"] for b in names] for a in names])
 fig, ax = plt.subplots(figsize=(4.5, 3.5), layout="constrained")
-shown = ax.imshow(table, vmin=0, vmax=1)
+shown = ax.imshow(table, cmap="Blues", vmin=0, vmax=1)
 ax.set(xticks=range(3), xticklabels=names, xlabel="gallery")
 ax.set(yticks=range(3), yticklabels=names, ylabel="query")
 for (row, column), value in np.ndenumerate(table):

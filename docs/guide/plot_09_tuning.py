@@ -12,8 +12,15 @@ to cross-modal retrieval: the scorer, the folds, and the parameters that matter.
 # Scorer and folds
 # ----------------
 # The default score is the mean mAP of both directions over the whole ranking. Folds
-# should be **shuffled and stratified**: data sets are often sorted by class, and a test
-# fold without some class has nothing to retrieve for it.
+# should be **shuffled and stratified**: data sets are often sorted by class. A test
+# fold of few classes is easy, as nearly everything in it is relevant, and its mAP is
+# too good. ``cv=3`` does not shuffle. Where `y` is an indicator of several labels,
+# which cannot be stratified, take ``KFold(3, shuffle=True, random_state=0)``.
+#
+# A scorer is an object such as :data:`~sklearn_cmr.metrics.map_scorer`, or what
+# :func:`~sklearn_cmr.metrics.make_map_scorer` returns, not a metric such as
+# `mean_average_precision`. scikit-learn's ``scoring="average_precision"`` is something
+# else: how well `predict_proba` finds each label.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,7 +48,9 @@ model = ACMRProjector(
 # %%
 # Grid search over margins and rates
 # ----------------------------------
-# Several scorers at once show both directions; `refit` names the one that decides.
+# Several scorers at once show both directions; `refit` names the one that decides. With
+# ``verbose=1``, a search says how many fits it is about to do. The model is small and
+# trains briefly here, so that the page builds quickly.
 
 grid = {"margin": [0.1, 0.3, 0.5], "lr": [1e-4, 1e-3]}
 search = GridSearchCV(
@@ -60,7 +69,8 @@ for name in ("i2t", "t2i", "top 50"):
     print(f"{name:8} {search.cv_results_[f'mean_test_{name}'][search.best_index_]:.3f}")
 
 # %%
-# The whole grid at a glance:
+# The whole grid at a glance. The best point is a corner, so that a real search would go
+# on with higher rates and larger margins:
 
 table = search.cv_results_["mean_test_t2i"].reshape(2, 3)
 fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
@@ -68,23 +78,26 @@ shown = ax.imshow(table, cmap="viridis")
 ax.set(xticks=range(3), xticklabels=grid["margin"], xlabel="margin")
 ax.set(yticks=range(2), yticklabels=grid["lr"], ylabel="lr")
 for (row, column), value in np.ndenumerate(table):
-    ax.text(column, row, f"{value:.3f}", ha="center", va="center", color="white")
+    color = "black" if value > 0.8 else "white"
+    ax.text(column, row, f"{value:.3f}", ha="center", va="center", color=color)
 fig.colorbar(shown, label="mAP, text queries")
 plt.show()
 
 # %%
 # Successive halving
 # ------------------
-# Halving gives all candidates few epochs, and more epochs to the better half. The
-# number of epochs is the resource: set it as an integer, in place of ``"auto"``.
+# Halving gives all candidates few epochs, and three times as many to the better third,
+# until few are left. The number of epochs is the resource. ``min_resources="exhaust"``
+# sets the first number so that the last round has `max_resources`, with which the best
+# candidate is fitted again.
 
 halving = HalvingGridSearchCV(
     model,
     {"margin": [0.05, 0.1, 0.2, 0.3, 0.5, 0.7], "lr": [1e-4, 1e-3]},
     resource="max_epochs",
-    min_resources=2,
-    max_resources=32,
-    factor=4,
+    min_resources="exhaust",
+    max_resources=27,
+    factor=3,
     cv=folds,
     random_state=0,
 ).fit(pairs, y)
@@ -100,4 +113,5 @@ print("candidates:", halving.n_candidates_, "epochs:", halving.n_resources_)
 # - the weight of each loss term: 0 leaves a term out, which is the honest ablation.
 #
 # Report the score of an **outer** split that the search has not seen:
-# ``cross_val_score(search, pairs, y)``, or a test split that is looked at once.
+# ``cross_val_score(search, pairs, y, cv=folds)``, or a test split that is looked at
+# once.

@@ -82,7 +82,11 @@ def read_arguments(estimator, X, Y, y, *, reset, requires_labels=True):
         and has_two_dimensions(y)
         and _may_be_image(estimator, X, reset)
     ):
-        remedy = "pass the labels too: fit(X_img, X_txt, y)"
+        call = "fit" if reset else "score"
+        remedy = (
+            f"pass the labels too: {call}(X_img, X_txt, y), or, to a pipeline or a "
+            f"search, {call}(make_pairs(X_img, X_txt), y)"
+        )
         if not requires_labels:
             remedy = "put them into one container: fit(make_pairs(X_img, X_txt))"
         raise ValueError(

@@ -27,7 +27,7 @@ class Pairs(SliceDict):
 
     See Also
     --------
-    make_pairs : Checks features and makes this container, or a dataframe.
+    sklearn_cmr.make_pairs : Checks features and makes this container, or a dataframe.
     sklearn_cmr.PairTransformer : Transforms each modality by a transformer of its own.
 
     Examples

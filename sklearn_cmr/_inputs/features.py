@@ -495,10 +495,18 @@ class FeatureReader:
             self._compare_regions(part, modality)
         width = _width(part) if item is None else n_values(part)
         if width != expected:
-            raise ValueError(
+            message = (
                 f"X has {width} {modality} features, but {type(estimator).__name__} is "
                 f"expecting {expected} {modality} features as input."
             )
+            for other in getattr(estimator, "modalities_", ()):
+                if getattr(estimator, f"n_{other}_features_in_", None) == width:
+                    message += (
+                        f" The {other} features have this width: the modalities may be "
+                        "swapped."
+                    )
+                    break
+            raise ValueError(message)
 
     def _compare_regions(self, part, modality):
         name = type(self.estimator).__name__
@@ -592,8 +600,8 @@ def _warn_of_split(n_image_features, n_features):
         f"n_image_features is not set: the first {n_image_features} of the "
         f"{n_features} columns are taken as image features. If the text features start "
         "at another column, features of one modality leak into the other, and the "
-        "scores are too good. Set n_image_features, or pass "
-        "make_pairs(X_img, X_txt). This warning is given once.",
+        "scores are too good. Set n_image_features, or pass both matrices: "
+        "fit(X_img, X_txt, y) or make_pairs(X_img, X_txt). This warning is given once.",
         ImplicitSplitWarning,
         stacklevel=stacklevel_of_caller(),
     )

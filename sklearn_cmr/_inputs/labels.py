@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import _safe_indexing, column_or_1d
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import _safe_indexing
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
@@ -218,8 +219,18 @@ def _check_same_kind(parts):
 
 def _as_dense(y, name):
     y = y.toarray() if sparse.issparse(y) else as_label_array(y, name)
-    is_column = y.ndim == 2 and y.shape[1] == 1
-    return column_or_1d(y, warn=True) if is_column else y
+    return _flatten(y) if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def _flatten(column):
+    """Turn a column into a vector, with scikit-learn's warning at the caller's line."""
+    warnings.warn(
+        "A column-vector y was passed when a 1d array was expected. Please change the "
+        "shape of y to (n_samples,), for example using ravel().",
+        DataConversionWarning,
+        stacklevel=stacklevel_of_caller(),
+    )
+    return column.ravel()
 
 
 def _kind(y):
@@ -265,7 +276,7 @@ def check_labels(y, estimator, classes=None):
             f"{error} Set missing_labels='drop' to leave out rows without a label."
         ) from error
     if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y.toarray() if sparse.issparse(y) else y, warn=True)
+        y = _flatten(y.toarray() if sparse.issparse(y) else y)
     if y.ndim not in (1, 2):
         raise ValueError(f"y must be 1-D or 2-D, got an array of shape {y.shape}.")
     if y.shape[0] == 0:
@@ -459,7 +470,8 @@ def _check_indicator(y, estimator):
     if kind != "multilabel-indicator" or not np.isin(values, (0, 1)).all():
         raise ValueError(
             f"Unknown label type: {kind} with the values {values[:_N_NAMED].tolist()}. "
-            "A 2-D y must be an indicator of 0 and 1 with one column for each class."
+            "A 2-D y must be an indicator of 0 and 1 with one column for each class; "
+            "lists of labels become one with sklearn.preprocessing.MultiLabelBinarizer."
         )
     indicator = (y.toarray() if sparse.issparse(y) else y).astype(np.uint8)
     unlabeled = np.flatnonzero(indicator.sum(axis=1) == 0)

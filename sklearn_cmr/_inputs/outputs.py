@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numpy as np
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names_in
 
@@ -57,3 +58,42 @@ def check_input_features(estimator, input_features, **options):
             f"{input_features!r}."
         )
     return _check_feature_names_in(estimator, input_features, **options)
+
+
+def check_out(out, X, shape, dtype):
+    """Raise unless an array of the caller can take the encodings of all rows.
+
+    Parameters
+    ----------
+    out : object
+        What the caller passed.
+
+    X : {ndarray, CSR, MappedRows}
+        Features that are read while `out` is written.
+
+    shape : tuple of int
+
+    dtype : dtype
+    """
+    if not isinstance(out, np.ndarray):
+        raise TypeError(
+            "out must be an array of numpy, such as numpy.empty or "
+            f"numpy.lib.format.open_memmap returns; got {type(out)}."
+        )
+    if (out.shape, out.dtype) != (shape, dtype):
+        raise ValueError(
+            f"out must have the shape and dtype of the encodings, {shape} and {dtype}; "
+            f"got {out.shape} and {out.dtype}."
+        )
+    if not out.flags.writeable:
+        raise ValueError(
+            "out is read-only. Pass an array that can be written, such as "
+            "numpy.lib.format.open_memmap(path, 'w+', dtype, shape) returns, or "
+            "numpy.load(path, mmap_mode='r+')."
+        )
+    source = getattr(X, "array", X)  # of rows in a file
+    if isinstance(source, np.ndarray) and np.shares_memory(out, source):
+        raise ValueError(
+            "out and X share memory, so that rows would be overwritten before they are "
+            "read. Pass another array."
+        )

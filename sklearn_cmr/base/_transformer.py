@@ -19,7 +19,11 @@ from sklearn_cmr._inputs.arguments import read_arguments, split_arguments
 from sklearn_cmr._inputs.features import FeatureReader
 from sklearn_cmr._inputs.labels import check_label_names, read_labels
 from sklearn_cmr._inputs.layout import PairLayout, check_same_length, is_mapping
-from sklearn_cmr._inputs.outputs import PairOutputMixin, check_input_features
+from sklearn_cmr._inputs.outputs import (
+    PairOutputMixin,
+    check_input_features,
+    check_out,
+)
 from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
 from sklearn_cmr._lazy import public
 from sklearn_cmr._state import StateMixin
@@ -234,7 +238,7 @@ default=None
         names = dict.fromkeys(parts, self._component_names())
         return layout.join(parts, names, self._output_adapter())
 
-    def transform_modality(self, X, modality):
+    def transform_modality(self, X, modality, *, out=None):
         """Encode one modality alone.
 
         Parameters
@@ -245,10 +249,16 @@ default=None
         modality : str
             Name of the modality, such as ``"image"`` or ``"text"``.
 
+        out : ndarray of shape (n_samples, n_outputs), default=None
+            Array that the encodings are written into, a bounded number of rows at once,
+            such as one in a file (:func:`numpy.lib.format.open_memmap`). Its shape and
+            dtype must be those of the encodings, and it must share no memory with `X`.
+
         Returns
         -------
         Z : ndarray of shape (n_samples, n_outputs)
-            A dataframe if :meth:`set_output` asks for one.
+            A dataframe if :meth:`set_output` asks for one; but always `out` itself if
+            it is given.
 
         Raises
         ------
@@ -256,17 +266,21 @@ default=None
             If :meth:`fit` was not called.
 
         ValueError
-            If the features are not those of the fit: other widths or names.
+            If the features are not those of the fit: other widths or names; or if `out`
+            cannot take the encodings.
+
+        TypeError
+            If `out` is no array of numpy.
         """
         check_is_fitted(self)
-        Z = self._encode_part(self._reader.read_modality(X, modality), modality)
+        Z = self._encode_part(self._reader.read_modality(X, modality), modality, out)
         adapter = self._output_adapter()
-        if adapter is None:
+        if adapter is None or out is not None:
             return Z
         columns = [f"{modality}__{name}" for name in self._component_names()]
         return adapter.create_container(Z, X, columns=columns)
 
-    def transform_image(self, X):
+    def transform_image(self, X, *, out=None):
         """Encode images alone.
 
         Parameters
@@ -275,10 +289,16 @@ default=None
 (n_samples, n_image_features)
             Image features.
 
+        out : ndarray of shape (n_samples, n_outputs), default=None
+            Array that the encodings are written into, a bounded number of rows at once,
+            such as one in a file (:func:`numpy.lib.format.open_memmap`). Its shape and
+            dtype must be those of the encodings, and it must share no memory with `X`.
+
         Returns
         -------
         Z : ndarray of shape (n_samples, n_outputs)
-            A dataframe if :meth:`set_output` asks for one.
+            A dataframe if :meth:`set_output` asks for one; but always `out` itself if
+            it is given.
 
         Raises
         ------
@@ -286,11 +306,15 @@ default=None
             If :meth:`fit` was not called.
 
         ValueError
-            If the features are not those of the fit: other widths or names.
-        """
-        return self.transform_modality(X, "image")
+            If the features are not those of the fit: other widths or names; or if `out`
+            cannot take the encodings.
 
-    def transform_text(self, X):
+        TypeError
+            If `out` is no array of numpy.
+        """
+        return self.transform_modality(X, "image", out=out)
+
+    def transform_text(self, X, *, out=None):
         """Encode texts alone.
 
         Parameters
@@ -299,10 +323,16 @@ default=None
 (n_samples, n_text_features)
             Text features.
 
+        out : ndarray of shape (n_samples, n_outputs), default=None
+            Array that the encodings are written into, a bounded number of rows at once,
+            such as one in a file (:func:`numpy.lib.format.open_memmap`). Its shape and
+            dtype must be those of the encodings, and it must share no memory with `X`.
+
         Returns
         -------
         Z : ndarray of shape (n_samples, n_outputs)
-            A dataframe if :meth:`set_output` asks for one.
+            A dataframe if :meth:`set_output` asks for one; but always `out` itself if
+            it is given.
 
         Raises
         ------
@@ -310,9 +340,13 @@ default=None
             If :meth:`fit` was not called.
 
         ValueError
-            If the features are not those of the fit: other widths or names.
+            If the features are not those of the fit: other widths or names; or if `out`
+            cannot take the encodings.
+
+        TypeError
+            If `out` is no array of numpy.
         """
-        return self.transform_modality(X, "text")
+        return self.transform_modality(X, "text", out=out)
 
     def score(self, X, Y=None, y=None, sample_weight=None):
         """Compute the mean average precision over the whole ranking.
@@ -478,14 +512,22 @@ container of pairs, or mapping of modalities
     def _encode_parts(self, parts):
         return {name: self._encode_part(X, name) for name, X in parts.items()}
 
-    def _encode_part(self, X, modality):
+    def _encode_part(self, X, modality, out=None):
         """Encode validated features in the form of the output, a bounded part at once.
 
         The real values of codes take more memory than the codes.
         """
-        rows = gen_batches(X.shape[0], _ROWS_AT_ONCE)
-        done = [self._represent(self._encode(X[part], modality)) for part in rows]
-        return done[0] if len(done) == 1 else np.concatenate(done)
+        n_rows = X.shape[0]
+        if out is not None:
+            # One row tells, before the work, what all of them look like.
+            row = self._represent(self._encode(X[:1], modality))
+            check_out(out, X, (n_rows, *row.shape[1:]), row.dtype)
+        for part in gen_batches(n_rows, _ROWS_AT_ONCE):
+            Z = self._represent(self._encode(X[part], modality))
+            if out is None:
+                out = np.empty((n_rows, *Z.shape[1:]), Z.dtype)
+            out[part] = Z
+        return out
 
     def _component_names(self):
         name = type(self).__name__.lower()

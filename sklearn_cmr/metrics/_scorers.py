@@ -158,7 +158,8 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
         if not hasattr(estimator, "transform"):
             raise TypeError(
                 f"The {self._title} needs an estimator whose transform encodes the "
-                f"modalities; got {estimator!r}. Call scorer(estimator, X, y)."
+                f"modalities; got {type(estimator).__name__}. Call "
+                "scorer(estimator, X, y)."
             )
         function, sign, options = self._metric()
         by_pair = _relevance(function, options) == "pair"
@@ -221,7 +222,10 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
 
 @public("sklearn_cmr.metrics")
 class MapScorer(_DirectionScorer):
-    """Score retrieval by the mean average precision, see :func:`make_map_scorer`."""
+    """Score retrieval by the mean average precision.
+
+    See :func:`~sklearn_cmr.metrics.make_map_scorer`.
+    """
 
     _title = "mean average precision"
 

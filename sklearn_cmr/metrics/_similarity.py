@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from sklearn_cmr._arrays import check_matrix
 from sklearn_cmr.codes import (
@@ -10,6 +11,7 @@ from sklearn_cmr.codes import (
     count_differing,
     pack_signs,
     refuse_booleans,
+    refuse_packed,
 )
 
 # BLAS kernels sum the rows of incomplete blocks in another order. With complete blocks
@@ -207,6 +209,11 @@ def check_embeddings(query, gallery, metric):
             "Pass the embeddings of the gallery. If query holds distances, set "
             "metric='precomputed'."
         )
+    if isinstance(query, BaseEstimator):
+        raise TypeError(
+            f"got the estimator {type(query).__name__} in place of embeddings. Pass "
+            "what its transform returns."
+        )
     query = check_matrix(query, "query")
     gallery = check_matrix(gallery, "gallery")
     if query.shape[1] != gallery.shape[1]:
@@ -226,4 +233,7 @@ def check_embeddings(query, gallery, metric):
                 "the same form."
             )
         metric = "hamming" if codes.pop() else "cosine"
+    elif metric != "hamming":
+        refuse_packed(query, "query", metric)
+        refuse_packed(gallery, "gallery", metric)
     return query, gallery, metric

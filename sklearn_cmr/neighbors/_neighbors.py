@@ -28,7 +28,7 @@ from sklearn_cmr._inputs.layout import (
 from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
 from sklearn_cmr._lazy import public
 from sklearn_cmr._state import StateMixin
-from sklearn_cmr.codes import pack_signs, refuse_booleans
+from sklearn_cmr.codes import pack_signs, refuse_booleans, refuse_packed
 from sklearn_cmr.neighbors._approximate import (
     PARAMETERS,
     ApproximateHammingSearch,
@@ -77,7 +77,7 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
         Distance used for the search. "cosine" is one minus the cosine similarity,
         which is 0 with a zero vector. "hamming" is the number of differing bits; it
         takes codes of -1 and +1 or packed bits (uint8, as from
-        :func:`~sklearn_cmr.codes.pack_codes`). "auto" is "hamming" for a gallery of
+        :func:`~sklearn_cmr.hashing.pack_codes`). "auto" is "hamming" for a gallery of
         int8 or uint8, and "cosine" for other dtypes.
 
     algorithm : {"auto", "brute", "faiss", "hnsw", "ivf"}, default="auto"
@@ -116,7 +116,7 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
     See Also
     --------
     sklearn.neighbors.NearestNeighbors : Has more metrics, trees, sparse input.
-    sklearn_cmr.codes.hamming_distances : Computes all Hamming distances.
+    sklearn_cmr.hashing.hamming_distances : Computes all Hamming distances.
 
     Notes
     -----
@@ -672,6 +672,7 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
             self._check_form(X.dtype, is_code, is_hamming)
         _check_n_features(self, X, reset=reset)
         if not is_hamming:
+            refuse_packed(X, "X", self.effective_metric_)
             return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
         return X if self._packed else pack_signs(X, "X")
 

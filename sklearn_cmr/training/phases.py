@@ -180,7 +180,7 @@ class Phase:
         two methods, too.
 
     sampler : callable, default=shuffled
-        See :class:`~sklearn_cmr.training.batches.BatchIterator`.
+        See `sklearn_cmr.training.batches.BatchIterator`.
 
     sampler_valid : callable, default=in_order
         The same for the held-out rows.

@@ -806,6 +806,14 @@ def test_views_of_foreign_memory():
             },
             "uint8 means packed bits",
         ),
+        (
+            {
+                "query": np.ones((3, 4), dtype=np.uint8),
+                "gallery": np.ones((5, 4), dtype=np.uint8),
+                "metric": "cosine",
+            },
+            "query has the dtype uint8, that of packed bits",
+        ),
         ({"k": 0}, "'k' parameter"),
         ({"k": 2.0}, "'k' parameter"),
         ({"chunk_size": 0}, "'chunk_size' parameter"),

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import UndefinedMetricWarning
 from skorch.helper import SliceDict
 
-from sklearn_cmr import make_pairs
+from sklearn_cmr import SemanticMatchingProjector, make_pairs
 from sklearn_cmr.metrics import (
     cross_modal_report,
     hit_rate_at_k,
@@ -469,3 +469,8 @@ def test_published_values(real_data):
     }.items():
         found = {name: report[direction][name] for name in published}
         assert found == pytest.approx(published, abs=1e-4)
+
+
+def test_an_estimator_is_no_embedding():
+    with pytest.raises(TypeError, match="got the estimator SemanticMatchingProjector"):
+        cross_modal_report(SemanticMatchingProjector(), np.ones((4, 2)), [0, 1, 0, 1])

@@ -649,6 +649,7 @@ C = np.where(X, 1, -1).astype(np.int8)
         ({"algorithm": "ball_tree"}, X, "'algorithm' parameter"),
         ({"n_neighbors": 0}, X, "'n_neighbors' parameter"),
         ({"radius": -1}, X, "'radius' parameter"),
+        ({"metric": "cosine"}, pack_codes(C), "X has the dtype uint8, that of packed"),
     ],
 )
 def test_fit_refuses(params, gallery, message):
