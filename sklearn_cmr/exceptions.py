@@ -10,8 +10,8 @@ __all__ = ["FileVersionWarning", "ImplicitSplitWarning"]
 class FileVersionWarning(InconsistentVersionWarning):
     """Warn that a file was written by other versions than it is loaded with.
 
-    Results may differ. To be sure, load the file with the versions that wrote it, or
-    fit again.
+    It may fail when it is used, above all with an older scikit-learn, or give other
+    results. To be sure, load the file with the versions that wrote it, or fit again.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class FileVersionWarning(InconsistentVersionWarning):
             if version != self.present.get(name)
         ]
         return (
-            f"This {self.estimator_name} was saved with {', '.join(differences)}. Its "
-            "results may differ. Load it with the versions that saved it, or fit it "
-            "again."
+            f"This {self.estimator_name} was saved with {', '.join(differences)}. It "
+            "may fail or give other results. Load it with the versions that saved it, "
+            "or fit it again."
         )
 
 

@@ -254,14 +254,20 @@ def test_wrong_parameters_stay_for_fit_to_refuse(name, value):
     assert loaded.get_params()[name] == value
 
 
+@pytest.mark.parametrize("module", [pickle, skops], ids=["pickle", "skops"])
+@pytest.mark.parametrize("package", ["sklearn_cmr", "sklearn"])
 @pytest.mark.parametrize("name", ["CCAProjector", "PairTransformer", "neighbors"])
-def test_other_versions_are_warned_of(name, monkeypatch):
+def test_other_versions_are_warned_of(name, package, module, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("sklearn_cmr.__version__", "0.0.7")
-        data = pickle.dumps(_object(name))
-    with pytest.warns(FileVersionWarning, match="sklearn_cmr 0.0.7 .here") as caught:
-        pickle.loads(data)
-    assert caught[0].message.written["sklearn_cmr"] == "0.0.7"
+        patch.setattr(f"{package}.__version__", "0.0.7")
+        data = module.dumps(_object(name))
+    trust = {"trusted": TRUSTED_TYPES} if module is skops else {}
+    with pytest.warns(FileVersionWarning, match=f"{package} 0.0.7 .here") as caught:
+        loaded = module.loads(data, **trust)
+    assert caught[0].message.written[package] == "0.0.7"
+    assert "may fail or give other results" in str(caught[0].message)
+    use = OBJECTS[name][1]
+    assert_equal(use(loaded), use(_object(name)))
 
 
 def test_examples_of_the_page_on_saving(tmp_path, monkeypatch):

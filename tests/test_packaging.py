@@ -105,6 +105,8 @@ def test_every_extra_that_a_text_recommends_exists():
     assert {"faiss", "onnx", "plots"} <= set(named)
     extras = set(PROJECT["optional-dependencies"])
     assert set(named) <= extras, {name: named[name] for name in set(named) - extras}
+    page = (ROOT / "docs" / "install.rst").read_text()
+    assert [name for name in extras if f"``{name}``" not in page] == []
 
 
 def test_the_lowest_versions_are_those_of_the_package():
@@ -128,6 +130,14 @@ def test_every_package_of_an_extra_has_a_pin():
     assert required - {"sklearn-cmr"} <= pinned
 
 
+def test_every_file_names_the_licence():
+    paths = [*ROOT.glob("docs/*.py"), *ROOT.glob("docs/guide/*.py")]
+    for folder in ("sklearn_cmr", "tests", "benchmarks", "examples"):
+        paths += (ROOT / folder).rglob("*.py")
+    line = f"# SPDX-License-Identifier: {PROJECT['license']}\n"
+    assert [str(path) for path in paths if line not in path.read_text()] == []
+
+
 def test_links_of_the_readme_work_on_the_package_index():
     text = (ROOT / "README.md").read_text()
     assert re.findall(r"\]\((?!https?:)", text) == []
@@ -142,7 +152,8 @@ def test_links_of_the_readme_work_on_the_package_index():
 
 
 def test_the_repository_has_one_address():
-    for path in ["pyproject.toml", "docs/conf.py", "README.md", "CONTRIBUTING.md"]:
+    paths = ["pyproject.toml", "docs/conf.py", "README.md", "CONTRIBUTING.md"]
+    for path in [*paths, "CITATION.cff"]:
         text = (ROOT / path).read_text()
         for url in re.findall(r"https://github\.com/[\w-]*cmr[\w-]*/[\w-]+", text):
             assert url == REPOSITORY, path

@@ -2,8 +2,6 @@
 
 from importlib.metadata import version
 
-import torch
-
 from sklearn_cmr import show_versions
 
 
@@ -14,7 +12,7 @@ def test_a_report_names_the_package_and_what_it_stands_on(capsys):
         "sklearn": version("scikit-learn"),
         "numpy": version("numpy"),
         "sklearn-cmr": version("sklearn-cmr"),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "skorch": version("skorch"),
     }.items():
         assert f"{name}: {value}" in shown

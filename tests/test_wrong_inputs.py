@@ -5,6 +5,8 @@
 import re
 
 import pytest
+import sklearn
+from sklearn.utils.fixes import parse_version
 
 from tests.wrong_inputs import (
     datasets,
@@ -41,6 +43,8 @@ RAW = re.compile(
     "|inhomogeneous|float\\(\\) argument|could not convert|truth value|out of bounds"
     "|unsupported operand|not supported between|invalid index|promoted|is not iterable"
 )
+# What the check of a newer scikit-learn says, and 1.6 takes.
+NEWER = re.compile("of one name|fit: labels are bytes|weights are zero")
 
 
 def test_there_are_many():
@@ -51,6 +55,9 @@ def test_there_are_many():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("row", ROWS)
 def test_wrong_input(row):
+    if parse_version(sklearn.__version__) < parse_version("1.9"):
+        if NEWER.search(row.name):
+            pytest.skip("needs a newer scikit-learn")
     with pytest.raises(row.error) as caught:
         row.call()
     assert type(caught.value) is row.error

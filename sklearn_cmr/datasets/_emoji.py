@@ -318,8 +318,10 @@ def _load_font(path):
             "the installed Pillow lacks it. Install Pillow from PyPI, or the libraries "
             "libraqm and fribidi of the system."
         )
+    layout = ImageFont.Layout.RAQM
     try:
-        return ImageFont.truetype(path, _FONT_SIZE, layout_engine=ImageFont.Layout.RAQM)
+        # A string: Pillow 10.1 takes no other path.
+        return ImageFont.truetype(str(path), _FONT_SIZE, layout_engine=layout)
     except OSError as error:
         raise OSError(
             f"`font` must be {_FONT}, with bitmaps of {_FONT_SIZE} points; got {path}: "

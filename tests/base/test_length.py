@@ -1,5 +1,7 @@
 """How long a training is, and its schedules relative to that."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 import contextlib
 import io
 

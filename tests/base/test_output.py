@@ -1,5 +1,7 @@
 """The outputs of projectors: embeddings, label probabilities, or both."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 import numpy as np
 import pandas as pd
 import pytest

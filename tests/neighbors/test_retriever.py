@@ -4,6 +4,7 @@
 
 import pickle
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -187,7 +188,15 @@ def test_as_frame():
 
 def test_as_frame_without_pandas(monkeypatch):
     retriever = fitted().index(image=A[TEST])
-    monkeypatch.setitem(sys.modules, "pandas", None)
+
+    def refuse(name, *others):
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+    # Not None in its place, which scikit-learn 1.6 takes for pandas.
+    monkeypatch.delitem(sys.modules, "pandas")
+    finders = [SimpleNamespace(find_spec=refuse), *sys.meta_path]
+    monkeypatch.setattr(sys, "meta_path", finders)
     with pytest.raises(ImportError, match="as_frame=True needs pandas"):
         retriever.query(text=B[:3], as_frame=True)
 

@@ -378,7 +378,7 @@ def test_the_prior_is_the_best_one_and_a_true_copy():
     recorder = Recorder()
     # A step as long as this makes the quality go up and down.
     estimator = projector(
-        lr_prior=0.3, max_epochs_prior=12, callbacks=[recorder], keep_all_priors=True
+        lr_prior=1.0, max_epochs_prior=12, callbacks=[recorder], keep_all_priors=True
     ).fit(A, B, y)
     for modality in ("image", "text"):
         phase = f"prior_{modality}"
@@ -445,7 +445,7 @@ def test_of_equally_good_priors_the_first_by_name_is_kept():
     """Both learn the labels by heart, to a quality of exactly 1."""
     X = 10 * np.eye(3)[y]
     estimator = projector(
-        hidden_layer_sizes=(), lr_prior=20, max_epochs_prior=30, keep_all_priors=True
+        hidden_layer_sizes=(), lr_prior=10, max_epochs_prior=30, keep_all_priors=True
     )
     for names in (("b", "a", "c"), ("c", "b", "a"), ("a", "c", "b")):
         estimator.fit(dict.fromkeys(names, X), y)
