@@ -10,7 +10,7 @@ import sklearn
 _PACKAGES = ("sklearn-cmr", "torch", "skorch", "tqdm", "faiss-cpu", "onnx", "skops")
 
 
-def show_versions():
+def show_versions() -> None:
     """Print the versions that the report of a problem should hold.
 
     They are those of :func:`sklearn.show_versions`, of this package, and of its other

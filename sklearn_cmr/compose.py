@@ -149,7 +149,7 @@ class PairTransformer(  # type: ignore[call-arg]
         text="passthrough",
         n_image_features=None,
         **modalities,
-    ):
+    ) -> None:
         self.image = image
         self.text = text
         self.n_image_features = n_image_features

@@ -56,6 +56,7 @@ def test_types_reach_the_users_code(wheel, tmp_path):
         "reveal_type(ACMRProjector())\n"
         "reveal_type(map_scorer)\n"
         "show_versions(1, 2)\n"
+        "reveal_type(ACMRProjector(margin=0.2).score([[0]], [[0]], [0]))\n"
     )
     # Without torch's own types, which take mypy a minute to read.
     (tmp_path / "mypy.ini").write_text(
@@ -63,7 +64,8 @@ def test_types_reach_the_users_code(wheel, tmp_path):
         "[mypy-torch.*,numpy.*]\nfollow_imports = skip\n"
     )
     run = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "user.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", "mypy.ini"]
+        + ["user.py"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -72,6 +74,8 @@ def test_types_reach_the_users_code(wheel, tmp_path):
     assert re.search(r':3: .*"sklearn_cmr\S*ACMRProjector"', about[0])
     assert re.search(r':4: .*"sklearn_cmr\S*MapScorer"', about[1])
     assert 'Too many arguments for "show_versions"' in about[2]
+    assert ':6: note: Revealed type is "float"' in about[3]
+    assert len(about) == 4
 
 
 @pytest.mark.slow

@@ -348,7 +348,7 @@ default=None
         """
         return self.transform_modality(X, "text", out=out)
 
-    def score(self, X, Y=None, y=None, sample_weight=None):
+    def score(self, X, Y=None, y=None, sample_weight=None) -> float:
         """Compute the mean average precision over the whole ranking.
 
         The items of one modality query those of another one. The score is the mean over

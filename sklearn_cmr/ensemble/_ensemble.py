@@ -176,7 +176,7 @@ class CrossModalEnsemble(
         n_jobs=None,
         random_state=None,
         n_image_features=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
         self.combine_bits = combine_bits

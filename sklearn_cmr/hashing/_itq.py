@@ -210,7 +210,7 @@ class ITQHasher(HasherMixin, CrossModalTransformer):
         missing_labels="raise",
         random_state=None,
         n_image_features=None,
-    ):
+    ) -> None:
         self.projector = projector
         self.n_bits = n_bits
         self.n_iter = n_iter

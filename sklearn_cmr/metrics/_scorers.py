@@ -240,7 +240,7 @@ class MapScorer(_DirectionScorer):
         zero_relevant,
         chunk_size,
         random_state,
-    ):
+    ) -> None:
         self.direction = direction
         self.k = k
         self.normalizer = normalizer
@@ -265,7 +265,7 @@ class MapScorer(_DirectionScorer):
 class RetrievalScorer(_DirectionScorer):
     """Score retrieval by any metric, see :func:`make_retrieval_scorer`."""
 
-    def __init__(self, *, name, direction, options):
+    def __init__(self, *, name, direction, options) -> None:
         self.name = name
         self.direction = direction
         self.options = options

@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from itertools import chain
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -174,7 +175,7 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
         metric="auto",
         algorithm="auto",
         algorithm_params=None,
-    ):
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.radius = radius
         self.metric = metric
@@ -217,14 +218,14 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
         """
         gallery = self._read(X, reset=True, keep=True)
         self.ids_ = read_ids(ids, len(gallery))
-        self._known_ids = None
+        self._known_ids: set | None = None
         self._blocks = [gallery]
         self.n_samples_fit_ = len(gallery)
         self._index = self._make_index(gallery)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, *, ids=None):
+    def partial_fit(self, X, y=None, *, ids=None) -> Self:
         """Append items to the gallery by :meth:`add`, or store the first ones.
 
         Parameters

@@ -5,6 +5,7 @@
 import copy
 from contextlib import nullcontext
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -141,7 +142,7 @@ class CrossModalRetriever(  # type: ignore[call-arg]
         algorithm="auto",
         algorithm_params=None,
         chunk_size=16384,
-    ):
+    ) -> None:
         self.model = model
         self.n_neighbors = n_neighbors
         self.metric = metric
@@ -271,7 +272,7 @@ default=None
         return self._fitted_model().get_feature_names_out(input_features)
 
     @available_if(lambda self: hasattr(self.model, "score"))
-    def score(self, X, Y=None, y=None, **score_params):
+    def score(self, X, Y=None, y=None, **score_params) -> float:
         """Compute the score of the model: the mean average precision of its rankings.
 
         The rows query each other. The gallery has no part in it.
@@ -308,7 +309,7 @@ container of pairs, or mapping of modalities
     # -- the gallery -------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def index(self, neighbors=None, *, ids=None, **modality):
+    def index(self, neighbors=None, *, ids=None, **modality) -> Self:
         """Encode items of one modality as the gallery, in place of an earlier one.
 
         Parameters

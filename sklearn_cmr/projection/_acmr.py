@@ -708,7 +708,7 @@ class ACMRProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         encoders=None,
         lr_encoder=None,
         n_image_features=None,
-    ):
+    ) -> None:
         self.embedding_dim = embedding_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

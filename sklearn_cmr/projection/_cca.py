@@ -104,7 +104,7 @@ class CCAProjector(ProjectorMixin, CrossModalTransformer):
         shrinkage=0.1,
         metric="cosine",
         n_image_features=None,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.method = method
         self.solver = solver

@@ -697,7 +697,7 @@ class DRCLProjector(
         encoders=None,
         lr_encoder=None,
         n_image_features=None,
-    ):
+    ) -> None:
         self.embedding_dim = embedding_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.output_init = output_init

@@ -123,7 +123,7 @@ class SemanticMatchingProjector(
         metric="cosine",
         missing_labels="raise",
         n_image_features=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.C = C
         self.subtract_prior = subtract_prior

@@ -489,7 +489,7 @@ class AADAHHasher(HasherMixin, NetworkTransformer):
         encoders=None,
         lr_encoder=None,
         n_image_features=None,
-    ):
+    ) -> None:
         self.n_bits = n_bits
         self.hidden_layer_sizes = hidden_layer_sizes
         self.hash_hidden_layer_sizes = hash_hidden_layer_sizes

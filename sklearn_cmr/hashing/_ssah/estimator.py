@@ -608,7 +608,7 @@ class SSAHHasher(
         encoders=None,
         lr_encoder=None,
         n_image_features=None,
-    ):
+    ) -> None:
         self.n_bits = n_bits
         self.hidden_layer_sizes = hidden_layer_sizes
         self.feature_dim = feature_dim

@@ -57,7 +57,7 @@ class ClassScoreDisplay:
     >>> plt.show()  # doctest: +SKIP
     """
 
-    def __init__(self, scores, *, score="mAP"):
+    def __init__(self, scores, *, score="mAP") -> None:
         self.scores = scores
         self.score = score
 
@@ -282,7 +282,7 @@ class ComparisonDisplay:
     >>> plt.show()  # doctest: +SKIP
     """
 
-    def __init__(self, comparison):
+    def __init__(self, comparison) -> None:
         self.comparison = comparison
 
     @classmethod

@@ -261,7 +261,7 @@ class PrecisionRecallDisplay(_CurveDisplay):
         "ylim": (-0.01, 1.01),
     }
 
-    def __init__(self, curves, *, mean_average_precision=None, name=None):
+    def __init__(self, curves, *, mean_average_precision=None, name=None) -> None:
         self.curves = curves
         self.mean_average_precision = mean_average_precision
         self.name = name

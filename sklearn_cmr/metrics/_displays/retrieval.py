@@ -102,7 +102,7 @@ class RetrievalDisplay:
     >>> plt.show()  # doctest: +SKIP
     """
 
-    def __init__(self, queries, found, *, relevant=None):
+    def __init__(self, queries, found, *, relevant=None) -> None:
         self.queries = queries
         self.found = found
         self.relevant = relevant

@@ -89,7 +89,7 @@ class CommonSpaceDisplay:
     >>> plt.show()  # doctest: +SKIP
     """
 
-    def __init__(self, positions, *, classes=None):
+    def __init__(self, positions, *, classes=None) -> None:
         self.positions = positions
         self.classes = classes
 

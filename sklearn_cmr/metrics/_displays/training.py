@@ -80,7 +80,7 @@ class TrainingCurveDisplay:
     >>> plt.show()  # doctest: +SKIP
     """
 
-    def __init__(self, history):
+    def __init__(self, history) -> None:
         self.history = history
 
     @classmethod

@@ -506,7 +506,7 @@ class CMGANProjector(LabelProbabilityMixin, ProjectorMixin, NetworkTransformer):
         encoders=None,
         lr_encoder=None,
         n_image_features=None,
-    ):
+    ) -> None:
         self.embedding_dim = embedding_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.decoder_hidden_layer_sizes = decoder_hidden_layer_sizes
