@@ -11,8 +11,8 @@ from sphinx_gallery.sorting import ExplicitOrder
 
 import sklearn_cmr
 
-# Figures of the examples are drawn without a screen, and progress without a terminal
-# would be a line for each step.
+# Figures of the examples are drawn without a screen, and a build in a terminal captures
+# no moving bars.
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
 

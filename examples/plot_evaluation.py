@@ -47,8 +47,8 @@ train, test, y_train, y_test = train_test_split(
 # Every method and seed, on the same split
 # ----------------------------------------
 # Two of the methods draw no random numbers, so that one fit is enough. ACMR gets three
-# seeds, and small networks to save time. For a paper, tune all methods on the training
-# rows, with equal effort.
+# seeds. All have their defaults. For a paper, tune all methods on the training rows,
+# with equal effort.
 
 methods = {
     "CCA": [CCAProjector()],

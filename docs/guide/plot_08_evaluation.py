@@ -51,9 +51,9 @@ for name, value in values.items():
 # %%
 # The first definition is the default: the mean of the precisions at all relevant items.
 # With `k=50`, only the first 50 items count, and the normalizer says what the sum of
-# their precisions is divided by. The second definition is the "mAP@50" of most papers,
-# which divides by the relevant items among the 50; it ignores those that are missing
-# from the list, and is the highest one here.
+# their precisions is divided by. The second definition is the ``mAP@50`` of most
+# papers, which divides by the relevant items among the 50; it ignores those that are
+# missing from the list, and is the highest one here.
 #
 # Ties
 # ----
