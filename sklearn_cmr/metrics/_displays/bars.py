@@ -93,7 +93,7 @@ class ClassScoreDisplay:
             Classes or label indicator, also one for each modality.
 
         score : str, default="mAP"
-            Column of the report, such as "mAP@50" or "NDCG@50".
+            Column of the report, such as ``"mAP@50"`` or ``"NDCG@50"``.
 
         ax : matplotlib Axes, default=None
             Axes to draw on, new ones by default.
@@ -151,7 +151,7 @@ class ClassScoreDisplay:
             Labels of the gallery.
 
         score : str, default="mAP"
-            Column of the report, such as "mAP@50" or "NDCG@50".
+            Column of the report, such as ``"mAP@50"`` or ``"NDCG@50"``.
 
         ax : matplotlib Axes, default=None
             Axes to draw on, new ones by default.
