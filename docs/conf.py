@@ -80,6 +80,7 @@ if os.environ.get("SKLEARN_CMR_DOCS_OFFLINE"):
 
 # -- Pages written in Markdown ---------------------------------------------------
 
+smartquotes_action = "q"  # two hyphens belong to options of commands
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 suppress_warnings = [
     # Links between the project's files work in the repository, where their pages are.
