@@ -140,7 +140,7 @@ for ax, measured, title in (
 ):
     systems = {name: measured[name] for name in others}
     ComparisonDisplay.from_values(measured[BASELINE], systems, ax=ax, **draws)
-    ax.set(title=title, xlabel=f"difference to {BASELINE}")
+    ax.set(title=title, xlabel=f"difference from {BASELINE}")
 
 # %%
 # What is found

@@ -242,7 +242,7 @@ class ClassScoreDisplay:
 
 @public("sklearn_cmr.metrics")
 class ComparisonDisplay:
-    """Plot of the differences of systems to a baseline, with their intervals.
+    """Plot of the differences of systems from a baseline, with their intervals.
 
     Use :meth:`from_values` to create it. All parameters are stored as attributes.
 
