@@ -113,5 +113,5 @@ for C in (0.001, 1.0, 100.0):
 print(compare_retrieval(base, systems, random_state=0))
 
 display = ComparisonDisplay.from_values(base, systems, random_state=0)
-display.ax_.set(title="image -> text", xlabel="difference of the mAP from that of C=0.03")
+display.ax_.set(title="image -> text", xlabel="mAP minus that of C=0.03")
 plt.show()
