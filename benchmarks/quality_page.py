@@ -54,7 +54,7 @@ FINDINGS = """\
   published protocol comes from the labels of the gallery.
 """
 HASHING = """\
-The published protocol, "training split", ranks the labelled training split for queries
+The published protocol, "training split", ranks the labeled training split for queries
 of the test split. There a method may write the labels of the gallery into its codes,
 which says nothing about items without labels: a gallery that holds the true labels
 themselves is its upper bound. "Test split" and "other half" are galleries that no

@@ -11,8 +11,8 @@ from sphinx_gallery.sorting import ExplicitOrder
 
 import sklearn_cmr
 
-# Figures of the examples are drawn without a screen, and progress without a terminal
-# would be a line for each step.
+# Figures of the examples are drawn without a screen, and a build in a terminal captures
+# no moving bars.
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
@@ -80,6 +80,7 @@ if os.environ.get("SKLEARN_CMR_DOCS_OFFLINE"):
 
 # -- Pages written in Markdown ---------------------------------------------------
 
+smartquotes_action = "q"  # two hyphens belong to options of commands
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 suppress_warnings = [
     # Links between the project's files work in the repository, where their pages are.

@@ -104,7 +104,7 @@ print(f"best: {search.cv_results_['params'][best]}")
 # %%
 # What ran where
 # --------------
-# One bar for each fit, one colour for each candidate. The results of the dead worker
+# One bar for each fit, one color for each candidate. The results of the dead worker
 # are lost, and the other one computes them again.
 
 fits = [task for task in stream.data if "projector-fit" in str(task["key"])]
@@ -134,7 +134,7 @@ ax.set(
     xlim=(0, None),
     yticks=range(len(workers)),
     yticklabels=["worker 1", "worker 2"],
-    title="Fits of a grid search, one colour for each candidate",
+    title="Fits of a grid search, one color for each candidate",
 )
 ax.invert_yaxis()
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

@@ -47,8 +47,8 @@ train, test, y_train, y_test = train_test_split(
 # Every method and seed, on the same split
 # ----------------------------------------
 # Two of the methods draw no random numbers, so that one fit is enough. ACMR gets three
-# seeds, and small networks to save time. For a paper, tune all methods on the training
-# rows, with equal effort.
+# seeds. All have their defaults. For a paper, tune all methods on the training rows,
+# with equal effort.
 
 methods = {
     "CCA": [CCAProjector()],
@@ -140,7 +140,7 @@ for ax, measured, title in (
 ):
     systems = {name: measured[name] for name in others}
     ComparisonDisplay.from_values(measured[BASELINE], systems, ax=ax, **draws)
-    ax.set(title=title, xlabel=f"difference to {BASELINE}")
+    ax.set(title=title, xlabel=f"difference from {BASELINE}")
 
 # %%
 # What is found

@@ -96,7 +96,7 @@ else:
     session = onnxruntime.InferenceSession(folder / "text.onnx")
     (encoded,) = session.run(None, {"X": B[test].astype(np.float32)})
     difference = np.abs(encoded - expected).max()
-    print(f"ONNX: the largest difference to transform is {difference:.0e}")
+    print(f"ONNX: the largest difference from transform is {difference:.0e}")
 
 # %%
 # The training, and two runtimes

@@ -106,7 +106,7 @@ if emoji:
     ax.set(yticks=range(5), yticklabels=parts, ylabel="query")
     for (row, column), value in np.ndenumerate(table):
         label = "" if row == column else f"{value:.2f}"
-        color = "white" if value > 0.5 else "black"
+        color = "white" if value > 0.6 else "black"
         ax.text(column, row, label, ha="center", va="center", color=color)
     fig.colorbar(shown, label="mAP")
 

@@ -70,7 +70,7 @@ print(f"mAP in cross-validation: {search.best_score_:.3f}")
 # The test split, used once
 # -------------------------
 # The baseline is semantic matching: the embedding of an item is the class probabilities
-# that the logistic regression of its modality computes.
+# that the logistic regression of its modality computes, minus the class frequencies.
 
 baseline = make_pipeline(
     PairTransformer(image=StandardScaler(), text=StandardScaler()),
@@ -88,7 +88,7 @@ scores = search.cv_results_["mean_test_score"].reshape(
     len(grid["acmrprojector__lr"]), len(grid["acmrprojector__margin"])
 )
 fig, ax = plt.subplots(figsize=(5, 3))
-picture = ax.imshow(scores, cmap="YlGn", alpha=0.7)
+picture = ax.imshow(scores, cmap="YlGn", alpha=0.5)
 ax.set(
     xlabel="margin",
     ylabel="lr",

@@ -154,8 +154,9 @@ def test_two_million_rows_in_little_memory(tmp_path):
 
 
 def test_joblib_backend_equals_sequential_search(client, expected):
-    with joblib.parallel_config("dask"):
+    with distributed.get_task_stream(client) as stream, joblib.parallel_config("dask"):
         search = GridSearchCV(MODEL, GRID, cv=CV, refit=False).fit(PAIRS, y)
+    assert stream.data  # the fits were tasks of Dask
     assert_array_equal(scores(search), expected)
 
 

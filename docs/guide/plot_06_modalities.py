@@ -5,7 +5,7 @@ Unpaired data, and more modalities
 ===================================
 
 Pairs are not always at hand: images from one source and texts from another may share
-labels, but no items. And a search may cover more than images and texts. Three methods
+labels, but no items. And a search may cover more than images and texts. Four methods
 need no pairs and take any number of modalities:
 :class:`~sklearn_cmr.SemanticMatchingProjector`, :class:`~sklearn_cmr.DRCLProjector` and
 the hashers :class:`~sklearn_cmr.SSAHHasher` and :class:`~sklearn_cmr.AADAHHasher`.

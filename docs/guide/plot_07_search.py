@@ -82,8 +82,8 @@ plt.show()
 # ---------------
 # :class:`~sklearn_cmr.CrossModalNeighbors` is the gallery alone, for items that are
 # encoded already. Its `kneighbors` returns what that of scikit-learn does: distances
-# first, then rows or names. The exact search compares a query with all items, and the
-# time grows with the bytes of the gallery:
+# first, then rows or names. The exact search compares a query with all items, so that
+# its time grows with the gallery. Codes take less of it than embeddings:
 
 random = np.random.default_rng(0)
 galleries = {

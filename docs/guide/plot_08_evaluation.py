@@ -51,9 +51,9 @@ for name, value in values.items():
 # %%
 # The first definition is the default: the mean of the precisions at all relevant items.
 # With `k=50`, only the first 50 items count, and the normalizer says what the sum of
-# their precisions is divided by. The second definition is the "mAP@50" of most papers,
-# which divides by the relevant items among the 50; it ignores those that are missing
-# from the list, and is the highest one here.
+# their precisions is divided by. The second definition is the ``mAP@50`` of most
+# papers, which divides by the relevant items among the 50; it ignores those that are
+# missing from the list, and is the highest one here.
 #
 # Ties
 # ----
@@ -113,5 +113,5 @@ for C in (0.001, 1.0, 100.0):
 print(compare_retrieval(base, systems, random_state=0))
 
 display = ComparisonDisplay.from_values(base, systems, random_state=0)
-display.ax_.set(title="image -> text", xlabel="difference of the mAP to that of C=0.03")
+display.ax_.set(title="image -> text", xlabel="mAP minus that of C=0.03")
 plt.show()

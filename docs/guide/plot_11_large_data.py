@@ -89,7 +89,8 @@ held = {
 # --------------------------------
 # With `out`, encodings are written into a file block by block, so that embeddings may
 # be larger than the memory, too. Codes are small enough to be added to the search,
-# block by block: an encoding does not depend on the rows beside it.
+# block by block: an encoding does not depend on the rows beside it. The output is the
+# rows of the three nearest images of two texts.
 
 shape = len(images), model.transform_image(images[:1]).shape[1]
 embeddings = np.lib.format.open_memmap(

@@ -5,8 +5,8 @@ Saving, resuming, deploying
 ===========================
 
 From a training that may be interrupted to a service that answers queries: a fit writes
-checkpoints, a file holds the whole pipeline, and a service encodes queries without this
-package. The packages come with ``pip install 'sklearn-cmr[onnx,skops]'``.
+checkpoints, a file holds the whole pipeline, and a service encodes queries without
+torch. ``pip install 'sklearn-cmr[onnx,skops]'`` installs what this chapter needs.
 """
 
 # %%
@@ -102,10 +102,11 @@ print("found:", y[600:][found])
 # %%
 # What it costs
 # -------------
-# The file of the pipeline holds the networks of both modalities and of the labels, that
-# of skops in a form for all. The parts of the service are smaller. They are also
-# quicker for a single query: `transform` checks its input, and encodes in blocks of one
-# size, so that an item has the same bits in any company.
+# The file of the pipeline holds the networks of both modalities and of the labels. In
+# the form of skops it is larger than in that of joblib. The files of the service are
+# smaller than both. Its parts are also quicker for a single query: `transform` checks
+# its input, and encodes blocks of a fixed size, so that the encoding of an item does
+# not depend on the other items.
 
 
 def milliseconds(function, repeats=20):

@@ -4,8 +4,8 @@
 Adding a method
 ===============
 
-An idea for a loss is a method after two functions: one that makes the networks, and one
-that says how they learn. Batches, devices, early stopping, checkpoints, files and the
+A method consists of a loss and two functions: one returns the networks, the other one
+says how they are trained. Batches, devices, early stopping, checkpoints, files and the
 tools of scikit-learn come with the base class. This chapter writes a contrastive
 method, and lets a search choose between it and ACMR.
 """

@@ -109,8 +109,8 @@ plt.show()
 # Galleries and metrics
 # ---------------------
 # A gallery holds what a model makes of the items. The whole-ranking mAP compares every
-# query with every item, so that twice as many of both take four times as long; the
-# memory stays bounded, since queries come in chunks.
+# query with every item, so that twice as many of both take about four times as long.
+# The memory stays bounded, since queries come in chunks.
 
 for form, n_bytes in {"64 bits, packed": 8, "64 of float32": 256}.items():
     print(f"{form:16} {n_bytes:4} MB for a million items")

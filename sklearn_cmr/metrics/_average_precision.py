@@ -174,7 +174,7 @@ def mean_average_precision(
     Notes
     -----
     Published values follow different rules. Tables of hashing methods usually rank
-    the whole gallery, with tied items in an arbitrary order. "mAP@50" of real-valued
+    the whole gallery, with tied items in an arbitrary order. ``mAP@50`` of real-valued
     methods mostly means `k=50, normalizer="retrieved"`.
 
     Let :math:`n_d` items be tied at the distance :math:`d`, :math:`r_d` of them

@@ -175,7 +175,7 @@ def compare_retrieval(
 ):
     """Compare systems by their values for the same queries.
 
-    The mean difference to a baseline comes with a confidence interval and a p-value.
+    The mean difference from a baseline comes with a confidence interval and a p-value.
     The p-value is that of the paired randomisation test [1]_: if the two systems were
     equally good, the two values of a query could be exchanged. It is the share of all
     such exchanges, or of a sample of them, with a mean difference at least as large,

@@ -331,8 +331,8 @@ def hit_rate_at_k(
         H@k = \max_{j \le k} r(j),
 
     with :math:`r(j) = 1` if the item at rank :math:`j` is relevant and 0 otherwise,
-    averaged over the queries. Papers on image-text retrieval call it recall at k (R@1,
-    R@5, R@10).
+    averaged over the queries. Papers on image-text retrieval call it recall at k
+    (``R@1``, ``R@5``, ``R@10``).
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ class ClassScoreDisplay:
             Classes or label indicator, also one for each modality.
 
         score : str, default="mAP"
-            Column of the report, such as "mAP@50" or "NDCG@50".
+            Column of the report, such as ``"mAP@50"`` or ``"NDCG@50"``.
 
         ax : matplotlib Axes, default=None
             Axes to draw on, new ones by default.
@@ -151,7 +151,7 @@ class ClassScoreDisplay:
             Labels of the gallery.
 
         score : str, default="mAP"
-            Column of the report, such as "mAP@50" or "NDCG@50".
+            Column of the report, such as ``"mAP@50"`` or ``"NDCG@50"``.
 
         ax : matplotlib Axes, default=None
             Axes to draw on, new ones by default.
@@ -242,7 +242,7 @@ class ClassScoreDisplay:
 
 @public("sklearn_cmr.metrics")
 class ComparisonDisplay:
-    """Plot of the differences of systems to a baseline, with their intervals.
+    """Plot of the differences of systems from a baseline, with their intervals.
 
     Use :meth:`from_values` to create it. All parameters are stored as attributes.
 
