@@ -193,7 +193,7 @@ def describe_machine():
         "cores": len(os.sched_getaffinity(0)),
         "default threads": torch.get_num_threads(),
         "load when started": round(os.getloadavg()[0], 1),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     } | {name: version(name) for name in _PACKAGES}
 
