@@ -1,10 +1,11 @@
-"""State of objects in files: with versions and a digest, which loading checks."""
+"""State of objects: in files, with versions and a digest; after a fit that failed."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 import hashlib
 import sys
 import warnings
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -86,6 +87,32 @@ class StateMixin:
                 f"with the versions that wrote it, or fit {name} again."
             )
         self._from_state(state)
+
+
+@contextmanager
+def restored_on_failure(estimator, *, keeps_progress=True):
+    """Restore the attributes of an estimator if a fit fails.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    keeps_progress : bool, default=True
+        Whether to leave the estimator as it is if the training has finished epochs,
+        which shows in a new `history_`.
+    """
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        now = vars(estimator)
+        has_progress = "history_" in now and now["history_"] is not before.get(
+            "history_"
+        )
+        if not (keeps_progress and has_progress):
+            now.clear()
+            now.update(before)
+        raise
 
 
 def _versions(packages):

@@ -32,7 +32,7 @@ from sklearn_cmr._inputs.layout import (
 from sklearn_cmr._inputs.outputs import PairOutputMixin, check_input_features
 from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
 from sklearn_cmr._lazy import public
-from sklearn_cmr._state import StateMixin
+from sklearn_cmr._state import StateMixin, restored_on_failure
 
 _TRANSFORMER = [StrOptions({"passthrough"}), HasMethods(["fit", "transform"])]
 
@@ -262,7 +262,7 @@ class PairTransformer(  # type: ignore[call-arg]
         ------
         ValueError
             If there are no features for a transformer, or if a transformer changes
-            the number of rows.
+            the number of rows. After any error the estimator is as it was before.
 
         TypeError
             If a transformer is a class, not an instance.
@@ -270,34 +270,35 @@ class PairTransformer(  # type: ignore[call-arg]
         transformers = self._transformers()
         for name, transformer in transformers.items():
             _check_transformer(transformer, name)
-        layout, y = read_arguments(self, X, Y, y, reset=True, requires_labels=False)
-        parts = self._reader().read(layout, reset=True)
-        unused = [
-            name
-            for name, transformer in transformers.items()
-            if name not in parts and not _passes(transformer)
-        ]
-        if unused:
-            raise ValueError(
-                f"X has no features of {unused[0]!r}, which has a transformer; got the "
-                f"modalities {list(parts)}."
-            )
-        if is_mapping(y):
-            check_label_names(y, parts)
-        else:
-            if y is not None:
-                check_same_length(parts)
-            y = dict.fromkeys(parts, y)
-        fitted, outputs = {}, {}
-        for name, part in parts.items():
-            transformer = transformers.get(name, "passthrough")
-            if not _passes(transformer):
-                transformer = clone(transformer)
-                output = _fit_transform(transformer, part, y[name], name)
-                part = _check_rows(output, part, name, transformer)
-            fitted[name], outputs[name] = transformer, part
-        self.transformers_ = fitted
-        return self._join(layout, outputs)
+        with restored_on_failure(self):
+            layout, y = read_arguments(self, X, Y, y, reset=True, requires_labels=False)
+            parts = self._reader().read(layout, reset=True)
+            unused = [
+                name
+                for name, transformer in transformers.items()
+                if name not in parts and not _passes(transformer)
+            ]
+            if unused:
+                raise ValueError(
+                    f"X has no features of {unused[0]!r}, which has a transformer; got "
+                    f"the modalities {list(parts)}."
+                )
+            if is_mapping(y):
+                check_label_names(y, parts)
+            else:
+                if y is not None:
+                    check_same_length(parts)
+                y = dict.fromkeys(parts, y)
+            fitted, outputs = {}, {}
+            for name, part in parts.items():
+                transformer = transformers.get(name, "passthrough")
+                if not _passes(transformer):
+                    transformer = clone(transformer)
+                    output = _fit_transform(transformer, part, y[name], name)
+                    part = _check_rows(output, part, name, transformer)
+                fitted[name], outputs[name] = transformer, part
+            self.transformers_ = fitted
+            return self._join(layout, outputs)
 
     def transform(self, X, Y=None):
         """Apply the transformers to all modalities, or to some of a mapping.
@@ -364,10 +365,6 @@ class PairTransformer(  # type: ignore[call-arg]
             names += [f"{modality}__{name}" for name in own]
             start = stop
         return np.array(names, dtype=object)
-
-    def __sklearn_is_fitted__(self):
-        # A fit that failed may have left attributes that end in an underscore.
-        return hasattr(self, "transformers_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

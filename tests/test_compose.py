@@ -481,6 +481,19 @@ def test_not_fitted():
             getattr(PairTransformer(), method)(*arguments)
 
 
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was():
+    prepare = PairTransformer(text=StandardScaler())
+    for features in (make_pairs(A[:, :3], WORDS), {"image": A[:, :3], "audio": B}):
+        with pytest.raises(ValueError, match="string|no features of 'text'"):
+            prepare.fit(features)
+        with pytest.raises(NotFittedError):
+            prepare.transform(PAIRS)
+    expected = prepare.fit(PAIRS).transform(PAIRS)["text"]
+    with pytest.raises(ValueError, match="string"):
+        prepare.fit(make_pairs(A[:, :3], WORDS))
+    assert_array_equal(prepare.transform(PAIRS)["text"], expected)
+
+
 def test_rows_lost_by_a_transformer_raise():
     prepare = PairTransformer(image=FunctionTransformer(lambda X: X[:-1]))
     with pytest.raises(ValueError, match="made 47 rows of 48"):

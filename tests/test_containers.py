@@ -366,6 +366,15 @@ def test_out_that_cannot_take_the_encodings(out, error, text, reference):
     assert not np.any(_BOTH)
 
 
+def test_out_may_not_hold_the_values_of_a_sparse_matrix(reference):
+    out = np.ones((60, 8), np.float32)
+    X = sparse.csr_array(np.ones((60, N_IMAGE)))
+    X.data = out.ravel()[: X.nnz]
+    with pytest.raises(ValueError, match="out and X share memory"):
+        reference.transform_image(X, out=out)
+    assert out.min() == out.max() == 1
+
+
 # Feature names ----------------------------------------------------------------
 
 

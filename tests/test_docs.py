@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 
 import sklearn_cmr
+from sklearn_cmr import metrics
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
@@ -127,6 +128,14 @@ def test_the_diagram_of_an_estimator_links_to_its_page(estimator):
     linked = _linked(estimator_html_repr(estimator))
     assert name in linked
     assert set(linked) <= pages
+
+
+@pytest.mark.parametrize("maker", ["make_map_scorer", "make_retrieval_scorer"])
+def test_the_diagram_of_a_scorer_links_to_the_page_of_its_maker(maker):
+    make = getattr(metrics, maker)
+    scorer = make() if maker == "make_map_scorer" else make("recall", k=5)
+    assert f"metrics.{maker}" in _documented()
+    assert {f"sklearn_cmr.metrics.{maker}"} == set(_linked(estimator_html_repr(scorer)))
 
 
 def test_diagrams_of_pipelines_and_searches_link_to_the_pages_of_their_parts():

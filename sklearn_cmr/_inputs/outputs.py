@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names_in
 
@@ -91,7 +92,8 @@ def check_out(out, X, shape, dtype):
             "numpy.lib.format.open_memmap(path, 'w+', dtype, shape) returns, or "
             "numpy.load(path, mmap_mode='r+')."
         )
-    source = getattr(X, "array", X)  # of rows in a file
+    # What holds the values of a sparse matrix, or those of rows in a file.
+    source = X.data if sparse.issparse(X) else getattr(X, "array", X)
     if isinstance(source, np.ndarray) and np.shares_memory(out, source):
         raise ValueError(
             "out and X share memory, so that rows would be overwritten before they are "

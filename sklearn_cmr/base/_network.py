@@ -26,12 +26,13 @@ from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._inputs.labels import read_labels
 from sklearn_cmr._inputs.layout import MODALITIES, check_index_of_labels
 from sklearn_cmr._lazy import public
+from sklearn_cmr._state import restored_on_failure
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base import _encoders
 from sklearn_cmr.base._callbacks import check_callbacks
 from sklearn_cmr.base._checkpoints import open_checkpoints
 from sklearn_cmr.base._state import describe_build, freeze, from_state, to_state
-from sklearn_cmr.base._transformer import CrossModalTransformer, restored_on_failure
+from sklearn_cmr.base._transformer import CrossModalTransformer
 from sklearn_cmr.metrics._directions import mean_map
 from sklearn_cmr.training import (
     Joint,

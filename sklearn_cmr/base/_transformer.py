@@ -5,7 +5,6 @@
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Collection
-from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
@@ -26,7 +25,7 @@ from sklearn_cmr._inputs.outputs import (
 )
 from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
 from sklearn_cmr._lazy import public
-from sklearn_cmr._state import StateMixin
+from sklearn_cmr._state import StateMixin, restored_on_failure
 from sklearn_cmr._warnings import stacklevel_of_caller
 from sklearn_cmr.base._mixins import MIXINS, HasherMixin, ProjectorMixin
 from sklearn_cmr.metrics._directions import mean_map
@@ -561,29 +560,3 @@ container of pairs, or mapping of modalities
                 ConvergenceWarning,
                 stacklevel=stacklevel_of_caller(),
             )
-
-
-@contextmanager
-def restored_on_failure(estimator, *, keeps_progress=True):
-    """Restore the attributes of an estimator if a fit fails.
-
-    Parameters
-    ----------
-    estimator : estimator
-
-    keeps_progress : bool, default=True
-        Whether to leave the estimator as it is if the training has finished epochs,
-        which shows in a new `history_`.
-    """
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        now = vars(estimator)
-        has_progress = "history_" in now and now["history_"] is not before.get(
-            "history_"
-        )
-        if not (keeps_progress and has_progress):
-            now.clear()
-            now.update(before)
-        raise

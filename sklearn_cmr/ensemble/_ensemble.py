@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from sklearn_cmr._inputs.arguments import read_arguments
 from sklearn_cmr._lazy import public
+from sklearn_cmr._state import restored_on_failure
 from sklearn_cmr.base import (
     CrossModalTransformer,
     HasherMixin,
@@ -26,7 +27,6 @@ from sklearn_cmr.base import (
     ProjectorMixin,
 )
 from sklearn_cmr.base._mixins import code_form
-from sklearn_cmr.base._transformer import restored_on_failure
 
 # Training rows of a modality on which bits are compared, to align them.
 _ROWS_ALIGNED = 2**14

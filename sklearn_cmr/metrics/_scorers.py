@@ -124,10 +124,17 @@ class _DirectionScorer(BaseEstimator, metaclass=ABCMeta):
     __metadata_request__score = {"estimator": UNUSED}
 
     direction: str
+    # The function that makes it.
+    _maker: str
 
     @abstractmethod
     def _metric(self):
         """Return the function of a metric, its sign, and its options."""
+
+    def _doc_link_url_param_generator(self):
+        # The diagram in a notebook links to the page of the function.
+        module = "sklearn_cmr.metrics"
+        return {"estimator_module": module, "estimator_name": self._maker}
 
     def __call__(self, estimator, X, y=None, sample_weight=None):
         return self.score(estimator, X, y, sample_weight=sample_weight)
@@ -228,6 +235,7 @@ class MapScorer(_DirectionScorer):
     """
 
     _title = "mean average precision"
+    _maker = "make_map_scorer"
 
     def __init__(
         self,
@@ -258,12 +266,14 @@ class MapScorer(_DirectionScorer):
     def __repr__(self, N_CHAR_MAX=None):
         names = ("direction", *MAP_CONSTRAINTS)
         params = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-        return f"make_map_scorer({params})"
+        return f"{self._maker}({params})"
 
 
 @public("sklearn_cmr.metrics")
 class RetrievalScorer(_DirectionScorer):
     """Score retrieval by any metric, see :func:`make_retrieval_scorer`."""
+
+    _maker = "make_retrieval_scorer"
 
     def __init__(self, *, name, direction, options) -> None:
         self.name = name
@@ -283,7 +293,7 @@ class RetrievalScorer(_DirectionScorer):
         # Sorted, as equal scorers have equal hashes.
         options = {"direction": self.direction, **dict(sorted(self.options.items()))}
         params = "".join(f", {name}={value!r}" for name, value in options.items())
-        return f"make_retrieval_scorer({self.name!r}{params})"
+        return f"{self._maker}({self.name!r}{params})"
 
 
 @validate_params(

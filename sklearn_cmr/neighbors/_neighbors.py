@@ -28,7 +28,7 @@ from sklearn_cmr._inputs.layout import (
 )
 from sklearn_cmr._inputs.parameters import refuse_boolean_numbers
 from sklearn_cmr._lazy import public
-from sklearn_cmr._state import StateMixin
+from sklearn_cmr._state import StateMixin, restored_on_failure
 from sklearn_cmr.codes import pack_signs, refuse_booleans, refuse_packed
 from sklearn_cmr.neighbors._approximate import (
     PARAMETERS,
@@ -211,17 +211,18 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
             If the gallery is empty, not finite, a container of both modalities, or
             does not hold codes although the metric needs them; if `ids` does not have
             one entry per row, or is not unique; if `algorithm_params` has other entries
-            than the algorithm.
+            than the algorithm. After any error the estimator is as it was before.
 
         ImportError
             If `algorithm` needs faiss, which is not installed.
         """
-        gallery = self._read(X, reset=True, keep=True)
-        self.ids_ = read_ids(ids, len(gallery))
-        self._known_ids: set | None = None
-        self._blocks = [gallery]
-        self.n_samples_fit_ = len(gallery)
-        self._index = self._make_index(gallery)
+        with restored_on_failure(self):
+            gallery = self._read(X, reset=True, keep=True)
+            self.ids_ = read_ids(ids, len(gallery))
+            self._known_ids: set | None = None
+            self._blocks = [gallery]
+            self.n_samples_fit_ = len(gallery)
+            self._index = self._make_index(gallery)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -629,7 +630,6 @@ class CrossModalNeighbors(StateMixin, BaseEstimator):
         return self
 
     def __sklearn_is_fitted__(self):
-        # A fit that failed may have left attributes that end in an underscore.
         return hasattr(self, "n_samples_fit_")
 
     def __sklearn_tags__(self):

@@ -705,6 +705,23 @@ def test_not_fitted(method):
         getattr(CrossModalNeighbors(), method)(X)
 
 
+@pytest.mark.parametrize(
+    ("gallery", "ids"),
+    [
+        (pack_codes(random_codes(3, 24)), ["a", "b", "b"]),  # of the same width
+        (np.full((3, 2), np.nan), None),
+        (X[:, :2], ["a"]),
+    ],
+)
+def test_a_fit_that_fails_leaves_the_gallery_as_it_was(gallery, ids):
+    model = CrossModalNeighbors(n_neighbors=1).fit(X)
+    with pytest.raises(ValueError, match="X contains NaN|unique|ids"):
+        model.fit(gallery, ids=ids)
+    assert_array_equal(model.kneighbors(X)[1].ravel(), [0, 1, 2])
+    assert model.n_features_in_ == 3
+    assert model.effective_metric_ == "cosine"
+
+
 def test_partial_fit_leaves_a_refused_part_out():
     model = CrossModalNeighbors(n_neighbors=1).fit(X)
     with pytest.raises(ValueError, match="is expecting 3 features"):
@@ -717,8 +734,11 @@ def test_faiss_that_is_not_installed(monkeypatch):
     expected = CrossModalNeighbors(algorithm="brute").fit(codes).kneighbors()
     monkeypatch.setitem(sys.modules, "faiss", None)
     assert_same(CrossModalNeighbors().fit(codes).kneighbors(), expected)
+    model = CrossModalNeighbors(algorithm="faiss")
     with pytest.raises(ImportError, match=r"sklearn-cmr\[faiss\]"):
-        CrossModalNeighbors(algorithm="faiss").fit(codes)
+        model.fit(codes)
+    with pytest.raises(NotFittedError):
+        model.kneighbors(codes)
 
 
 def test_auto_means_faiss_for_codes_on_linux(monkeypatch):
