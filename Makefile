@@ -6,9 +6,10 @@ VENV ?= .venv
 ARGS ?=
 
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test benchmark docs lint format types dist clean
+.PHONY: help quickstart test coverage benchmark docs lint format types dist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -16,8 +17,11 @@ help: ## list the targets
 quickstart: $(VENV)/.installed-plots ## train, retrieve and print mAP on an embedded data set
 	$(BIN)/python examples/plot_quickstart.py
 
-test: $(VENV)/.installed-test ## run the whole test suite on all cores, with coverage
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal --cov=sklearn_cmr $(ARGS)
+test: $(VENV)/.installed-test ## run the whole test suite on all cores
+	$(PYTEST) $(ARGS)
+
+coverage: $(VENV)/.installed-test ## run the tests, slower, and list lines that none has run
+	$(PYTEST) --cov=sklearn_cmr $(ARGS)
 
 benchmark: $(VENV)/.installed-test ## compare the speed with peers; ARGS='--quick train' for less
 	$(BIN)/python benchmarks/speed.py $(ARGS)

@@ -40,12 +40,13 @@ def _last_command(target, **variables):
         ('-m "not slow"', ["-m", "not slow"]),
     ],
 )
-def test_arguments_reach_pytest(given, passed):
-    program, *words = _last_command("test", ARGS=given)
+@pytest.mark.parametrize("target", ["test", "coverage"])
+def test_arguments_reach_pytest(target, given, passed):
+    program, *words = _last_command(target, ARGS=given)
     assert Path(program).name == "pytest"
     # `--cov` without a value would take the first path for its own.
     own = words[: len(words) - len(passed)]
-    assert "--cov=sklearn_cmr" in own
+    assert ("--cov=sklearn_cmr" in own) == (target == "coverage")
     assert all(word.startswith("--") and "=" in word for word in own)
     assert words[len(own) :] == passed
 
